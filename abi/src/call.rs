@@ -1,0 +1,244 @@
+//! Calls into the kernel: the `syscall` instruction with the number in `rax` and arguments in `rdi`, `rsi`, `rdx`,
+//! `r10`, `r8`. Afterwards `rax` is 0 or an [`CallError`] and `rdx` holds the value; `rcx`, `r11` and the vector
+//! registers are lost, all others stay.
+//!
+//! The numbers start far above those of any other system, so a foreign call is recognised; it becomes an upcall
+//! ([`crate::upcall::Cause::ForeignCall`]), or without a handler answers [`FOREIGN_REFUSED`] in `rax`.
+
+/// First number of ours ("nom" in the upper bytes).
+pub const BASE: u64 = 0x6e6f_6d00;
+/// What a foreign call answers when no upcall handler is registered: Linux' `-ENOSYS`.
+pub const FOREIGN_REFUSED: u64 = -38_i64 as u64;
+/// The longest text of one `Log` call in bytes.
+pub const LOG_LEN_MAX: u64 = 1024;
+/// The most pages that one `Map`, `Protect` or `Unmap` call may name (64 GiB).
+pub const PAGES_MAX: u64 = 1 << 24;
+/// Bytes of a page and of a frame.
+pub const PAGE_LEN: u64 = 4096;
+/// End of the addresses that an application may use. The last page below the canonical hole stays free, so that no
+/// `syscall` instruction can end at its edge.
+pub const USER_END: u64 = 0x7fff_ffff_f000;
+/// The lowest address that can be mapped: null pointers must fault.
+pub const USER_START: u64 = 0x1_0000;
+
+/// What an application may ask.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u64)]
+pub enum Call {
+    /// Does nothing but let waiting events in: what it costs to call.
+    Nothing = BASE,
+    /// `(text, len)`: one line on the serial console.
+    Log,
+    /// `(code)`: the application ends; see [`crate::exit`].
+    Exit,
+    /// `(core, entry, stack, argument)`: makes a free core the caller's and starts a context there: at `entry`, with
+    /// this stack pointer, the argument in `rdi`, and no upcalls registered.
+    AcquireCore,
+    /// `(core)`: gives a core back that was acquired; what runs there ends at once, the caller too if it runs there.
+    ReleaseCore,
+    /// `(address, pages, flags)`: fresh zeroed frames at a chosen address. With [`CONTIGUOUS`] the value is the
+    /// physical address of the first.
+    Map,
+    /// `(address, pages)`: takes mappings away and gives their frames back.
+    Unmap,
+    /// `(address, pages, flags)`: changes the rights of pages that `Map` made.
+    Protect,
+    /// `(device, address, place of a [`crate::device::DeviceInfo`])`: makes a device the caller's and maps its
+    /// registers from `address` on, [`crate::device::WINDOW_LEN`] bytes at most.
+    AcquireDevice,
+    /// `(device)`: the device is reset, its registers disappear.
+    ReleaseDevice,
+    /// `(events)`: lets the interrupts of these devices in again ([`crate::upcall::device_event`]).
+    Unmask,
+    /// `(until_ns, events)`: unmasks like `Unmask`, then halts the core until an event or that time ([`FOREVER`]:
+    /// no limit). The value is the events that came; they are not delivered as upcalls any more.
+    Wait,
+    /// `(at_ns)`: one timer event at that time; [`FOREVER`] takes it back.
+    SetTimer,
+    /// `(place of [`PRICE_WORDS`] words)`: puts prices on the board; the value is their generation. Only the
+    /// publisher that the image names may.
+    PublishPrices,
+    /// `(place of a [`crate::upcall::Registration`])`: where the calling context's upcalls go from now on.
+    RegisterUpcalls,
+    /// `(name, len)`: starts an application of the image; the caller may end it.
+    StartApplication,
+    /// `(name, len)`: ends an application that the caller has started, with [`crate::exit::ENDED`].
+    EndApplication,
+    /// `(name, len)`: the value is a [`crate::application::Status`].
+    ApplicationStatus,
+    /// `(name, len, address)`: opens the caller's end of a channel and maps its memory there; the value is
+    /// [`crate::channel::opened`]. The calling context hears.
+    OpenChannel,
+    /// `(channel)`: closes the caller's end; its memory disappears.
+    CloseChannel,
+    /// `(channel)`: the peer's context gets the channel's event. Refused when there is no peer.
+    NotifyChannel,
+    /// `(core)`: the caller's context on that core gets the event [`crate::upcall::CALLED`].
+    CallCore,
+}
+
+/// All calls in the order of their numbers.
+pub const CALLS: [Call; 22] = [
+    Call::Nothing,
+    Call::Log,
+    Call::Exit,
+    Call::AcquireCore,
+    Call::ReleaseCore,
+    Call::Map,
+    Call::Unmap,
+    Call::Protect,
+    Call::AcquireDevice,
+    Call::ReleaseDevice,
+    Call::Unmask,
+    Call::Wait,
+    Call::SetTimer,
+    Call::PublishPrices,
+    Call::RegisterUpcalls,
+    Call::StartApplication,
+    Call::EndApplication,
+    Call::ApplicationStatus,
+    Call::OpenChannel,
+    Call::CloseChannel,
+    Call::NotifyChannel,
+    Call::CallCore,
+];
+
+impl Call {
+    /// The call with this number.
+    pub fn from_number(number: u64) -> Option<Call> {
+        CALLS.get(usize::try_from(number.checked_sub(BASE)?).ok()?).copied()
+    }
+}
+
+/// A time that never comes.
+pub const FOREVER: u64 = u64::MAX;
+
+/// `Map`: the pages can be written. Together with [`EXECUTE`] it is refused.
+pub const WRITE: u64 = 1;
+/// `Map`: the pages can be executed.
+pub const EXECUTE: u64 = 2;
+/// `Map`: the frames lie next to each other and their physical address is told (trusted images only).
+pub const CONTIGUOUS: u64 = 4;
+
+/// Words of prices in a `PublishPrices` call: when they were set (ns since 1970), then for each resource the rate's
+/// low word, its high word and valid-until; [`PRICE_ABSENT`] as valid-until says that no price is known.
+pub const PRICE_WORDS: usize = 1 + 3 * crate::board::RESOURCES.len();
+/// Valid-until of a price that is not known.
+pub const PRICE_ABSENT: u64 = u64::MAX;
+
+/// Prices as words of a `PublishPrices` call.
+pub fn encode_prices(prices: &crate::board::Prices) -> [u64; PRICE_WORDS] {
+    let mut words = [0; PRICE_WORDS];
+    words[0] = prices.provider_unix_ns;
+    for (place, rate) in words[1..].chunks_exact_mut(3).zip(&prices.rates) {
+        match rate {
+            Some(rate) => {
+                let atto = rate.atto_per_unit as u128;
+                place.copy_from_slice(&[atto as u64, (atto >> 64) as u64, rate.valid_until_ns]);
+            }
+            None => place.copy_from_slice(&[0, 0, PRICE_ABSENT]),
+        }
+    }
+    words
+}
+
+/// Reverses [`encode_prices`]; generation and time of publication are the kernel's to add.
+pub fn decode_prices(words: &[u64; PRICE_WORDS]) -> crate::board::Prices {
+    let mut prices = crate::board::Prices { provider_unix_ns: words[0], ..crate::board::Prices::NONE };
+    for (place, rate) in words[1..].chunks_exact(3).zip(&mut prices.rates) {
+        if place[2] != PRICE_ABSENT {
+            let atto = u128::from(place[0]) | u128::from(place[1]) << 64;
+            *rate = Some(crate::board::Rate { atto_per_unit: atto as i128, valid_until_ns: place[2] });
+        }
+    }
+    prices
+}
+
+/// Why a call was refused. A refused call changed nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u64)]
+pub enum CallError {
+    /// No call of ours has this number.
+    UnknownCall = 1,
+    /// The address is not the application's, not mapped with the needed rights, or not aligned.
+    BadAddress,
+    /// The length is zero or beyond its bound.
+    BadLength,
+    /// Some other argument has no meaning.
+    BadArgument,
+    /// Not yours.
+    NotOwner,
+    /// Already someone's, perhaps yours.
+    Taken,
+    /// Too few free frames, or none that lie together.
+    NoMemory,
+    /// There is no such thing.
+    NoSuch,
+    /// Only an image that says `image.trusted = yes` may.
+    NotTrusted,
+    /// The image names another publisher of prices.
+    NotPublisher,
+    /// Something is mapped there.
+    AlreadyMapped,
+    /// Nothing is mapped there, or not by `Map`.
+    NotMapped,
+    /// The text is not UTF-8.
+    NotText,
+    /// The peer is not there, or not any more.
+    Gone,
+}
+
+const ERRORS: [CallError; 14] = [
+    CallError::UnknownCall,
+    CallError::BadAddress,
+    CallError::BadLength,
+    CallError::BadArgument,
+    CallError::NotOwner,
+    CallError::Taken,
+    CallError::NoMemory,
+    CallError::NoSuch,
+    CallError::NotTrusted,
+    CallError::NotPublisher,
+    CallError::AlreadyMapped,
+    CallError::NotMapped,
+    CallError::NotText,
+    CallError::Gone,
+];
+
+impl CallError {
+    /// The error that `rax` names; a number that is none counts as an unknown call.
+    pub fn from_number(number: u64) -> CallError {
+        ERRORS
+            .get(usize::try_from(number).unwrap_or(0).wrapping_sub(1))
+            .copied()
+            .unwrap_or(CallError::UnknownCall)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::board::{Prices, Rate};
+
+    #[test]
+    fn numbers_name_what_they_count() {
+        for (place, call) in CALLS.into_iter().enumerate() {
+            assert_eq!(call as u64, BASE + place as u64);
+            assert_eq!(Call::from_number(call as u64), Some(call));
+        }
+        assert_eq!(Call::from_number(1), None);
+        assert_eq!(Call::from_number(BASE + CALLS.len() as u64), None);
+        for error in ERRORS {
+            assert_eq!(CallError::from_number(error as u64), error);
+        }
+        assert_eq!(CallError::from_number(0), CallError::UnknownCall);
+        assert_eq!(CallError::from_number(u64::MAX), CallError::UnknownCall);
+    }
+
+    #[test]
+    fn prices_survive_the_call() {
+        let mut prices = Prices { provider_unix_ns: 12, ..Prices::NONE };
+        prices.rates[1] = Some(Rate { atto_per_unit: -(1 << 100), valid_until_ns: 99 });
+        assert_eq!(decode_prices(&encode_prices(&prices)), prices);
+    }
+}
