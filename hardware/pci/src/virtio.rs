@@ -1,0 +1,157 @@
+//! Virtio over PCI (virtio 1.2, section 4.1): where a device's structures are.
+
+use crate::{ConfigurationSpace, Function, base_address, capabilities, identity, subsystem};
+
+const VENDOR: u16 = 0x1af4;
+const MODERN_FIRST: u16 = 0x1040;
+const MODERN_LAST: u16 = 0x107f;
+const TRANSITIONAL_FIRST: u16 = 0x1000;
+const TRANSITIONAL_LAST: u16 = 0x103f;
+
+const CAPABILITY_MESSAGES: u8 = 0x11;
+const CAPABILITY_VENDOR: u8 = 0x09;
+const COMMON: u8 = 1;
+const NOTIFY: u8 = 2;
+const INTERRUPT_STATUS: u8 = 3;
+const DEVICE: u8 = 4;
+/// No structure of ours is longer; a longer one is cut by refusing it.
+const LEN_MAX: u32 = 1 << 20;
+
+/// A structure in physical memory.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Place {
+    /// First address.
+    pub address: u64,
+    /// Bytes.
+    pub len: u64,
+}
+
+impl Place {
+    /// The pages that it lies on: first address and number.
+    pub fn pages(&self) -> (u64, u64) {
+        let first = self.address & !4095;
+        (first, (self.address + self.len).div_ceil(4096) - first / 4096)
+    }
+
+    /// Whether they share a page.
+    pub fn shares_page(&self, other: &Place) -> bool {
+        let (first, count) = self.pages();
+        let (other_first, other_count) = other.pages();
+        first < other_first + other_count * 4096 && other_first < first + count * 4096
+    }
+}
+
+/// Interrupts by messages (MSI-X).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Messages {
+    /// Offset of the capability.
+    pub offset: u8,
+    /// The table, 16 bytes an entry.
+    pub table: Place,
+    /// The pending bits.
+    pub pending: Place,
+    /// Entries.
+    pub entries: u32,
+}
+
+/// A virtio device with the modern structures.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Virtio {
+    /// What it is for (virtio 1.2, section 5).
+    pub kind: u32,
+    /// The common configuration.
+    pub common: Place,
+    /// Notifications.
+    pub notify: Place,
+    /// Bytes between the notification addresses of two queues.
+    pub notify_multiplier: u32,
+    /// The interrupt status byte.
+    pub interrupt_status: Place,
+    /// The device's own configuration.
+    pub device: Option<Place>,
+    /// Its interrupts by messages, if it has them.
+    pub messages: Option<Messages>,
+}
+
+/// Reads a function as a virtio device. `None` when it is none, or only a legacy one, or makes no sense.
+pub fn virtio(space: &impl ConfigurationSpace, function: Function) -> Option<Virtio> {
+    let (vendor, number) = identity(space, function);
+    if vendor != VENDOR {
+        return None;
+    }
+    let kind = match number {
+        MODERN_FIRST..=MODERN_LAST => number - MODERN_FIRST,
+        TRANSITIONAL_FIRST..=TRANSITIONAL_LAST => subsystem(space, function),
+        _ => return None,
+    };
+    let mut places = [None; 5];
+    let mut notify_multiplier = 0;
+    let mut messages = None;
+    for (offset, capability) in capabilities(space, function) {
+        let word =
+            |at: u8| offset.checked_add(at).filter(|&at| at <= 0xfc).map(|at| space.read(function, at));
+        match capability {
+            CAPABILITY_VENDOR => {
+                let Some((structure, place)) = structure(space, function, &word) else { continue };
+                // The first of each kind is the device's preferred one.
+                if places[usize::from(structure)].is_none() {
+                    places[usize::from(structure)] = Some(place);
+                    if structure == NOTIFY {
+                        notify_multiplier = word(16)?;
+                    }
+                }
+            }
+            CAPABILITY_MESSAGES => messages = self::messages(space, function, offset, &word),
+            _ => {}
+        }
+    }
+    Some(Virtio {
+        kind: u32::from(kind),
+        common: places[usize::from(COMMON)]?,
+        notify: places[usize::from(NOTIFY)]?,
+        notify_multiplier,
+        interrupt_status: places[usize::from(INTERRUPT_STATUS)]?,
+        device: places[usize::from(DEVICE)],
+        messages,
+    })
+}
+
+fn structure(
+    space: &impl ConfigurationSpace,
+    function: Function,
+    word: &impl Fn(u8) -> Option<u32>,
+) -> Option<(u8, Place)> {
+    let structure = (word(0)? >> 24) as u8;
+    if !(COMMON..=DEVICE).contains(&structure) {
+        return None;
+    }
+    let base = base_address(space, function, word(4)? as u8)?;
+    let (offset, len) = (word(8)?, word(12)?);
+    if len == 0 || len > LEN_MAX {
+        return None;
+    }
+    let address = base.checked_add(u64::from(offset))?;
+    address.checked_add(u64::from(len) + 4096)?;
+    Some((structure, Place { address, len: u64::from(len) }))
+}
+
+fn messages(
+    space: &impl ConfigurationSpace,
+    function: Function,
+    offset: u8,
+    word: &impl Fn(u8) -> Option<u32>,
+) -> Option<Messages> {
+    let entries = (word(0)? >> 16 & 0x7ff) + 1;
+    let place = |word: u32, len: u64| {
+        let base = base_address(space, function, (word & 7) as u8)?;
+        let address = base.checked_add(u64::from(word & !7))?;
+        address.checked_add(len + 4096)?;
+        Some(Place { address, len })
+    };
+    Some(Messages {
+        offset,
+        table: place(word(4)?, u64::from(entries) * 16)?,
+        pending: place(word(8)?, u64::from(entries.div_ceil(64)) * 8)?,
+        entries,
+    })
+}

@@ -1,0 +1,379 @@
+//! Decoding calls: everything about a call is checked here, and nothing is changed, so that carrying it out cannot
+//! fail half way.
+
+use nom_abi::application;
+use nom_abi::call::{
+    CONTIGUOUS, Call, CallError, EXECUTE, LOG_LEN_MAX, PAGE_LEN, PAGES_MAX, PRICE_WORDS, USER_END,
+    USER_START, WRITE,
+};
+use nom_abi::device::{DEVICE_INFO_WORDS, WINDOW_LEN};
+use nom_abi::exit::CODE_MAX;
+use nom_abi::upcall::{BLOCK_LEN, FRAME_LEN, REGISTRATION_WORDS, Registration};
+
+use crate::Application;
+use crate::channels::{Channel, Channels};
+use crate::cores::{Core, Cores};
+use crate::devices::{Device, Devices};
+
+/// What decoding needs to know of the machine. Asking changes nothing.
+pub trait Facts {
+    /// Who calls.
+    fn caller(&self) -> Application;
+    /// The image is trusted with physical addresses.
+    fn trusted(&self) -> bool;
+    /// The caller is the publisher that the image names.
+    fn publisher(&self) -> bool;
+    /// Who owns which core.
+    fn cores(&self) -> &Cores;
+    /// Who owns which device.
+    fn devices(&self) -> &Devices;
+    /// Who has which channel open.
+    fn channels(&self) -> &Channels;
+    /// Another context can be started.
+    fn context_room(&self) -> bool;
+    /// The caller has a context on that core.
+    fn has_context_on(&self, core: Core) -> bool;
+    /// The caller can read all these bytes.
+    fn readable(&self, start: u64, len: u64) -> bool;
+    /// The caller can write all these bytes.
+    fn writable(&self, start: u64, len: u64) -> bool;
+    /// The caller can execute the instruction there.
+    fn executable(&self, address: u64) -> bool;
+    /// Nothing is mapped on these pages.
+    fn unmapped(&self, start: u64, pages: u64) -> bool;
+    /// All these pages are mapped with frames of the caller's own.
+    fn owned(&self, start: u64, pages: u64) -> bool;
+    /// Free frames.
+    fn free_frames(&self) -> u64;
+    /// That many free frames lie together.
+    fn together(&self, frames: u64) -> bool;
+    /// Pages of address space that the device's registers take.
+    fn device_pages(&self, device: Device) -> u64;
+}
+
+/// Rights of pages. Reading is always allowed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rights {
+    /// They can be written.
+    pub write: bool,
+    /// They can be executed; never together with writing.
+    pub execute: bool,
+}
+
+/// A call that can be carried out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the fields are the arguments that abi/src/call.rs describes")]
+pub enum Request {
+    Nothing,
+    /// The text is readable; whether it is UTF-8 is seen when it is copied.
+    Log {
+        text: u64,
+        len: u64,
+    },
+    Exit {
+        code: u8,
+    },
+    /// The entry can be executed.
+    AcquireCore {
+        core: Core,
+        entry: u64,
+        stack: u64,
+        argument: u64,
+    },
+    ReleaseCore(Core),
+    /// There are frames enough for the pages and for the tables that map them.
+    Map {
+        address: u64,
+        pages: u64,
+        rights: Rights,
+        contiguous: bool,
+    },
+    Unmap {
+        address: u64,
+        pages: u64,
+    },
+    Protect {
+        address: u64,
+        pages: u64,
+        rights: Rights,
+    },
+    /// There is room at the address, and the place can be written.
+    AcquireDevice {
+        device: Device,
+        address: u64,
+        place: u64,
+    },
+    ReleaseDevice(Device),
+    Unmask {
+        events: u64,
+    },
+    Wait {
+        until_ns: u64,
+        events: u64,
+    },
+    SetTimer {
+        at_ns: u64,
+    },
+    /// The words are readable.
+    PublishPrices {
+        place: u64,
+    },
+    /// The words are readable; [`registration`] checks what they say.
+    RegisterUpcalls {
+        place: u64,
+    },
+    /// The name is readable; whether there is such an application is seen when it is copied.
+    StartApplication(Name),
+    EndApplication(Name),
+    ApplicationStatus(Name),
+    /// The name is readable and the address may be mapped; what the channel is is seen when it is copied.
+    OpenChannel {
+        name: Name,
+        address: u64,
+    },
+    CloseChannel(Channel),
+    NotifyChannel(Channel),
+    CallCore(Core),
+}
+
+/// A name in the caller's memory: readable, of a length that a name may have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Name {
+    /// Where it is.
+    pub text: u64,
+    /// Its bytes.
+    pub len: u64,
+}
+
+/// Frames that the tables of a run of pages take at most.
+pub fn table_frames_max(pages: u64) -> u64 {
+    pages / 512 + pages / (512 * 512) + pages / (512 * 512 * 512) + 6
+}
+
+/// Checks a call.
+pub fn decode(number: u64, arguments: [u64; 5], facts: &impl Facts) -> Result<Request, CallError> {
+    let [first, second, third, fourth, _] = arguments;
+    let call = Call::from_number(number).ok_or(CallError::UnknownCall)?;
+    Ok(match call {
+        Call::Nothing => Request::Nothing,
+        Call::Log => {
+            if second == 0 || second > LOG_LEN_MAX {
+                return Err(CallError::BadLength);
+            }
+            readable(facts, first, second)?;
+            Request::Log { text: first, len: second }
+        }
+        Call::Exit => Request::Exit { code: first.min(CODE_MAX) as u8 },
+        Call::AcquireCore => {
+            let core = facts.cores().named(first)?;
+            facts.cores().may_acquire(core, facts.caller())?;
+            if !facts.context_room() || facts.free_frames() == 0 {
+                return Err(CallError::NoMemory);
+            }
+            // Where the stack is is the application's affair, but no register gets an address of the kernel.
+            if !facts.executable(second) || third > USER_END {
+                return Err(CallError::BadAddress);
+            }
+            Request::AcquireCore { core, entry: second, stack: third, argument: fourth }
+        }
+        Call::ReleaseCore => {
+            let core = facts.cores().named(first)?;
+            facts.cores().may_release(core, facts.caller())?;
+            Request::ReleaseCore(core)
+        }
+        Call::Map => map(first, second, third, facts)?,
+        Call::Unmap => {
+            owned_pages(facts, first, second)?;
+            Request::Unmap { address: first, pages: second }
+        }
+        Call::Protect => {
+            let rights = rights(third)?;
+            owned_pages(facts, first, second)?;
+            Request::Protect { address: first, pages: second, rights }
+        }
+        Call::AcquireDevice => acquire_device(first, second, third, facts)?,
+        Call::ReleaseDevice => {
+            let device = facts.devices().named(first)?;
+            facts.devices().may_release(device, facts.caller())?;
+            Request::ReleaseDevice(device)
+        }
+        Call::Unmask => Request::Unmask { events: own_events(facts, first)? },
+        Call::Wait => Request::Wait { until_ns: first, events: own_events(facts, second)? },
+        Call::SetTimer => Request::SetTimer { at_ns: first },
+        Call::PublishPrices => {
+            if !facts.publisher() {
+                return Err(CallError::NotPublisher);
+            }
+            readable(facts, first, PRICE_WORDS as u64 * 8)?;
+            Request::PublishPrices { place: first }
+        }
+        Call::RegisterUpcalls => {
+            readable(facts, first, REGISTRATION_WORDS as u64 * 8)?;
+            Request::RegisterUpcalls { place: first }
+        }
+        Call::StartApplication => Request::StartApplication(name(facts, first, second)?),
+        Call::EndApplication => Request::EndApplication(name(facts, first, second)?),
+        Call::ApplicationStatus => Request::ApplicationStatus(name(facts, first, second)?),
+        Call::OpenChannel => {
+            let name = name(facts, first, second)?;
+            pages_range(third, 1)?;
+            Request::OpenChannel { name, address: third }
+        }
+        Call::CloseChannel => Request::CloseChannel(facts.channels().named(first, facts.caller())?),
+        Call::NotifyChannel => {
+            let channel = facts.channels().named(first, facts.caller())?;
+            facts.channels().peer(channel, facts.caller()).ok_or(CallError::Gone)?;
+            Request::NotifyChannel(channel)
+        }
+        Call::CallCore => {
+            let core = facts.cores().named(first)?;
+            if !facts.has_context_on(core) {
+                return Err(CallError::NotOwner);
+            }
+            Request::CallCore(core)
+        }
+    })
+}
+
+fn map(address: u64, pages: u64, flags: u64, facts: &impl Facts) -> Result<Request, CallError> {
+    let rights = rights(flags & !CONTIGUOUS)?;
+    let contiguous = flags & CONTIGUOUS != 0;
+    if contiguous && !facts.trusted() {
+        return Err(CallError::NotTrusted);
+    }
+    pages_range(address, pages)?;
+    // The count first: it bounds the walk over the tables.
+    if facts.free_frames() < pages + table_frames_max(pages) {
+        return Err(CallError::NoMemory);
+    }
+    if !facts.unmapped(address, pages) {
+        return Err(CallError::AlreadyMapped);
+    }
+    if contiguous && !facts.together(pages) {
+        return Err(CallError::NoMemory);
+    }
+    Ok(Request::Map { address, pages, rights, contiguous })
+}
+
+fn acquire_device(device: u64, address: u64, place: u64, facts: &impl Facts) -> Result<Request, CallError> {
+    let device = facts.devices().named(device)?;
+    // Without an IOMMU a device can be told to reach everything.
+    if !facts.trusted() {
+        return Err(CallError::NotTrusted);
+    }
+    facts.devices().may_acquire(device)?;
+    let pages = facts.device_pages(device);
+    if pages == 0 || pages > WINDOW_LEN / PAGE_LEN {
+        return Err(CallError::NoSuch);
+    }
+    pages_range(address, pages)?;
+    if !place.is_multiple_of(8) {
+        return Err(CallError::BadAddress);
+    }
+    writable(facts, place, DEVICE_INFO_WORDS as u64 * 8)?;
+    if !facts.unmapped(address, pages) {
+        return Err(CallError::AlreadyMapped);
+    }
+    if facts.free_frames() < table_frames_max(pages) {
+        return Err(CallError::NoMemory);
+    }
+    Ok(Request::AcquireDevice { device, address, place })
+}
+
+/// Checks where upcalls shall go. The block and the stack can be taken away later: then the kernel finds out when it
+/// wants to use them, and ends the application.
+pub fn registration(
+    words: &[u64; REGISTRATION_WORDS],
+    facts: &impl Facts,
+) -> Result<Registration, CallError> {
+    let [entry, block, stack, stack_len, return_start, return_end, again] = *words;
+    for address in [entry, return_start, again] {
+        if !facts.executable(address) {
+            return Err(CallError::BadAddress);
+        }
+    }
+    // The range is a handful of instructions; a long one would swallow every event of the program.
+    if return_end <= return_start || return_end - return_start > 64 {
+        return Err(CallError::BadLength);
+    }
+    if !block.is_multiple_of(8) {
+        return Err(CallError::BadAddress);
+    }
+    writable(facts, block, BLOCK_LEN)?;
+    if !(FRAME_LEN..=PAGES_MAX * PAGE_LEN).contains(&stack_len) {
+        return Err(CallError::BadLength);
+    }
+    let end = stack.checked_add(stack_len).ok_or(CallError::BadAddress)?;
+    writable(facts, end - FRAME_LEN, FRAME_LEN)?;
+    Ok(Registration { entry, block, stack, stack_len, return_start, return_end, again })
+}
+
+fn name(facts: &impl Facts, text: u64, len: u64) -> Result<Name, CallError> {
+    if len == 0 || len > application::NAME_LEN_MAX {
+        return Err(CallError::BadLength);
+    }
+    readable(facts, text, len)?;
+    Ok(Name { text, len })
+}
+
+/// Whether a channel's memory can be mapped there: the second look, when its size is known. Changes nothing.
+pub fn channel_fits(address: u64, pages: u64, new: bool, facts: &impl Facts) -> Result<(), CallError> {
+    pages_range(address, pages)?;
+    if facts.free_frames() < table_frames_max(pages) + if new { pages } else { 0 } {
+        return Err(CallError::NoMemory);
+    }
+    if !facts.unmapped(address, pages) {
+        return Err(CallError::AlreadyMapped);
+    }
+    if new && !facts.together(pages) {
+        return Err(CallError::NoMemory);
+    }
+    Ok(())
+}
+
+fn rights(flags: u64) -> Result<Rights, CallError> {
+    if flags & !(WRITE | EXECUTE) != 0 || flags == WRITE | EXECUTE {
+        return Err(CallError::BadArgument);
+    }
+    Ok(Rights { write: flags & WRITE != 0, execute: flags & EXECUTE != 0 })
+}
+
+fn pages_range(address: u64, pages: u64) -> Result<(), CallError> {
+    if pages == 0 || pages > PAGES_MAX {
+        return Err(CallError::BadLength);
+    }
+    if !address.is_multiple_of(PAGE_LEN) {
+        return Err(CallError::BadAddress);
+    }
+    within(address, pages * PAGE_LEN)
+}
+
+fn owned_pages(facts: &impl Facts, address: u64, pages: u64) -> Result<(), CallError> {
+    pages_range(address, pages)?;
+    if facts.owned(address, pages) { Ok(()) } else { Err(CallError::NotMapped) }
+}
+
+fn within(start: u64, len: u64) -> Result<(), CallError> {
+    match start.checked_add(len) {
+        Some(end) if start >= USER_START && end <= USER_END => Ok(()),
+        _ => Err(CallError::BadAddress),
+    }
+}
+
+fn readable(facts: &impl Facts, start: u64, len: u64) -> Result<(), CallError> {
+    within(start, len)?;
+    if facts.readable(start, len) { Ok(()) } else { Err(CallError::BadAddress) }
+}
+
+fn writable(facts: &impl Facts, start: u64, len: u64) -> Result<(), CallError> {
+    within(start, len)?;
+    if facts.writable(start, len) { Ok(()) } else { Err(CallError::BadAddress) }
+}
+
+fn own_events(facts: &impl Facts, events: u64) -> Result<u64, CallError> {
+    if events & !facts.devices().events(facts.caller()) == 0 { Ok(events) } else { Err(CallError::NotOwner) }
+}
+
+#[cfg(test)]
+#[path = "call_tests.rs"]
+mod tests;

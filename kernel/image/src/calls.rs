@@ -1,0 +1,271 @@
+//! Carrying out calls that were decoded. Nothing here can be refused any more, except for what is only seen when an
+//! argument's content is copied.
+
+use nom_abi::application::NAME_LEN_MAX;
+use nom_abi::board::Prices;
+use nom_abi::call::{CallError, LOG_LEN_MAX, PAGE_LEN, decode_prices};
+use nom_abi::channel::{channel_event, opened};
+use nom_abi::device::DEVICES_MAX;
+use nom_abi::exit::ENDED;
+use nom_abi::statistics::Counter;
+use nom_abi::upcall::{BOARD, CALLED, device_event};
+use nom_kernel_core::Application;
+use nom_kernel_core::call::{Name, Request, Rights, channel_fits, decode, registration};
+use nom_kernel_core::channels::{Channel, End};
+use nom_kernel_core::frames::{Frame, Owner};
+
+use crate::context::Vectors;
+use crate::paging::Leaf;
+use crate::state::{self, Caller, Calling, Kernel, count, tell, with};
+use crate::trap::Trap;
+use crate::{clock, cpu, interrupts, paging, processors, serial};
+
+/// What becomes of a call.
+pub enum Answer {
+    /// It is answered: error or value.
+    Now(Result<u64, CallError>),
+    /// Its number is not ours.
+    Foreign {
+        /// The caller has a handler for that.
+        listens: bool,
+    },
+    /// The caller does not go on now: it waits, or it has ended.
+    Gone,
+}
+
+/// A call came.
+pub fn call(trap: &Trap) -> Answer {
+    count(Counter::Calls);
+    let arguments = [trap.rdi, trap.rsi, trap.rdx, trap.r10, trap.r8];
+    let answer = with(|kernel| {
+        let Some(caller) = kernel.caller(cpu::here()) else { return Answer::Gone };
+        let decoded = decode(trap.rax, arguments, &Calling { kernel, caller: &caller });
+        match decoded {
+            Ok(Request::Exit { code }) => {
+                kernel.end(caller.number, code, None);
+                Answer::Gone
+            }
+            Ok(Request::Wait { until_ns, events }) => wait(kernel, &caller, trap, until_ns, events),
+            Ok(request) => {
+                let answer = invoke(request, kernel, &caller);
+                // A call may end its own context.
+                if kernel.caller(caller.here).is_none() { Answer::Gone } else { Answer::Now(answer) }
+            }
+            Err(CallError::UnknownCall) => {
+                let listens = kernel.page(caller.context).is_some_and(|page| page.upcalls.is_some());
+                Answer::Foreign { listens }
+            }
+            Err(error) => Answer::Now(Err(error)),
+        }
+    });
+    answer.unwrap_or(Answer::Gone)
+}
+
+/// The context rests until there is something to tell or the time has come.
+fn wait(kernel: &mut Kernel, caller: &Caller, trap: &Trap, until_ns: u64, events: u64) -> Answer {
+    count(Counter::Waits);
+    unmask(kernel, caller, events);
+    let now_ns = clock::now_ns();
+    kernel.schedule.due(caller.here, now_ns);
+    let came = kernel.schedule.take(caller.context) | kernel.pending(caller.context);
+    if came != 0 || until_ns <= now_ns {
+        return Answer::Now(Ok(came));
+    }
+    kernel.rest(caller.context, trap, Vectors::GivenUp);
+    kernel.schedule.block(caller.here, until_ns, now_ns);
+    if kernel.may_relieve {
+        kernel.relieve();
+    }
+    Answer::Gone
+}
+
+/// Lets the interrupts of these devices in; the caller's context hears them.
+fn unmask(kernel: &mut Kernel, caller: &Caller, events: u64) {
+    if events == 0 {
+        return;
+    }
+    for device in (0..DEVICES_MAX).filter(|&device| events & device_event(device) != 0) {
+        kernel.windows[device as usize].1 = Some(caller.context);
+    }
+    interrupts::unmask(events);
+}
+
+fn invoke(request: Request, kernel: &mut Kernel, caller: &Caller) -> Result<u64, CallError> {
+    match request {
+        Request::Log { text, len } => {
+            let mut bytes = [0; LOG_LEN_MAX as usize];
+            let bytes = &mut bytes[..len as usize];
+            if !caller.space.copy_in(text, bytes) {
+                return Err(CallError::BadAddress);
+            }
+            serial::application_line(core::str::from_utf8(bytes).map_err(|_| CallError::NotText)?);
+        }
+        Request::AcquireCore { core, entry, stack, argument } => {
+            kernel.cores.acquire(core, caller.number);
+            // Decoding has seen that there is room and a frame.
+            kernel.add_context(caller.number, core, entry, stack, argument).ok_or(CallError::NoMemory)?;
+        }
+        Request::ReleaseCore(core) => kernel.take_core(core, caller.number),
+        Request::CallCore(core) => {
+            let context = state::context_on(kernel, caller.number, core).ok_or(CallError::NotOwner)?;
+            kernel.post(context, CALLED);
+        }
+        Request::Map { address, pages, rights, contiguous } => {
+            let first = map(kernel, caller, address, pages, rights, contiguous);
+            tell(Counter::FreeFrames, kernel.frames.free());
+            return Ok(first);
+        }
+        Request::Unmap { address, pages } => {
+            for page in 0..pages {
+                if let Some(frame) = caller.space.unmap(address + page * PAGE_LEN) {
+                    let _ = kernel.frames.release(frame, caller.owner());
+                }
+            }
+            // Nobody gets these frames before the lock is free.
+            processors::forget(&caller.space);
+            tell(Counter::FreeFrames, kernel.frames.free());
+        }
+        Request::Protect { address, pages, rights } => {
+            (0..pages).for_each(|page| caller.space.protect(address + page * PAGE_LEN, rights));
+            processors::forget(&caller.space);
+        }
+        Request::AcquireDevice { device, address, place } => {
+            kernel.devices.acquire(device, caller.number);
+            let kind = kernel.devices.kinds()[device.0 as usize];
+            let info = kernel.found.show(device, kind, address, &caller.space, &mut kernel.frames);
+            caller.space.words_out(place, &info.words());
+            kernel.windows[device.0 as usize] = (address, Some(caller.context));
+            interrupts::route_here(device.0);
+            tell(Counter::FreeFrames, kernel.frames.free());
+        }
+        Request::ReleaseDevice(device) => {
+            kernel.found.silence(device);
+            let (window, _) = core::mem::take(&mut kernel.windows[device.0 as usize]);
+            for page in 0..kernel.found.pages(device) {
+                caller.space.unmap(window + page * PAGE_LEN);
+            }
+            processors::forget(&caller.space);
+            kernel.schedule.forget(device.event());
+            kernel.devices.release(device);
+        }
+        Request::Unmask { events } => unmask(kernel, caller, events),
+        Request::SetTimer { at_ns } => {
+            kernel.schedule.set_timer(caller.context, at_ns);
+            processors::attend(caller.here);
+        }
+        Request::PublishPrices { place } => {
+            let words = caller.space.words_in(place).ok_or(CallError::BadAddress)?;
+            let prices = Prices { published_ns: clock::now_ns(), ..decode_prices(&words) };
+            let board = paging::words(kernel.shared[0], nom_abi::board::WORDS);
+            let generation = nom_abi::board::publish(board, &prices).map_err(|_| CallError::NoSuch)?;
+            kernel.post_all(BOARD);
+            return Ok(generation);
+        }
+        Request::RegisterUpcalls { place } => {
+            let words = caller.space.words_in(place).ok_or(CallError::BadAddress)?;
+            let registered = registration(&words, &Calling { kernel, caller })?;
+            if let Some(page) = kernel.page(caller.context) {
+                page.register(registered);
+            }
+        }
+        Request::StartApplication(name) => {
+            let number = named(kernel, caller, name)?;
+            kernel.begin(number, Some(caller.number))?;
+        }
+        Request::EndApplication(name) => {
+            let number = named(kernel, caller, name)?;
+            kernel.lives.may_end(number, caller.number)?;
+            kernel.end(number, ENDED, None);
+        }
+        Request::ApplicationStatus(name) => {
+            let number = named(kernel, caller, name)?;
+            return Ok(kernel.lives.status(number).word());
+        }
+        Request::OpenChannel { name, address } => return open_channel(kernel, caller, name, address),
+        Request::CloseChannel(channel) => kernel.close_channel(channel, caller.number, Some(caller)),
+        Request::NotifyChannel(channel) => {
+            let peer = kernel.channels.peer(channel, caller.number).ok_or(CallError::Gone)?;
+            kernel.post(peer.context, channel_event(u32::from(channel.0)));
+        }
+        Request::Nothing | Request::Exit { .. } | Request::Wait { .. } => {}
+    }
+    Ok(0)
+}
+
+/// Copies a name that an application has in its memory and does something with it.
+fn with_name<T>(
+    caller: &Caller,
+    name: Name,
+    work: impl FnOnce(&str) -> Result<T, CallError>,
+) -> Result<T, CallError> {
+    let mut bytes = [0; NAME_LEN_MAX as usize];
+    let bytes = bytes.get_mut(..name.len as usize).ok_or(CallError::BadLength)?;
+    if !caller.space.copy_in(name.text, bytes) {
+        return Err(CallError::BadAddress);
+    }
+    work(core::str::from_utf8(bytes).map_err(|_| CallError::NotText)?)
+}
+
+fn named(kernel: &Kernel, caller: &Caller, name: Name) -> Result<Application, CallError> {
+    with_name(caller, name, |name| kernel.numbered(name))
+}
+
+fn open_channel(kernel: &mut Kernel, caller: &Caller, name: Name, address: u64) -> Result<u64, CallError> {
+    // A channel that is not for the caller is as absent as one that no image names.
+    let (_, configuration) = kernel.image.ok_or(CallError::NoSuch)?;
+    let (place, side, pages) = with_name(caller, name, |name| {
+        let mut channels = configuration.channels().enumerate();
+        let (place, allowed) = channels.find(|(_, allowed)| allowed.name == name).ok_or(CallError::NoSuch)?;
+        let own = |end: &str| kernel.numbered(end) == Ok(caller.number);
+        let side = allowed.ends.iter().position(|end| own(end)).ok_or(CallError::NoSuch)?;
+        Ok((place, side, allowed.len / PAGE_LEN))
+    })?;
+    let channel = Channel(place as u8);
+    kernel.channels.may_open(channel, side)?;
+    let there = kernel.channels.memory(channel);
+    channel_fits(address, pages, there.is_none(), &Calling { kernel, caller })?;
+    let memory = match there {
+        Some(memory) => memory,
+        None => {
+            let first = kernel.frames.allocate_together(pages, 1, Owner::channel(channel));
+            let first = first.ok_or(CallError::NoMemory)?;
+            (first.0..first.0 + pages).for_each(|frame| paging::zero(Frame(frame)));
+            (first, pages)
+        }
+    };
+    for page in 0..pages {
+        let at = address + page * PAGE_LEN;
+        let _ = caller.space.map(at, Frame(memory.0.0 + page).address(), Leaf::Shared, &mut kernel.frames);
+    }
+    let end = End { application: caller.number, context: caller.context, address };
+    kernel.channels.open(channel, side, end, memory);
+    if let Some(peer) = kernel.channels.peer(channel, caller.number) {
+        kernel.post(peer.context, channel_event(u32::from(channel.0)));
+    }
+    tell(Counter::FreeFrames, kernel.frames.free());
+    Ok(opened(channel.0, pages))
+}
+
+fn map(
+    kernel: &mut Kernel,
+    caller: &Caller,
+    address: u64,
+    pages: u64,
+    rights: Rights,
+    contiguous: bool,
+) -> u64 {
+    let owner = caller.owner();
+    let first = if contiguous { kernel.frames.allocate_together(pages, 1, owner) } else { None };
+    for page in 0..pages {
+        // Decoding has counted frames and tables: neither can run out here.
+        let frame = match first {
+            Some(first) => Some(Frame(first.0 + page)),
+            None => kernel.frames.allocate(owner),
+        };
+        let Some(frame) = frame else { break };
+        paging::zero(frame);
+        let at = address + page * PAGE_LEN;
+        let _ = caller.space.map(at, frame.address(), Leaf::Own(rights), &mut kernel.frames);
+    }
+    first.map_or(0, Frame::address)
+}

@@ -1,0 +1,260 @@
+//! Further processors: started one after the other, interrupted by one another, and made to forget translations.
+//!
+//! Whoever asks another core for something holds the kernel's lock and waits for the answer. Nobody answers too late:
+//! a core in ring 3 or asleep is interrupted, and one that waits for the lock answers from there.
+
+use core::arch::asm;
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+
+use nom_abi::call::PAGE_LEN;
+use nom_kernel_core::cores::{CORES_MAX, Core};
+use nom_kernel_core::frames::{Frames, Owner};
+
+use crate::interrupts::{self, CALL_VECTOR};
+use crate::paging::{self, Space};
+use crate::{clock, cpu, descriptor, run};
+
+/// Where a processor begins: the start interrupt names a page below 1 MiB.
+const START: u64 = 0x8000;
+const STACK_PAGES: u64 = 8;
+const FAULT_STACK_PAGES: u64 = 2;
+/// How long a processor may take to appear.
+const PATIENCE_NS: u64 = 200_000_000;
+/// After this the start is sent once more, as the manual wants it.
+const AGAIN_NS: u64 = 1_000_000;
+
+const FORGET: u64 = 1;
+const LEAVE: u64 = 2;
+
+unsafe extern "C" {
+    static processor_start: u8;
+    static processor_end: u8;
+    static boot_root: u8;
+}
+
+/// What a core is asked for.
+static WORK: [AtomicU64; CORES_MAX] = [const { AtomicU64::new(0) }; CORES_MAX];
+/// The page table that a core uses.
+static ROOTS: [AtomicU64; CORES_MAX] = [const { AtomicU64::new(0) }; CORES_MAX];
+/// A core has to look at the schedule before it goes on.
+static ATTENTION: [AtomicBool; CORES_MAX] = [const { AtomicBool::new(false) }; CORES_MAX];
+/// Each core's identity in its interrupt controller.
+static IDENTITIES: [AtomicU32; CORES_MAX] = [const { AtomicU32::new(0) }; CORES_MAX];
+static KERNEL_ROOT: AtomicU64 = AtomicU64::new(0);
+/// Cores that have arrived.
+static ARRIVED: AtomicU32 = AtomicU32::new(0);
+/// The stacks of the one that is being started, and whether all may begin to work.
+static STACKS: [AtomicU64; 2] = [const { AtomicU64::new(0) }; 2];
+static BEGIN: AtomicBool = AtomicBool::new(false);
+
+/// The first core is there, in the kernel's own space.
+pub fn initialise(kernel: &Space) {
+    KERNEL_ROOT.store(kernel.root(), Ordering::Relaxed);
+    ROOTS[0].store(kernel.root(), Ordering::Relaxed);
+    IDENTITIES[0].store(interrupts::identity(), Ordering::Relaxed);
+    ARRIVED.store(1, Ordering::Release);
+}
+
+/// Starts the processors with these identities (the one that this runs on is left out); says how many cores there are
+/// then. One that does not appear is left out with those behind it.
+pub fn start(identities: &[u32], frames: &mut Frames<'_>) -> usize {
+    // SAFETY: the symbols enclose the start code; the page below 1 MiB is never given to anybody.
+    unsafe {
+        let code = &raw const processor_start;
+        let len = &raw const processor_end as usize - code as usize;
+        core::ptr::copy_nonoverlapping(code, (paging::DIRECT + START) as *mut u8, len);
+    }
+    let places = paging::words(START, 3);
+    places[2].store(&raw const boot_root as u64, Ordering::Relaxed);
+    let own = interrupts::identity();
+    for &identity in identities.iter().filter(|&&identity| identity != own).take(CORES_MAX - 1) {
+        let number = ARRIVED.load(Ordering::Acquire);
+        let pages = STACK_PAGES + FAULT_STACK_PAGES;
+        let Some(stack) = frames.allocate_together(pages, 1, Owner::KERNEL) else { break };
+        let fault_stack_end = paging::DIRECT + stack.address() + FAULT_STACK_PAGES * PAGE_LEN;
+        let stack_end = paging::DIRECT + stack.address() + pages * PAGE_LEN;
+        STACKS[0].store(stack_end, Ordering::Relaxed);
+        STACKS[1].store(fault_stack_end, Ordering::Relaxed);
+        IDENTITIES[number as usize].store(identity, Ordering::Relaxed);
+        places[1].store(stack_end, Ordering::Release);
+        if !start_one(identity, number) {
+            // It may still come, and then uses this stack: it is not given to anybody.
+            crate::serial::say!("processor {identity} does not start; going on with {number}");
+            break;
+        }
+    }
+    ARRIVED.load(Ordering::Acquire) as usize
+}
+
+fn start_one(identity: u32, number: u32) -> bool {
+    const INITIALISE: u32 = 0x4500;
+    const BEGIN_AT: u32 = 0x4600 | (START >> 12) as u32;
+    interrupts::command(identity, INITIALISE);
+    interrupts::command(identity, BEGIN_AT);
+    let from_ns = clock::now_ns();
+    let mut again = false;
+    loop {
+        if ARRIVED.load(Ordering::Acquire) > number {
+            return true;
+        }
+        let waited_ns = clock::now_ns().saturating_sub(from_ns);
+        if waited_ns > PATIENCE_NS {
+            return false;
+        }
+        if waited_ns > AGAIN_NS && !again {
+            again = true;
+            interrupts::command(identity, BEGIN_AT);
+        }
+        core::hint::spin_loop();
+    }
+}
+
+/// Lets the other cores work: everything is in its place.
+pub fn begin() {
+    BEGIN.store(true, Ordering::Release);
+}
+
+/// A further processor's first instruction in Rust.
+#[unsafe(no_mangle)]
+extern "C" fn processor_main() -> ! {
+    let number = ARRIVED.load(Ordering::Acquire);
+    let here = Core(number as u8);
+    descriptor::initialise_core(here, STACKS[0].load(Ordering::Relaxed), STACKS[1].load(Ordering::Relaxed));
+    cpu::enable_features();
+    let root = KERNEL_ROOT.load(Ordering::Relaxed);
+    // SAFETY: the kernel's own table maps everything that runs here, this stack included.
+    unsafe { cpu::set_page_table(root) };
+    ROOTS[usize::from(here.0)].store(root, Ordering::Relaxed);
+    interrupts::initialise_core();
+    ARRIVED.store(number + 1, Ordering::Release);
+    while !BEGIN.load(Ordering::Acquire) {
+        core::hint::spin_loop();
+    }
+    run::core()
+}
+
+/// The core has to look at the schedule before it goes on; it is interrupted if it is another one.
+pub fn attend(core: Core) {
+    let place = usize::from(core.0);
+    if !ATTENTION[place].swap(true, Ordering::AcqRel) && core != cpu::here() {
+        call(core);
+    }
+}
+
+/// Whether this core has to look.
+pub fn must_look(here: Core) -> bool {
+    ATTENTION[usize::from(here.0)].load(Ordering::Acquire)
+}
+
+/// It looks now.
+pub fn looking(here: Core) {
+    ATTENTION[usize::from(here.0)].store(false, Ordering::Release);
+}
+
+fn call(core: Core) {
+    const ASSERT: u32 = 0x4000;
+    let identity = IDENTITIES[usize::from(core.0)].load(Ordering::Relaxed);
+    interrupts::command(identity, ASSERT | CALL_VECTOR as u32);
+}
+
+/// Uses this space on this core.
+pub fn enter(here: Core, space: &Space) {
+    let root = &ROOTS[usize::from(here.0)];
+    if root.load(Ordering::Relaxed) != space.root() {
+        space.enter();
+        root.store(space.root(), Ordering::Relaxed);
+    }
+}
+
+/// The core has left the context that ran on it; returns when nothing of its application is in use there. Only under
+/// the kernel's lock.
+pub fn leave(core: Core) {
+    if core == cpu::here() {
+        do_work(core, LEAVE);
+    } else {
+        ask(core, LEAVE);
+    }
+    ATTENTION[usize::from(core.0)].store(true, Ordering::Release);
+}
+
+/// All cores that use this space leave it. Only under the kernel's lock.
+pub fn leave_space(space: &Space) {
+    for core in users(space) {
+        leave(core);
+    }
+}
+
+/// All other cores that use this space forget its translations. Only under the kernel's lock, and before what was
+/// unmapped is given away.
+pub fn forget(space: &Space) {
+    let here = cpu::here();
+    for core in users(space).filter(|&core| core != here) {
+        ask(core, FORGET);
+    }
+}
+
+fn users(space: &Space) -> impl Iterator<Item = Core> + use<> {
+    let root = space.root();
+    let place = move |core: &Core| ROOTS[usize::from(core.0)].load(Ordering::Relaxed) == root;
+    (0..ARRIVED.load(Ordering::Acquire) as u8).map(Core).filter(place)
+}
+
+fn ask(core: Core, what: u64) {
+    let work = &WORK[usize::from(core.0)];
+    work.store(what, Ordering::SeqCst);
+    call(core);
+    while work.load(Ordering::Acquire) != 0 {
+        core::hint::spin_loop();
+    }
+}
+
+/// Does what another core has asked for.
+pub fn serve() {
+    let here = cpu::here();
+    let work = &WORK[usize::from(here.0)];
+    let what = work.load(Ordering::Acquire);
+    if what != 0 {
+        do_work(here, what);
+        work.store(0, Ordering::Release);
+    }
+}
+
+fn do_work(here: Core, what: u64) {
+    let root = &ROOTS[usize::from(here.0)];
+    let table =
+        if what & LEAVE != 0 { KERNEL_ROOT.load(Ordering::Relaxed) } else { root.load(Ordering::Relaxed) };
+    // SAFETY: it is the kernel's table or the one that is in use already; loading it forgets old translations.
+    unsafe { cpu::set_page_table(table) };
+    root.store(table, Ordering::Relaxed);
+}
+
+/// Stops all other cores for good: the machine ends.
+pub fn stop_others() {
+    const INITIALISE: u32 = 0x4500;
+    const ALL_OTHERS: u32 = 3 << 18;
+    if ARRIVED.load(Ordering::Acquire) > 1 {
+        interrupts::command(0, INITIALISE | ALL_OTHERS);
+    }
+}
+
+/// Saves the vector state that an interrupt found: `found` is what the entry saved (the kernel's own code may have
+/// changed these registers since), the rest is still in the registers.
+///
+/// # Safety
+/// `found` must be an FXSAVE area, `area` an XSAVE area of the context that was interrupted on this core.
+pub unsafe fn save_vectors(found: *const u8, area: *mut u8, xsave: bool) {
+    // SAFETY: the caller vouches for the areas; all registers that change are named.
+    unsafe {
+        if xsave {
+            asm!(
+                "fxrstor64 [{found}]", "xsave64 [{area}]",
+                found = in(reg) found, area = in(reg) area, in("eax") -1, in("edx") -1,
+                out("xmm0") _, out("xmm1") _, out("xmm2") _, out("xmm3") _, out("xmm4") _, out("xmm5") _,
+                out("xmm6") _, out("xmm7") _, out("xmm8") _, out("xmm9") _, out("xmm10") _, out("xmm11") _,
+                out("xmm12") _, out("xmm13") _, out("xmm14") _, out("xmm15") _,
+            );
+        } else {
+            core::ptr::copy_nonoverlapping(found, area, 512);
+        }
+    }
+}

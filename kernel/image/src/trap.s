@@ -1,0 +1,166 @@
+# Ways into ring 0 and out again. All build the same frame (trap.rs); interrupts stay off in ring 0 except at
+# `kernel_halt`. Precompiled Rust uses the red zone and the vector registers: nothing interrupts ring 0 where a red
+# zone is live, and what interrupted an application saves the vector state that the kernel's own code may touch
+# (legacy SSE leaves the upper halves of wider registers alone).
+
+.section .text.trap, "ax"
+
+# 256 entries of 16 bytes.
+.align 16
+.global trap_entries
+trap_entries:
+.set vector, 0
+.rept 256
+    .align 16
+    # These push an error code of their own.
+    .if (vector == 8) || (vector >= 10 && vector <= 14) || (vector == 17) || (vector == 21) || (vector == 29) || (vector == 30)
+    .else
+    push 0
+    .endif
+    push vector
+    jmp trap_common
+    .set vector, vector + 1
+.endr
+
+.macro SAVE
+    push rax
+    push rbx
+    push rcx
+    push rdx
+    push rsi
+    push rdi
+    push rbp
+    push r8
+    push r9
+    push r10
+    push r11
+    push r12
+    push r13
+    push r14
+    push r15
+.endm
+
+.macro RESTORE
+    pop r15
+    pop r14
+    pop r13
+    pop r12
+    pop r11
+    pop r10
+    pop r9
+    pop r8
+    pop rbp
+    pop rdi
+    pop rsi
+    pop rdx
+    pop rcx
+    pop rbx
+    pop rax
+    add rsp, 16
+.endm
+
+.align 16
+trap_common:
+    test byte ptr [rsp + 24], 3
+    jz 1f
+    swapgs
+1:  SAVE
+    # Flags that an application may have set (direction, alignment check, single step) are not ours.
+    push 2
+    popfq
+    mov rbp, rsp
+    sub rsp, 512
+    and rsp, -16
+    fxsave64 [rsp]
+    mov rdi, rbp
+    mov rsi, rsp
+    call kernel_trap
+    fxrstor64 [rsp]
+    mov rsp, rbp
+trap_return:
+    RESTORE
+    test byte ptr [rsp + 8], 3
+    jz 2f
+    swapgs
+2:  iretq
+
+.align 16
+.global system_call_entry
+system_call_entry:
+    swapgs
+    mov gs:[0], rsp
+    mov rsp, gs:[8]
+    push 0x1b
+    push gs:[0]
+    push r11
+    push 0x23
+    push rcx
+    push 0
+    push 0x100
+    SAVE
+    mov rdi, rsp
+    call kernel_call
+    # The vector registers may hold what the kernel worked on.
+    xorps xmm0, xmm0
+    xorps xmm1, xmm1
+    xorps xmm2, xmm2
+    xorps xmm3, xmm3
+    xorps xmm4, xmm4
+    xorps xmm5, xmm5
+    xorps xmm6, xmm6
+    xorps xmm7, xmm7
+    xorps xmm8, xmm8
+    xorps xmm9, xmm9
+    xorps xmm10, xmm10
+    xorps xmm11, xmm11
+    xorps xmm12, xmm12
+    xorps xmm13, xmm13
+    xorps xmm14, xmm14
+    xorps xmm15, xmm15
+    test al, al
+    jz trap_return
+    RESTORE
+    mov rcx, [rsp]
+    mov r11, [rsp + 16]
+    mov rsp, [rsp + 24]
+    swapgs
+    sysretq
+
+# rdi: the state of a context that gave its vector registers up. Nothing of the kernel or of others may show.
+.global resume_cleared
+resume_cleared:
+    .irp number, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15
+    xorps xmm\number, xmm\number
+    .endr
+    mov rsp, rdi
+    jmp trap_return
+
+# rdi: the state of a context; rsi: its vector state, by XSAVE when edx is not 0.
+.global resume_whole
+resume_whole:
+    mov rsp, rdi
+    test edx, edx
+    jz 1f
+    mov eax, -1
+    mov edx, -1
+    xrstor64 [rsi]
+    jmp trap_return
+1:  fxrstor64 [rsi]
+    jmp trap_return
+
+# Sleeps until an interrupt. `sti` lets it in only after the next instruction, so none is missed.
+.global kernel_halt
+kernel_halt:
+    sti
+    hlt
+    cli
+    ret
+
+.section .bss
+.align 16
+.skip 32768
+.global kernel_stack_end
+kernel_stack_end:
+.skip 16384
+.global fault_stack_end
+fault_stack_end:

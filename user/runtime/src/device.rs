@@ -1,0 +1,128 @@
+//! Devices: which there are, and acquiring them.
+
+use nom_abi::call::CallError;
+use nom_abi::device::{DEVICES_MAX, DeviceInfo, TRANSPORT_MMIO, WINDOW_LEN};
+use nom_abi::upcall::device_event;
+
+const WINDOWS_ADDRESS: u64 = 0x2000_0000_0000;
+/// Windows lie apart, so that running over the end of one faults.
+const WINDOW_STEP: u64 = 16 * WINDOW_LEN;
+
+/// A device of the guest, not yet acquired.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Listed {
+    /// Its number, for [`acquire`].
+    pub number: u32,
+    /// One of [`nom_abi::device::kind`].
+    pub kind: u32,
+}
+
+/// Where a device's registers are. Plain addresses, mapped uncached, for volatile access.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Transport {
+    /// virtio-mmio: the register block; device configuration begins at `registers + 0x100`.
+    Mmio {
+        /// First address.
+        registers: usize,
+        /// Bytes.
+        len: usize,
+    },
+    /// virtio over PCI, modern.
+    Pci {
+        /// The common configuration.
+        common: usize,
+        /// Its bytes.
+        common_len: usize,
+        /// The notification structure.
+        notify: usize,
+        /// Its bytes.
+        notify_len: usize,
+        /// Bytes between the notification addresses of two queues (by `queue_notify_off`).
+        notify_multiplier: u32,
+        /// The interrupt status byte.
+        interrupt_status: usize,
+        /// The device's own configuration (0 when it has none).
+        configuration: usize,
+        /// Its bytes.
+        configuration_len: usize,
+        /// MSI-X vectors, 0 to this, exclusive, that the driver may write into the vector fields. All lead to the
+        /// device's one event.
+        vectors: u32,
+    },
+}
+
+/// A device that is ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Device {
+    /// Its number.
+    pub number: u32,
+    /// One of [`nom_abi::device::kind`].
+    pub kind: u32,
+    /// Its registers.
+    pub transport: Transport,
+}
+
+impl Device {
+    /// The event of its interrupt.
+    pub fn event(&self) -> u64 {
+        device_event(self.number)
+    }
+
+    /// Lets its interrupt in again. It is masked at first and after each interrupt. [`crate::wait`] can do the same
+    /// without a call of its own.
+    pub fn unmask(&self) -> Result<(), CallError> {
+        crate::call::unmask(self.event())
+    }
+
+    /// Gives it back: the kernel resets it and takes its registers away.
+    ///
+    /// # Safety
+    /// Nothing may use its registers any more.
+    pub unsafe fn release(self) -> Result<(), CallError> {
+        crate::call::release_device(self.number)
+    }
+}
+
+/// The devices of the guest.
+pub fn list() -> impl Iterator<Item = Listed> {
+    let start = crate::start::start();
+    let count = start.devices.min(u64::from(DEVICES_MAX)) as u32;
+    (0..count).zip(&start.device_kinds).map(|(number, &kind)| Listed { number, kind })
+}
+
+/// Makes the device of this number ours and maps its registers.
+pub fn acquire(number: u32) -> Result<Device, CallError> {
+    let address = WINDOWS_ADDRESS + u64::from(number) * WINDOW_STEP;
+    Ok(device(number, &crate::call::acquire_device(number, address)?))
+}
+
+/// Acquires the first device of this kind that is free.
+pub fn acquire_kind(kind: u32) -> Result<Device, CallError> {
+    let mut refused = CallError::NoSuch;
+    for listed in list().filter(|listed| listed.kind == kind) {
+        match acquire(listed.number) {
+            Ok(device) => return Ok(device),
+            Err(error) => refused = error,
+        }
+    }
+    Err(refused)
+}
+
+fn device(number: u32, info: &DeviceInfo) -> Device {
+    let transport = if info.transport == TRANSPORT_MMIO {
+        Transport::Mmio { registers: info.registers as usize, len: info.registers_len as usize }
+    } else {
+        Transport::Pci {
+            common: info.registers as usize,
+            common_len: info.registers_len as usize,
+            notify: info.notify as usize,
+            notify_len: info.notify_len as usize,
+            notify_multiplier: info.notify_multiplier,
+            interrupt_status: info.interrupt_status as usize,
+            configuration: info.configuration as usize,
+            configuration_len: info.configuration_len as usize,
+            vectors: info.vectors,
+        }
+    };
+    Device { number, kind: info.kind, transport }
+}

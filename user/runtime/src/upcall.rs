@@ -1,0 +1,235 @@
+//! Upcalls: who handles what, and sleeping until something happens.
+//!
+//! Without handlers of its own an application sees events as the answer of [`wait`], and ends with a clear line at
+//! its first fault. Handlers run on the upcall stack with upcalls disabled; they must not allocate.
+
+use core::arch::asm;
+use core::arch::x86_64::{__cpuid, __cpuid_count};
+use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU64, Ordering};
+
+use nom_abi::call::{CallError, FOREIGN_REFUSED, FOREVER, PAGE_LEN, WRITE};
+use nom_abi::upcall::{Block, Cause, Frame, Registration};
+
+/// Bits of [`nom_abi::upcall`].
+pub type Events = u64;
+
+const STACK_ADDRESS: u64 = 0x3000_0000_0000;
+const STACK_LEN: u64 = 16 * PAGE_LEN;
+/// Between two upcall stacks nothing is mapped.
+const STACK_ROOM: u64 = 16 << 20;
+/// The most contexts: one a core.
+pub(crate) const CONTEXTS_MAX: usize = 8;
+/// Vector state by FXSAVE.
+const FXSAVE_LEN: u64 = 512;
+/// Alignment of the XSAVE area, which is taken off below the frame.
+const XSAVE_ALIGNMENT: u64 = 64;
+
+/// What a context has of its own, block first: `gs` leads there.
+#[repr(C, align(64))]
+struct Own {
+    block: Block,
+    /// Events that upcalls brought and `wait` has not answered yet.
+    collected: AtomicU64,
+    /// The upcall stack is mapped: it stays for the next context of this number.
+    has_stack: AtomicBool,
+}
+
+static OWN: [Own; CONTEXTS_MAX] = [const {
+    Own {
+        block: Block {
+            enabled: AtomicU64::new(0),
+            pending: AtomicU64::new(0),
+            nesting: AtomicU64::new(0),
+            resume: AtomicU64::new(0),
+            frame: AtomicU64::new(0),
+            context: AtomicU64::new(0),
+        },
+        collected: AtomicU64::new(0),
+        has_stack: AtomicBool::new(false),
+    }
+}; CONTEXTS_MAX];
+static REGISTERED: AtomicBool = AtomicBool::new(false);
+
+/// Which of the application's contexts this is: 0 is the first, others have the numbers of their cores.
+pub fn context() -> usize {
+    if !REGISTERED.load(Ordering::Relaxed) {
+        return 0;
+    }
+    let number: usize;
+    // SAFETY: the kernel has made this context's block the base of `gs` when it was registered, before anything else
+    // runs on it, and the sixth word of a block is its number.
+    unsafe { asm!("mov {}, gs:[40]", out(reg) number, options(readonly, nostack, preserves_flags)) }
+    number % CONTEXTS_MAX
+}
+
+fn own() -> &'static Own {
+    &OWN[context()]
+}
+
+#[unsafe(no_mangle)]
+static nom_vector_state_len: AtomicU64 = AtomicU64::new(FXSAVE_LEN);
+#[unsafe(no_mangle)]
+static nom_has_xsave: AtomicU8 = AtomicU8::new(0);
+
+unsafe extern "C" {
+    fn nom_upcall_entry();
+    fn nom_return_start();
+    fn nom_return_end();
+    fn nom_return_again();
+}
+
+/// What becomes of the interrupted program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// It goes on as the frame says.
+    Resume,
+    /// It ends with a line that says why.
+    End,
+}
+
+/// Handles a fault; may change the frame.
+pub type FaultHandler = fn(&mut Frame) -> Verdict;
+/// Handles events; answers those that [`wait`] shall still answer.
+pub type EventHandler = fn(Events) -> Events;
+
+static ON_FAULT: [AtomicPtr<()>; 4] = [const { AtomicPtr::new(core::ptr::null_mut()) }; 4];
+
+/// From now on this handles faults of that cause.
+pub fn on_fault(cause: Cause, handler: FaultHandler) {
+    if cause != Cause::Events {
+        ON_FAULT[cause as usize].store(handler as *mut (), Ordering::Release);
+    }
+}
+
+/// From now on this handles events that come while the program runs.
+pub fn on_events(handler: EventHandler) {
+    ON_FAULT[Cause::Events as usize].store(handler as *mut (), Ordering::Release);
+}
+
+/// Faults of that cause end the application again; events are collected for [`wait`] again.
+pub fn unhandle(cause: Cause) {
+    ON_FAULT[cause as usize].store(core::ptr::null_mut(), Ordering::Release);
+}
+
+/// Keeps asynchronous upcalls out; says whether they were let in before.
+pub fn disable() -> bool {
+    own().block.enabled.swap(0, Ordering::AcqRel) != 0
+}
+
+/// Lets asynchronous upcalls in, those that wait at once.
+pub fn enable() {
+    let block = &own().block;
+    block.enabled.store(1, Ordering::SeqCst);
+    if block.pending.load(Ordering::SeqCst) != 0 {
+        crate::call::nothing();
+    }
+}
+
+/// Halts the core until an event comes or until this time (`None`: only an event), and answers the events that came
+/// since the last `wait`. `unmask` names the devices ([`crate::device::Device::event`]) whose interrupts are let in
+/// first. One call into the kernel.
+pub fn wait(until_ns: Option<u64>, unmask: Events) -> Events {
+    // Disabled first: what comes between here and the call stays pending, and the kernel looks there.
+    let enabled = disable();
+    let own = own();
+    let collected = own.collected.swap(0, Ordering::Relaxed);
+    // With something to answer the call must not sleep, but it still unmasks.
+    let until_ns = if collected != 0 { 0 } else { until_ns.unwrap_or(FOREVER) };
+    let came = if collected != 0 && unmask == 0 {
+        own.block.pending.swap(0, Ordering::AcqRel)
+    } else {
+        crate::call::wait(until_ns, unmask).unwrap_or(0)
+    };
+    if enabled {
+        enable();
+    }
+    collected | came
+}
+
+pub(crate) fn register() -> Result<(), CallError> {
+    const XSAVE_ENABLED: u32 = 1 << 27;
+    if __cpuid(1).ecx & XSAVE_ENABLED != 0 {
+        nom_vector_state_len.store(u64::from(__cpuid_count(0xd, 0).ebx), Ordering::Relaxed);
+        nom_has_xsave.store(1, Ordering::Relaxed);
+    }
+    register_context(0)?;
+    REGISTERED.store(true, Ordering::Release);
+    Ok(())
+}
+
+/// Gives the context that calls its block and its upcall stack. Nothing else may run on it before.
+pub(crate) fn register_context(number: usize) -> Result<(), CallError> {
+    let own = &OWN[number % CONTEXTS_MAX];
+    // A frame and its vector state for every level of nesting must fit, with room for Rust.
+    let state_len = nom_vector_state_len.load(Ordering::Relaxed) + XSAVE_ALIGNMENT;
+    let stack_len = (STACK_LEN + 4 * state_len).next_multiple_of(PAGE_LEN);
+    let stack = STACK_ADDRESS + number as u64 * STACK_ROOM;
+    if !own.has_stack.load(Ordering::Relaxed) {
+        crate::call::map(stack, stack_len / PAGE_LEN, WRITE)?;
+        own.has_stack.store(true, Ordering::Relaxed);
+    }
+    // An earlier context of this number may have ended anywhere.
+    own.block.enabled.store(0, Ordering::Relaxed);
+    own.block.pending.store(0, Ordering::Relaxed);
+    own.block.nesting.store(0, Ordering::Relaxed);
+    own.block.context.store(number as u64, Ordering::Relaxed);
+    own.collected.store(0, Ordering::Relaxed);
+    let address = |code: unsafe extern "C" fn()| code as usize as u64;
+    crate::call::register_upcalls(&Registration {
+        entry: address(nom_upcall_entry),
+        block: core::ptr::from_ref(&own.block) as u64,
+        stack,
+        stack_len,
+        return_start: address(nom_return_start),
+        return_end: address(nom_return_end),
+        again: address(nom_return_again),
+    })?;
+    own.block.enabled.store(1, Ordering::SeqCst);
+    if own.block.pending.load(Ordering::SeqCst) != 0 {
+        crate::call::nothing();
+    }
+    Ok(())
+}
+
+/// Called by the entry with the frame; when it returns, the interrupted program goes on.
+#[unsafe(no_mangle)]
+extern "C" fn nom_upcall(frame: &mut Frame) {
+    let place = frame.cause as usize & 3;
+    let handler = ON_FAULT[place].load(Ordering::Acquire);
+    if place == Cause::Events as usize {
+        let own = own();
+        let events = own.block.pending.swap(0, Ordering::AcqRel);
+        let kept = if handler.is_null() {
+            events
+        } else {
+            // SAFETY: `on_events` is the only place that stores at this index, and stores an `EventHandler`.
+            let handler = unsafe { core::mem::transmute::<*mut (), EventHandler>(handler) };
+            handler(events)
+        };
+        own.collected.fetch_or(kept, Ordering::Relaxed);
+        return;
+    }
+    let verdict = if handler.is_null() {
+        if place == Cause::ForeignCall as usize {
+            // As a system without such a call would answer.
+            frame.rax = FOREIGN_REFUSED;
+            return;
+        }
+        Verdict::End
+    } else {
+        // SAFETY: `on_fault` is the only place that stores at these indices, and stores a `FaultHandler`.
+        let handler = unsafe { core::mem::transmute::<*mut (), FaultHandler>(handler) };
+        handler(frame)
+    };
+    if verdict == Verdict::End {
+        let what = if place == Cause::PageFault as usize { "page fault at" } else { "exception" };
+        crate::log!(
+            "application ended: {what} {:#x}, error code {:#x}, instruction {:#x}, stack {:#x}",
+            frame.address,
+            frame.error,
+            frame.rip,
+            frame.rsp
+        );
+        crate::exit(nom_abi::exit::FAULTED);
+    }
+}
