@@ -1,0 +1,100 @@
+//! What an application is to its stack: somebody who is called with the bytes in place.
+
+use crate::meter::Answer;
+
+/// Names a connection. A name is never used again within 2^32 connections, so a stale one finds nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ConnectionId {
+    /// Place in the connection table.
+    pub slot: u32,
+    /// Which connection in that place.
+    pub generation: u32,
+}
+
+/// A piece of the application's own memory that is sent without being copied. The application keeps the bytes
+/// unchanged and reachable by [`Application::pinned`] until [`Application::released`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pin {
+    /// The application's name of the bytes.
+    pub token: u64,
+    /// How many bytes there are.
+    pub len: u32,
+}
+
+/// Why a connection ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// Both sides closed it in order.
+    Closed,
+    /// The other side reset it.
+    Reset,
+    /// Nothing was heard for too long.
+    TimedOut,
+    /// An active opening was refused.
+    Refused,
+    /// This side gave it up: [`Io::abort`], or memory was short.
+    Aborted,
+}
+
+/// There is no room; nothing was taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NoRoom;
+
+/// What an application may do with the connection for which it is called.
+///
+/// A trait rather than a struct, so that applications are tested without a stack. The stack calls applications
+/// through its own concrete type: nothing here is called through a pointer.
+pub trait Io {
+    /// The connection for which the application is called.
+    fn connection(&self) -> ConnectionId;
+
+    /// The time of this call.
+    fn now_ns(&self) -> u64;
+
+    /// Bytes that [`Io::write`] will take now, in one or several calls, with one pin anywhere between them. An
+    /// application that finds too little is called by [`Application::writable`] once there may be more.
+    fn room(&self) -> usize;
+
+    /// Appends bytes to what is sent: all of them or none. They are copied into a transmit buffer.
+    fn write(&mut self, bytes: &[u8]) -> Result<(), NoRoom>;
+
+    /// Appends the application's own memory to what is sent, without copying.
+    fn write_pinned(&mut self, pin: Pin) -> Result<(), NoRoom>;
+
+    /// Counts one operation as answered: its latency is taken from the arrival of the bytes of this call to the
+    /// departure of the last byte written so far.
+    fn answered(&mut self, answer: Answer);
+
+    /// Sends what was written and then closes this direction.
+    fn close(&mut self);
+
+    /// Ends the connection at once with a reset.
+    fn abort(&mut self);
+}
+
+/// An application (or several behind one face) on a stack.
+pub trait Application {
+    /// A connection was established. `port` is the local port, `outgoing` tells who opened it.
+    fn opened(&mut self, io: &mut impl Io, port: u16, outgoing: bool);
+
+    /// Bytes that arrived and were not consumed before, in order. Returns how many are consumed now; the rest is
+    /// offered again together with what follows, and, when nothing follows, once there is room to write again.
+    fn received(&mut self, io: &mut impl Io, bytes: &[u8]) -> usize;
+
+    /// There is room to write again after a [`NoRoom`].
+    fn writable(&mut self, io: &mut impl Io);
+
+    /// The other side will send no more. What was not consumed is offered once more just before; what is left even
+    /// then is offered again only after a [`NoRoom`], and is lost when the application closes.
+    fn finished(&mut self, io: &mut impl Io);
+
+    /// The connection is gone, and with it everything unsent. Its pins are released one by one, now or when the
+    /// device has read them. Also called for an active opening that failed, which was never `opened`.
+    fn ended(&mut self, connection: ConnectionId, reason: Ended);
+
+    /// The bytes of a pin.
+    fn pinned(&self, pin: Pin) -> &[u8];
+
+    /// The stack and the device have read the pin for the last time.
+    fn released(&mut self, pin: Pin);
+}

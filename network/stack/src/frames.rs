@@ -1,0 +1,150 @@
+//! A received frame's first steps: Ethernet, then ARP or IPv4, then ICMP or TCP. Whatever is not for us or not
+//! understood is dropped without an answer and counted by reason.
+
+use core::net::Ipv4Addr;
+
+use crate::application::Application;
+use crate::config::Config;
+use crate::counters::Drop;
+use crate::port::Egress;
+use crate::rate::Bucket;
+use crate::tcp::{From, Tcp, World};
+use crate::wire::ethernet::{self, BROADCAST, Ethernet, TYPE_ARP, TYPE_IPV4};
+use crate::wire::icmp::{self, Echo};
+use crate::wire::ipv4::{self, Ipv4, PROTOCOL_ICMP, PROTOCOL_TCP, Refusal};
+use crate::wire::tcp::{Segment, checksum_good};
+
+/// Echo replies that we send in a second.
+const ECHOES_PER_SECOND: u32 = 1_000;
+
+/// What decides about a frame before it belongs to a connection.
+pub(crate) struct Door {
+    mac: [u8; 6],
+    address: Ipv4Addr,
+    echoes: Bucket,
+}
+
+impl Door {
+    pub(crate) fn new(config: &Config) -> Self {
+        Self { mac: config.mac, address: config.address, echoes: Bucket::new(ECHOES_PER_SECOND) }
+    }
+
+    /// Acts on one frame.
+    #[inline(always)]
+    pub(crate) fn receive<A: Application, E: Egress>(
+        &mut self,
+        world: &mut World<'_, A, E>,
+        tcp: &mut Tcp,
+        frame: &[u8],
+        arrived_ns: u64,
+        checksum_known_good: bool,
+    ) {
+        let Some((header, content)) = Ethernet::parse(frame) else {
+            world.out.counters.drop(Drop::Malformed);
+            return;
+        };
+        let ours = header.destination == self.mac;
+        if (!ours && header.destination != BROADCAST) || !ethernet::is_station(header.source) {
+            world.out.counters.drop(Drop::NotForUs);
+            return;
+        }
+        match header.ethertype {
+            TYPE_IPV4 if ours => {}
+            TYPE_ARP => {
+                if let Some((address, mac)) = world.neighbours.receive(content, world.out, world.now_ns) {
+                    tcp.neighbour_found(address, mac);
+                }
+                return;
+            }
+            _ => {
+                world.out.counters.drop(Drop::Protocol);
+                return;
+            }
+        }
+        let (packet, content) = match Ipv4::parse(content) {
+            Ok(parsed) => parsed,
+            Err(Refusal::Malformed) => {
+                world.out.counters.drop(Drop::Malformed);
+                return;
+            }
+            Err(Refusal::Checksum) => {
+                world.out.counters.drop(Drop::Checksum);
+                return;
+            }
+        };
+        if packet.destination != self.address
+            || packet.source == self.address
+            || !ipv4::is_host(packet.source)
+        {
+            world.out.counters.drop(Drop::NotForUs);
+            return;
+        }
+        if packet.fragment {
+            world.out.counters.drop(Drop::Fragment);
+            return;
+        }
+        match packet.protocol {
+            PROTOCOL_TCP => {
+                let Some(segment) = Segment::parse(content) else {
+                    world.out.counters.drop(Drop::Malformed);
+                    return;
+                };
+                if !checksum_known_good && !checksum_good(packet.source, packet.destination, content) {
+                    world.out.counters.drop(Drop::Checksum);
+                    return;
+                }
+                let from = From { address: packet.source, mac: header.source, arrived_ns };
+                tcp.receive(world, from, &segment);
+            }
+            PROTOCOL_ICMP => self.echo(world, tcp, header.source, packet.source, content),
+            _ => world.out.counters.drop(Drop::Protocol),
+        }
+    }
+
+    fn echo<A: Application, E: Egress>(
+        &mut self,
+        world: &mut World<'_, A, E>,
+        tcp: &mut Tcp,
+        mac: [u8; 6],
+        address: Ipv4Addr,
+        content: &[u8],
+    ) {
+        let Some(echo) = Echo::parse_request(content) else {
+            world.out.counters.drop(Drop::Protocol);
+            return;
+        };
+        if !self.echoes.take(world.now_ns) {
+            world.out.counters.drop(Drop::RateLimited);
+            return;
+        }
+        // The data outlives the received frame: the device reads it later.
+        let Some(loan) = tcp.send.lend(echo.data) else {
+            world.out.counters.drop(Drop::NoMemory);
+            return;
+        };
+        const ICMP_AT: usize = ethernet::HEADER + ipv4::HEADER;
+        let mut headers = [0; ICMP_AT + icmp::HEADER];
+        Ethernet { destination: mac, source: self.mac, ethertype: TYPE_IPV4 }.emit(&mut headers);
+        let packet =
+            Ipv4 { source: self.address, destination: address, protocol: PROTOCOL_ICMP, fragment: false };
+        packet.emit(&mut headers[ethernet::HEADER..], icmp::HEADER + echo.data.len());
+        echo.emit_reply(&mut headers[ICMP_AT..]);
+        let frame = world.out.send(&headers, &[tcp.send.lent(&loan)], None, world.now_ns);
+        tcp.send.settle(loan, frame);
+    }
+}
+
+/// The connection to which a frame seems to belong, before anything of it is checked: only to count who was heard.
+pub(crate) fn peek(tcp: &Tcp, frame: &[u8]) -> Option<u32> {
+    let (header, content) = Ethernet::parse(frame)?;
+    if header.ethertype != TYPE_IPV4 {
+        return None;
+    }
+    let fixed = content.first_chunk::<{ ipv4::HEADER }>()?;
+    if fixed[9] != PROTOCOL_TCP {
+        return None;
+    }
+    let segment = Segment::parse(content.get(usize::from(fixed[0] & 15) * 4..)?)?;
+    let source = Ipv4Addr::new(fixed[12], fixed[13], fixed[14], fixed[15]);
+    tcp.find(source, segment.source_port, segment.destination_port)
+}

@@ -1,0 +1,50 @@
+//! The private TCP/IP stack of one application on one core: sans-IO, made for batching.
+//!
+//! Frames and the time come in, frames and the next deadline go out; there is no clock, no socket and no thread
+//! inside. That is what lets one source run in a guest, as a Linux process, in the simulator and under the fuzzer.
+//!
+//! A packet's way through the files:
+//!
+//! ```text
+//!  port        where frames come from and go to: the device's two halves
+//!    |
+//!  engine      when frames are taken and when they leave: the knobs act here and in `batch`
+//!    |
+//!  frames      the first steps: for us? ARP, ICMP or TCP?          neighbours   who is on our link
+//!    |
+//!  wire/       what the bytes mean: one file a format
+//!    |
+//!  tcp/        the connections, split by what happens: handshake, accept, acknowledge, recover, deliver, close,
+//!    |         output; `send_memory` and `receive_memory` hold what waits, `timers` and `table` find things
+//!    |
+//!  application who is called with the bytes in place
+//! ```
+//!
+//! Limits today: IPv4 only, no UDP; NewReno with selective acknowledgements; no path-MTU discovery, no time stamps
+//! (they are billed bytes), no segmentation offload.
+
+#![no_std]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+
+pub mod application;
+mod batch;
+pub mod config;
+pub mod counters;
+mod engine;
+mod frames;
+pub mod fuzzing;
+pub mod knobs;
+pub mod meter;
+mod neighbours;
+pub mod port;
+mod random;
+mod rate;
+mod tcp;
+pub mod wire;
+
+pub use config::Config;
+pub use engine::{ConnectError, Engine, Step};
+pub use tcp::Handle;
+pub use tcp::sequence::Seq;

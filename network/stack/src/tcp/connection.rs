@@ -1,0 +1,260 @@
+//! One connection's record: plain data. What is done with it stands in the files beside, by what happens.
+
+use super::operations::OperationList;
+use super::receive_memory::Held;
+use super::recover::TIMEOUT_INITIAL_NS;
+use super::send_memory::SendQueue;
+use super::sequence::Seq;
+use super::table::Key;
+
+/// RFC 9293, 3.3.2. A passive opening begins in SYN-RECEIVED; LISTEN is a set of ports, not a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum State {
+    /// The record is not in use.
+    #[default]
+    Free,
+    SynSent,
+    SynReceived,
+    Established,
+    /// The application closed; our FIN is queued, sent or lost, but not acknowledged.
+    FinWait1,
+    FinWait2,
+    CloseWait,
+    Closing,
+    LastAck,
+    TimeWait,
+}
+
+impl State {
+    pub(crate) fn is_used(self) -> bool {
+        self != Self::Free
+    }
+
+    /// Both sides have agreed on sequence numbers and the application knows the connection.
+    pub(crate) fn is_open(self) -> bool {
+        !matches!(self, Self::Free | Self::SynSent | Self::SynReceived | Self::TimeWait)
+    }
+}
+
+/// What the one timer of a connection is set for; delayed acknowledgements have their own time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Purpose {
+    #[default]
+    Nothing,
+    Retransmit,
+    Probe,
+    Linger,
+}
+
+/// No time.
+pub(crate) const NEVER: u64 = u64::MAX;
+/// Ranges out of order that are remembered.
+pub(crate) const RANGES: usize = 8;
+
+/// The record.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Connection {
+    pub(crate) key: Key,
+    pub(crate) generation: u32,
+    pub(crate) state: State,
+    /// This side opened it.
+    pub(crate) outgoing: bool,
+    /// The application was told that it is open.
+    pub(crate) announced: bool,
+    /// It is in the list of connections that have something to send.
+    pub(crate) due: bool,
+    /// The application found no room.
+    pub(crate) blocked: bool,
+    /// It is in the list of connections that wait for memory.
+    pub(crate) waiting: bool,
+    /// The application gave it up.
+    pub(crate) aborted: bool,
+    /// Our SYN left at least once.
+    pub(crate) syn_sent: bool,
+    /// The next hop's Ethernet address is known.
+    pub(crate) resolved: bool,
+    pub(crate) mac: [u8; 6],
+
+    // Sending.
+    /// First byte that is not acknowledged.
+    pub(crate) una: Seq,
+    /// Next byte to send; behind `max` while bytes are sent again after a time-out.
+    pub(crate) nxt: Seq,
+    /// Behind everything that was ever sent.
+    pub(crate) max: Seq,
+    pub(crate) window: u32,
+    pub(crate) window_max: u32,
+    pub(crate) window_sequence: Seq,
+    pub(crate) window_acknowledgement: Seq,
+    /// Shift of the other side's windows, and of ours.
+    pub(crate) shift_in: u8,
+    pub(crate) shift_out: u8,
+    pub(crate) segment_max: u16,
+    pub(crate) sack: bool,
+    pub(crate) queue: SendQueue,
+    /// The application closed its direction.
+    pub(crate) closed: bool,
+    pub(crate) fin_acknowledged: bool,
+
+    // Congestion and loss.
+    pub(crate) congestion_window: u32,
+    pub(crate) slow_start_end: u32,
+    pub(crate) duplicates: u8,
+    pub(crate) recovering: bool,
+    /// What was outstanding when the last loss was found.
+    pub(crate) recover: Seq,
+    /// In a recovery by selective acknowledgements: holes before here were sent again.
+    pub(crate) resent: Seq,
+    pub(crate) scoreboard: [(Seq, Seq); RANGES],
+    pub(crate) scoreboard_count: u8,
+    /// The first segment is to be sent again whatever the window says.
+    pub(crate) resend: bool,
+    /// The other side's window is closed and bytes wait.
+    pub(crate) probing: bool,
+    /// A probe is due, and how many went out.
+    pub(crate) probe: bool,
+    pub(crate) probes: u8,
+    /// Time-outs since anything was heard.
+    pub(crate) retries: u8,
+    pub(crate) smoothed_ns: u64,
+    pub(crate) variation_ns: u64,
+    pub(crate) timeout_ns: u64,
+    pub(crate) timed: bool,
+    pub(crate) timed_end: Seq,
+    pub(crate) timed_ns: u64,
+    pub(crate) sent_ns: u64,
+
+    // Receiving.
+    /// Next byte that is expected.
+    pub(crate) expected: Seq,
+    /// Right edge of the window as it was told.
+    pub(crate) promised: Seq,
+    pub(crate) held: Held,
+    pub(crate) ranges: [(Seq, Seq); RANGES],
+    pub(crate) range_count: u8,
+    /// Where the other side's stream ends, once that is known.
+    pub(crate) fin_at: Option<Seq>,
+    /// When the newest bytes arrived.
+    pub(crate) arrived_ns: u64,
+    pub(crate) unacknowledged: u32,
+    pub(crate) acknowledge_now: bool,
+    pub(crate) acknowledge_ns: u64,
+
+    pub(crate) purpose: Purpose,
+    pub(crate) deadline_ns: u64,
+    pub(crate) operations: OperationList,
+    /// Batches in which it has a frame.
+    pub(crate) heard_in: u32,
+    pub(crate) heard_out: u32,
+}
+
+impl Default for Connection {
+    fn default() -> Self {
+        Self {
+            key: Key::default(),
+            generation: 0,
+            state: State::Free,
+            outgoing: false,
+            announced: false,
+            due: false,
+            blocked: false,
+            waiting: false,
+            aborted: false,
+            syn_sent: false,
+            resolved: false,
+            mac: [0; 6],
+            una: Seq(0),
+            nxt: Seq(0),
+            max: Seq(0),
+            window: 0,
+            window_max: 0,
+            window_sequence: Seq(0),
+            window_acknowledgement: Seq(0),
+            shift_in: 0,
+            shift_out: 0,
+            segment_max: 536,
+            sack: false,
+            queue: SendQueue::default(),
+            closed: false,
+            fin_acknowledged: false,
+            congestion_window: 0,
+            slow_start_end: u32::MAX,
+            duplicates: 0,
+            recovering: false,
+            recover: Seq(0),
+            resent: Seq(0),
+            scoreboard: [(Seq(0), Seq(0)); RANGES],
+            scoreboard_count: 0,
+            resend: false,
+            probing: false,
+            probe: false,
+            probes: 0,
+            retries: 0,
+            smoothed_ns: 0,
+            variation_ns: 0,
+            timeout_ns: TIMEOUT_INITIAL_NS,
+            timed: false,
+            timed_end: Seq(0),
+            timed_ns: 0,
+            sent_ns: 0,
+            expected: Seq(0),
+            promised: Seq(0),
+            held: Held::default(),
+            ranges: [(Seq(0), Seq(0)); RANGES],
+            range_count: 0,
+            fin_at: None,
+            arrived_ns: 0,
+            unacknowledged: 0,
+            acknowledge_now: false,
+            acknowledge_ns: NEVER,
+            purpose: Purpose::Nothing,
+            deadline_ns: NEVER,
+            operations: OperationList::default(),
+            heard_in: 0,
+            heard_out: 0,
+        }
+    }
+}
+
+impl Connection {
+    /// Bytes (and FIN) sent and not acknowledged.
+    pub(crate) fn flight(&self) -> u32 {
+        self.nxt.since(self.una)
+    }
+
+    /// Behind the last byte that was written: where FIN stands.
+    pub(crate) fn written(&self) -> Seq {
+        self.una.plus(self.queue.bytes())
+    }
+
+    /// A FIN has still to be sent, or sent again.
+    pub(crate) fn fin_wanted(&self) -> bool {
+        self.closed && !self.fin_acknowledged && !self.nxt.after(self.written())
+    }
+
+    /// How far bytes reach in receive memory, from the first unconsumed one.
+    pub(crate) fn extent(&self) -> usize {
+        let end = match self.range_count {
+            0 => self.expected,
+            count => self.ranges[usize::from(count) - 1].1,
+        };
+        (end.since(self.expected) + self.held.ready()) as usize
+    }
+
+    /// The right edge of the window now: never left of what was promised, and as much as may be held.
+    pub(crate) fn edge(&self, limit: u32) -> Seq {
+        let free = limit.saturating_sub(self.held.ready());
+        self.expected.plus(free).max(self.promised)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_idle_connection_costs_less_than_a_kibibyte() {
+        // Beside the record: two places in the index, a free-list entry, a timer link, list entries.
+        assert!(size_of::<Connection>() + 2 * 2 * 8 + 4 + 24 + 3 * 4 <= 1024);
+    }
+}

@@ -1,0 +1,382 @@
+//! What leaves: which bytes may go now, and the segments that carry them.
+
+use core::net::Ipv4Addr;
+
+use super::connection::{NEVER, Purpose, State};
+use super::send_memory::Cursor;
+use super::sequence::Seq;
+use super::{From, Tcp, World};
+use crate::application::Application;
+use crate::batch::Outbox;
+use crate::port::{Egress, PartialChecksum};
+use crate::wire::checksum::Sum;
+use crate::wire::ethernet::{self, Ethernet};
+use crate::wire::ipv4::{self, Ipv4, PROTOCOL_TCP};
+use crate::wire::tcp::{self, ACK, FIN, Header, Options, PSH};
+
+/// All headers of a segment with the longest options.
+pub(crate) const HEADERS: usize = ethernet::HEADER + ipv4::HEADER + tcp::HEADER + tcp::OPTIONS_MAX;
+const TCP_AT: usize = ethernet::HEADER + ipv4::HEADER;
+
+/// Bytes to put in a segment.
+struct Piece {
+    sequence: Seq,
+    from: Cursor,
+    len: u32,
+    flags: u8,
+}
+
+impl Tcp {
+    /// Sends what a connection may send now. False when the ring was full before that was done.
+    pub(super) fn output<A: Application, E: Egress>(
+        &mut self,
+        world: &mut World<'_, A, E>,
+        slot: u32,
+    ) -> bool {
+        let connection = self.table.get(slot);
+        let done = match connection.state {
+            State::Free => return true,
+            State::SynSent | State::SynReceived => {
+                if connection.nxt == connection.una {
+                    self.send_syn(world, slot)
+                } else {
+                    true
+                }
+            }
+            State::TimeWait => true,
+            _ => {
+                (!connection.recovering || self.send_lost(world, slot))
+                    && self.send_new(world, slot)
+                    && (!self.table.get(slot).probe || self.send_probe(world, slot))
+            }
+        };
+        done && (!self.table.get(slot).acknowledge_now || self.acknowledge_alone(world, slot))
+    }
+
+    /// In a recovery: what is lost goes first.
+    fn send_lost<A: Application, E: Egress>(&mut self, world: &mut World<'_, A, E>, slot: u32) -> bool {
+        loop {
+            let connection = self.table.get(slot);
+            let Some((sequence, len)) = connection.next_lost() else { return true };
+            let window = connection.congestion_window;
+            if !connection.resend && connection.pipe() + len > window {
+                return true;
+            }
+            let offset = sequence.since(connection.una);
+            let bytes = connection.queue.bytes().saturating_sub(offset).min(len);
+            let flags = if bytes < len { FIN } else { 0 };
+            let from = self.send.seek(&connection.queue, offset);
+            let Some(sent) = self.data(world, slot, Piece { sequence, from, len: bytes, flags }) else {
+                return false;
+            };
+            world.out.counters.retransmitted_segments += 1;
+            let connection = self.table.at(slot);
+            connection.resend = false;
+            connection.timed = false;
+            connection.resent = connection.resent.max(sequence.plus(sent.0.max(1)));
+        }
+    }
+
+    /// New bytes, or after a time-out old ones again, as far as both windows go.
+    fn send_new<A: Application, E: Egress>(&mut self, world: &mut World<'_, A, E>, slot: u32) -> bool {
+        loop {
+            let now_ns = world.now_ns;
+            let initial = self.config.initial_window_segments;
+            let connection = self.table.at(slot);
+            let unsent = if connection.nxt.after(connection.written()) {
+                0
+            } else {
+                connection.written().since(connection.nxt)
+            };
+            let fin_wanted = connection.fin_wanted();
+            if unsent == 0 && !fin_wanted {
+                return true;
+            }
+            let size = u32::from(connection.segment_max);
+            if connection.max == connection.una
+                && now_ns.saturating_sub(connection.sent_ns) > connection.timeout_ns
+            {
+                // After a pause the path is unknown again (RFC 5681, 4.1).
+                connection.congestion_window = connection.congestion_window.min(initial * size);
+            }
+            let flight = connection.flight();
+            // Limited transmit (RFC 3042): the first duplicates let new bytes out to provoke more of them.
+            let extra =
+                if connection.recovering { 0 } else { u32::from(connection.duplicates.min(2)) * size };
+            let by_congestion = (connection.congestion_window + extra).saturating_sub(connection.pipe());
+            let by_window = connection.window.saturating_sub(flight);
+            let len = unsent.min(size).min(by_congestion).min(by_window);
+            if unsent > 0 {
+                // Never a silly small segment when a larger one could follow soon (RFC 9293, 3.8.6.2.1).
+                let worth =
+                    len == unsent || len == size || len >= connection.window_max / 2 && len == by_window;
+                if len == 0 || !worth {
+                    if connection.max == connection.una && !connection.probing {
+                        connection.probing = true;
+                        connection.probes = 0;
+                    } else if connection.flight() == 0 && by_window < unsent.min(size) {
+                        connection.probing = true;
+                    }
+                    return true;
+                }
+            }
+            let sequence = connection.nxt;
+            let fin = fin_wanted && len == unsent;
+            let again = sequence.before(connection.max);
+            let from = connection.queue.cursor();
+            let flags = if fin { FIN } else { 0 };
+            let Some((sent, cursor, fin)) = self.data(world, slot, Piece { sequence, from, len, flags })
+            else {
+                return false;
+            };
+            let connection = self.table.at(slot);
+            connection.queue.set_cursor(cursor);
+            connection.nxt = sequence.plus(sent + u32::from(fin));
+            connection.probing = false;
+            let end = sequence.plus(sent);
+            if end.after(connection.max) {
+                let new = end.since(connection.max.max(sequence));
+                world.out.counters.payload_out += u64::from(new);
+            }
+            if again {
+                world.out.counters.retransmitted_segments += 1;
+            } else {
+                if !connection.timed {
+                    connection.timed = true;
+                    connection.timed_end = connection.nxt;
+                    connection.timed_ns = now_ns;
+                }
+            }
+            connection.max = connection.max.max(connection.nxt);
+            connection.sent_ns = now_ns;
+            let max = connection.max;
+            while let Some(arrived_ns) = self.operations.pop_sent(&mut connection.operations, max) {
+                world.out.departures.queue(arrived_ns, now_ns);
+            }
+        }
+    }
+
+    /// One byte into a closed window, so that its opening is heard of (RFC 9293, 3.8.6.1), or all that fit into one
+    /// that stays too small to be worth waiting for.
+    fn send_probe<A: Application, E: Egress>(&mut self, world: &mut World<'_, A, E>, slot: u32) -> bool {
+        let connection = self.table.at(slot);
+        if !connection.probing || connection.queue.bytes() == 0 {
+            connection.probe = false;
+            return true;
+        }
+        let sequence = connection.una;
+        let from = self.send.seek(&connection.queue, 0);
+        let len = connection.window.clamp(1, u32::from(connection.segment_max)).min(connection.queue.bytes());
+        let Some((sent, ..)) = self.data(world, slot, Piece { sequence, from, len, flags: 0 }) else {
+            return false;
+        };
+        world.out.counters.window_probes += 1;
+        let connection = self.table.at(slot);
+        connection.probe = false;
+        let end = sequence.plus(sent);
+        if end.after(connection.max) {
+            world.out.counters.payload_out += u64::from(end.since(connection.max));
+            connection.max = end;
+        }
+        true
+    }
+
+    fn acknowledge_alone<A: Application, E: Egress>(
+        &mut self,
+        world: &mut World<'_, A, E>,
+        slot: u32,
+    ) -> bool {
+        let connection = self.table.get(slot);
+        // Behind everything sent, but not beyond what the other side takes: it would not even look at it.
+        let sequence = connection.max.min(connection.una.plus(connection.window.max(connection.flight())));
+        if self.control(world, slot, sequence, ACK, &Options::default()).is_none() {
+            return false;
+        }
+        world.out.counters.pure_acks_out += 1;
+        true
+    }
+
+    /// An acknowledgement that must not be put together with others.
+    pub(super) fn acknowledge_at_once<A: Application, E: Egress>(
+        &mut self,
+        world: &mut World<'_, A, E>,
+        slot: u32,
+    ) {
+        if !self.acknowledge_alone(world, slot) {
+            self.table.at(slot).acknowledge_now = true;
+        }
+    }
+
+    /// A segment without payload. Nothing when the ring is full.
+    pub(super) fn control<A: Application, E: Egress>(
+        &mut self,
+        world: &mut World<'_, A, E>,
+        slot: u32,
+        sequence: Seq,
+        flags: u8,
+        options: &Options,
+    ) -> Option<()> {
+        let from = self.table.get(slot).queue.cursor();
+        self.segment(world, slot, &Piece { sequence, from, len: 0, flags }, Some(options)).map(|_| ())
+    }
+
+    /// A segment with payload, FIN, or both. Says how many bytes went, where they end, and whether FIN was in.
+    fn data<A: Application, E: Egress>(
+        &mut self,
+        world: &mut World<'_, A, E>,
+        slot: u32,
+        piece: Piece,
+    ) -> Option<(u32, Cursor, bool)> {
+        let piece = Piece { flags: piece.flags | ACK, ..piece };
+        self.segment(world, slot, &piece, None)
+    }
+
+    fn segment<A: Application, E: Egress>(
+        &mut self,
+        world: &mut World<'_, A, E>,
+        slot: u32,
+        piece: &Piece,
+        options: Option<&Options>,
+    ) -> Option<(u32, Cursor, bool)> {
+        let limit = self.config.receive_window_bytes;
+        let connection = self.table.at(slot);
+        let mut flags = piece.flags;
+        let mut options = options;
+        let with_ranges;
+        if connection.sack && connection.range_count > 0 && flags & tcp::SYN == 0 {
+            // What came last should stand first (RFC 2018, 4), but all that fit are told every time anyway.
+            let count = usize::from(connection.range_count).min(3);
+            let mut more = options.copied().unwrap_or_default();
+            more.sack[..count].copy_from_slice(&connection.ranges[..count]);
+            more.sack_count = count as u8;
+            with_ranges = more;
+            options = Some(&with_ranges);
+        }
+        // Options take their place from the payload (RFC 6691).
+        let len_max = u32::from(connection.segment_max)
+            .saturating_sub(options.map_or(0, |options| u32::from(options.len())));
+        let gathered =
+            self.send.gather(world.application, &connection.queue, piece.from, piece.len.min(len_max));
+        if gathered.len < piece.len {
+            flags &= !FIN;
+        }
+        if gathered.len > 0 && piece.sequence.plus(gathered.len) == connection.written() {
+            flags |= PSH;
+        }
+        let edge = connection.edge(limit);
+        // The window of a SYN is not scaled; others are rounded up, so that the edge never moves left.
+        let shift = if flags & tcp::SYN != 0 { 0 } else { connection.shift_out };
+        let wanted = edge.since(connection.expected);
+        let window = (wanted + (1 << shift) - 1) >> shift;
+        let window = window.min(0xffff) as u16;
+        let header = Header {
+            source_port: connection.key.local_port,
+            destination_port: connection.key.remote_port,
+            sequence: piece.sequence,
+            acknowledgement: if flags & ACK != 0 { connection.expected } else { Seq(0) },
+            flags,
+            window,
+        };
+        let (mac, remote) = (connection.mac, Ipv4Addr::from_bits(connection.key.remote));
+        let payload = &gathered.parts[..gathered.count];
+        let address = (self.config.mac, self.config.address);
+        let frame = emit(world.out, world.now_ns, address, (mac, remote), &header, options, payload)?;
+        let (touched, len, end) = (gathered.touched(), gathered.len, gathered.end);
+        if len > 0 {
+            self.send.sent(touched, frame);
+            world.out.gathering.mark_out(connection);
+        }
+        if flags & ACK != 0 {
+            connection.promised =
+                connection.promised.max(connection.expected.plus(u32::from(window) << shift));
+            connection.acknowledge_now = false;
+            connection.acknowledge_ns = NEVER;
+            connection.unacknowledged = 0;
+        }
+        Some((len, end, flags & FIN != 0))
+    }
+
+    /// A segment of no connection.
+    pub(super) fn reply<A: Application, E: Egress>(
+        &mut self,
+        world: &mut World<'_, A, E>,
+        from: From,
+        header: &Header,
+        options: &Options,
+    ) {
+        let address = (self.config.mac, self.config.address);
+        emit(world.out, world.now_ns, address, (from.mac, from.address), header, Some(options), &[]);
+    }
+
+    /// Sets the connection's timer to what it waits for now.
+    pub(super) fn schedule(&mut self, slot: u32, now_ns: u64) {
+        let (finish_wait_ns, time_wait_ns) = (self.config.finish_wait_ns, self.config.time_wait_ns);
+        let timeout_max_ns = self.config.retransmission_max_ns;
+        let connection = self.table.at(slot);
+        let (purpose, wait_ns) = match connection.state {
+            State::Free => (Purpose::Nothing, 0),
+            State::TimeWait => (Purpose::Linger, time_wait_ns),
+            _ if connection.probing => {
+                let factor = 1 << connection.probes.min(16);
+                (Purpose::Probe, connection.timeout_ns.saturating_mul(factor).min(timeout_max_ns))
+            }
+            _ if connection.max != connection.una => (Purpose::Retransmit, connection.timeout_ns),
+            State::FinWait2 => (Purpose::Linger, finish_wait_ns),
+            _ => (Purpose::Nothing, 0),
+        };
+        if purpose == Purpose::Nothing {
+            connection.deadline_ns = NEVER;
+        } else if purpose != connection.purpose {
+            connection.deadline_ns = now_ns.saturating_add(wait_ns);
+        }
+        connection.purpose = purpose;
+        let deadline_ns = connection.deadline_ns.min(connection.acknowledge_ns);
+        if deadline_ns == NEVER {
+            self.timers.clear(slot);
+        } else {
+            self.timers.set(slot, deadline_ns);
+        }
+    }
+}
+
+/// Writes the headers, and the checksum as far as the device does not, and queues the frame.
+#[inline(always)]
+pub(super) fn emit<E: Egress>(
+    out: &mut Outbox<E>,
+    now_ns: u64,
+    source: ([u8; 6], Ipv4Addr),
+    destination: ([u8; 6], Ipv4Addr),
+    header: &Header,
+    options: Option<&Options>,
+    payload: &[&[u8]],
+) -> Option<u64> {
+    let mut buffer = [0; HEADERS];
+    Ethernet { destination: destination.0, source: source.0, ethertype: ethernet::TYPE_IPV4 }
+        .emit(&mut buffer);
+    let header_len =
+        tcp::HEADER + options.map_or(0, |options| options.emit(&mut buffer[TCP_AT + tcp::HEADER..]));
+    header.emit_plain(&mut buffer[TCP_AT..], header_len);
+    let transport_len = header_len + payload.iter().map(|part| part.len()).sum::<usize>();
+    let packet =
+        Ipv4 { source: source.1, destination: destination.1, protocol: PROTOCOL_TCP, fragment: false };
+    packet.emit(&mut buffer[ethernet::HEADER..], transport_len);
+    let end = TCP_AT + header_len;
+    let mut sum = Sum::new();
+    sum.add_pseudo_header(source.1.octets(), destination.1.octets(), PROTOCOL_TCP, transport_len);
+    let field = TCP_AT + tcp::CHECKSUM_OFFSET;
+    let partial = out
+        .offloads()
+        .checksum
+        .then_some(PartialChecksum { start: TCP_AT as u16, offset: tcp::CHECKSUM_OFFSET as u16 });
+    let checksum = if partial.is_some() {
+        sum.folded()
+    } else {
+        sum.add(&buffer[TCP_AT..end]);
+        for part in payload {
+            sum.add(part);
+        }
+        sum.finish()
+    };
+    buffer[field..field + 2].copy_from_slice(&checksum);
+    out.send(&buffer[..end], payload, partial, now_ns)
+}
