@@ -1,0 +1,267 @@
+//! The tuner: when to choose, and when to leave things as they are.
+
+mod watch;
+mod weigh;
+
+use crate::choose::best;
+use crate::explain::bounded;
+use crate::trial::{DISTRUSTED_MAX, Distrusted, Trial};
+use crate::{Mode, Rules};
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+use nom_money::{Prices, print_duration};
+use nom_points::{Measured, Points, Setting, frontier, twins};
+use nom_utility::Contract;
+use weigh::Cause;
+
+/// Prices as they stand on the board.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Quoted {
+    /// The prices.
+    pub prices: Prices,
+    /// Their generation.
+    pub generation: u64,
+    /// Until when they may be used; 0 means until they are replaced.
+    pub valid_until_ns: u64,
+}
+
+/// What the tuner is told.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Moment {
+    /// The clock.
+    pub now_ns: u64,
+    /// The prices, `None` when none was ever published.
+    pub quoted: Option<Quoted>,
+    /// Operations that arrive in a second.
+    pub arrival_per_s: f64,
+    /// Active connections.
+    pub connections: f64,
+}
+
+/// Something to do, or to say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Decision {
+    /// The setting to put in force; `None` when there is only something to say.
+    pub change: Option<Setting>,
+    /// Why, in one line.
+    pub line: String,
+}
+
+/// The tuner of one application.
+#[derive(Debug, Clone)]
+pub struct Tuner {
+    contract: Contract,
+    points: Points,
+    rules: Rules,
+    setting: Setting,
+    changed_ns: Option<u64>,
+    /// How long the present setting stays at least.
+    stay_ns: u64,
+    /// What is new since the last decision.
+    news: Option<Cause>,
+    /// Since when another setting has been the better one.
+    better_since_ns: Option<u64>,
+    class: Option<usize>,
+    /// Another class that is seen, and since when.
+    other_class: Option<(usize, u64)>,
+    arrival_per_s: f64,
+    connections: f64,
+    /// The last window that was measured, with its arrivals: it belongs to the present setting and class.
+    seen: Option<(Measured, f64)>,
+    trial: Option<Trial>,
+    distrusted: Vec<Distrusted>,
+    prices: Option<Prices>,
+    /// What was said last, so that it is not said again and again.
+    advised: Option<Setting>,
+    outdated: bool,
+    /// Until then serving nothing is not weighed: the load is looked at.
+    looking_until_ns: u64,
+    frozen_said: Vec<usize>,
+    /// Settings of a class of which it was said that server and profiled clients disagree about latency.
+    disagreed: Vec<(usize, Setting)>,
+}
+
+impl Tuner {
+    /// A tuner that begins with the configured setting.
+    pub fn new(contract: Contract, points: Points, rules: Rules) -> Self {
+        Self {
+            contract,
+            points,
+            rules,
+            setting: rules.fallback,
+            changed_ns: None,
+            stay_ns: 0,
+            news: None,
+            better_since_ns: None,
+            class: None,
+            other_class: None,
+            arrival_per_s: 0.0,
+            connections: 0.0,
+            seen: None,
+            trial: None,
+            distrusted: Vec::with_capacity(DISTRUSTED_MAX),
+            prices: None,
+            advised: None,
+            outdated: false,
+            looking_until_ns: 0,
+            frozen_said: Vec::new(),
+            disagreed: Vec::new(),
+        }
+    }
+
+    /// The setting in force.
+    pub fn setting(&self) -> Setting {
+        self.setting
+    }
+
+    /// The points as they are known now.
+    pub fn points(&self) -> &Points {
+        &self.points
+    }
+
+    /// The load class in force, once a load was seen.
+    pub fn class(&self) -> Option<&str> {
+        self.class.map(|class| self.points.classes[class].name.as_str())
+    }
+
+    /// Puts a setting in force by hand: the tuner goes on from there.
+    pub fn force(&mut self, setting: Setting, now_ns: u64) {
+        self.put(setting, now_ns);
+        self.trial = None;
+    }
+
+    /// Looks whether another setting should be in force. Cheap enough for every price change and every few
+    /// milliseconds; `None` when there is nothing to do and nothing to say.
+    pub fn decide(&mut self, moment: &Moment) -> Option<Decision> {
+        if self.rules.mode == Mode::Off {
+            return None;
+        }
+        let settled = self.see_load(moment);
+        let quoted = moment.quoted?;
+        let until_ns = quoted.valid_until_ns;
+        if until_ns != 0 && moment.now_ns > until_ns {
+            return self.without_price(moment.now_ns, moment.now_ns - until_ns);
+        }
+        self.outdated = false;
+        if self.prices.replace(quoted.prices) != Some(quoted.prices) {
+            self.news = Some(Cause::Price);
+        }
+        if !settled {
+            return None;
+        }
+        let class = self.class?;
+        if let Some(look) = self.look_again(moment.now_ns, &quoted) {
+            return Some(look);
+        }
+        self.choose(moment.now_ns, class, &quoted).or_else(|| self.frozen(class))
+    }
+
+    fn put(&mut self, setting: Setting, now_ns: u64) {
+        self.setting = setting;
+        self.changed_ns = Some(now_ns);
+        self.stay_ns = self.rules.stay_min_ns;
+        self.better_since_ns = None;
+        self.seen = None;
+        self.advised = None;
+    }
+
+    /// Keeps the load class, debounced. False while another class is seen but does not count yet.
+    fn see_load(&mut self, moment: &Moment) -> bool {
+        // Nothing is served, so nothing can be seen: the last load stands.
+        if self.setting == Setting::Nothing && self.class.is_some() {
+            return true;
+        }
+        self.arrival_per_s = moment.arrival_per_s;
+        self.connections = moment.connections;
+        let class = self.points.class_of(moment.arrival_per_s, moment.connections);
+        match self.class {
+            None => self.class = Some(class),
+            Some(known) if known == class => self.other_class = None,
+            Some(_) => {
+                let since_ns = match self.other_class {
+                    Some((other, since_ns)) if other == class => since_ns,
+                    _ => moment.now_ns,
+                };
+                if moment.now_ns.saturating_sub(since_ns) < self.rules.class_dwell_ns {
+                    self.other_class = Some((class, since_ns));
+                    return false;
+                }
+                self.class = Some(class);
+                self.other_class = None;
+                self.better_since_ns = None;
+                self.news = self.news.or(Some(Cause::Class));
+                self.seen = None;
+                self.trial = None;
+            }
+        }
+        true
+    }
+
+    fn without_price(&mut self, now_ns: u64, late_ns: u64) -> Option<Decision> {
+        if late_ns < self.rules.grace_ns || self.outdated {
+            return None;
+        }
+        self.outdated = true;
+        let (from, to) = (self.setting, self.rules.fallback);
+        let late = print_duration(late_ns);
+        if from == to || self.rules.mode == Mode::Observe {
+            return Some(Decision {
+                change: None,
+                line: format!("keep {from}: the price ran out {late} ago"),
+            });
+        }
+        self.put(to, now_ns);
+        self.trial = None;
+        let line = format!("fall back {from} -> {to}: the price ran out {late} ago");
+        Some(Decision { change: Some(to), line })
+    }
+
+    /// Ends a stop that has lasted long when another load would pay: while nothing is served the load cannot be seen.
+    fn look_again(&mut self, now_ns: u64, quoted: &Quoted) -> Option<Decision> {
+        let stopped_ns = now_ns.saturating_sub(self.changed_ns?);
+        if self.setting != Setting::Nothing
+            || self.rules.mode != Mode::On
+            || stopped_ns < self.rules.stop_max_ns
+        {
+            return None;
+        }
+        let evaluator = self.contract.at(&quoted.prices);
+        let paying = self.points.classes.iter().find_map(|class| {
+            best(&evaluator, class, self.arrival_per_s, &self.rules, |_| true)
+                .filter(|best| best.setting != Setting::Nothing)
+                .map(|best| (best.setting, class.name.clone()))
+        });
+        let (setting, name) = paying?;
+        self.put(setting, now_ns);
+        self.stay_ns = self.rules.look_ns;
+        self.looking_until_ns = now_ns.saturating_add(self.rules.look_ns);
+        Some(Decision {
+            change: Some(setting),
+            line: bounded(format!(
+                "look again nothing -> {setting}: stopped for {}, and under a load of class {name} serving would pay",
+                print_duration(stopped_ns)
+            )),
+        })
+    }
+
+    /// Says once a class that its settings cannot be told apart.
+    fn frozen(&mut self, class: usize) -> Option<Decision> {
+        if self.frozen_said.contains(&class) {
+            return None;
+        }
+        self.frozen_said.push(class);
+        let points = &self.points.classes[class];
+        let edge = frontier(points).len();
+        if edge * (edge - 1) / 2 > twins(points, self.points.noise).len() {
+            return None;
+        }
+        Some(Decision {
+            change: None,
+            line: bounded(format!(
+                "class {}: no two settings of its frontier differ beyond {} of noise; nothing to win by changing among them",
+                points.name, self.points.noise
+            )),
+        })
+    }
+}

@@ -1,0 +1,102 @@
+//! What is seen while a setting is in force: whether it earns what the one before earned, and whether its point holds.
+
+use super::{Decision, Tuner};
+use crate::Mode;
+use crate::explain::{Hourly, bounded};
+use crate::trial::{DISTRUSTED_MAX, Distrusted, judge};
+use alloc::format;
+use nom_money::print_duration;
+use nom_points::{Measured, Setting};
+
+/// A server that sees another latency than the profiled clients by more than this part says so.
+const DISAGREEMENT_MAX: f64 = 0.1;
+/// Settings of which that was said; of more it is not said.
+const SAID_MAX: usize = 64;
+
+impl Tuner {
+    /// Takes what was measured in a window under the present setting: judges the last change by it, and refines the
+    /// point. Call it once a window; a window in which the setting changed must not be given.
+    pub fn observe(&mut self, now_ns: u64, seen: &Measured) -> Option<Decision> {
+        let settled =
+            self.changed_ns.is_none_or(|changed| now_ns >= changed + self.rules.settle_ns + seen.window_ns);
+        let class = self.class?;
+        if self.rules.mode == Mode::Off
+            || self.setting == Setting::Nothing
+            || !settled
+            || self.other_class.is_some()
+            || seen.measured < self.rules.judge_operations
+        {
+            return None;
+        }
+        self.seen = Some((*seen, self.arrival_per_s));
+        if self.rules.memory_operations > 0 {
+            let class = &mut self.points.classes[class];
+            if let Some(point) = class.find(self.setting) {
+                class.points[point].refine(seen, self.contract.limit_ns(), self.rules.memory_operations);
+            }
+        }
+        self.judge(now_ns, class, seen).or_else(|| self.disagreement(class, seen))
+    }
+
+    fn judge(&mut self, now_ns: u64, class: usize, seen: &Measured) -> Option<Decision> {
+        let mut trial = self.trial.take()?;
+        if trial.class != class || self.prices != Some(trial.prices) {
+            return None;
+        }
+        let (load, noise) = (&self.points.classes[class], self.points.noise);
+        let (before, after, worse) =
+            judge(&trial, self.setting, seen, self.arrival_per_s, load, &self.contract, noise)?;
+        if !worse {
+            return None;
+        }
+        trial.worse += 1;
+        if trial.worse < self.rules.return_windows {
+            self.trial = Some(trial);
+            return None;
+        }
+        let failed = self.setting;
+        if self.distrusted.len() == DISTRUSTED_MAX {
+            self.distrusted.remove(0);
+        }
+        let until_ns = now_ns.saturating_add(self.rules.distrust_ns);
+        self.distrusted.push(Distrusted { setting: failed, class, until_ns });
+        let line = bounded(format!(
+            "return {failed} -> {}: it earns {} where {} was earned before at the same prices; not tried again in class {} for {}",
+            trial.from,
+            Hourly(after),
+            Hourly(before),
+            load.name,
+            print_duration(self.rules.distrust_ns),
+        ));
+        self.put(trial.from, now_ns);
+        Some(Decision { change: Some(trial.from), line })
+    }
+
+    /// Says once a setting that the server sees another latency than the clients had when its point was profiled.
+    fn disagreement(&mut self, class: usize, seen: &Measured) -> Option<Decision> {
+        let load = &self.points.classes[class];
+        let point = &load.points[load.find(self.setting)?];
+        let key = (class, self.setting);
+        let difference_ns = seen.mean_ns - point.mean_ns;
+        if difference_ns.abs() <= DISAGREEMENT_MAX * seen.mean_ns.max(point.mean_ns)
+            || self.disagreed.contains(&key)
+            || self.disagreed.len() == SAID_MAX
+        {
+            return None;
+        }
+        let what = if difference_ns < 0.0 {
+            "what a server cannot see of its clients' latency is taken from the point"
+        } else {
+            "the point promises less than its clients have to wait: profile again"
+        };
+        let line = bounded(format!(
+            "class {}, {}: the mean latency seen here is {}, of the profiled clients it was {}; {what}",
+            load.name,
+            self.setting,
+            print_duration(seen.mean_ns as u64 / 1000 * 1000),
+            print_duration(point.mean_ns as u64 / 1000 * 1000),
+        ));
+        self.disagreed.push(key);
+        Some(Decision { change: None, line })
+    }
+}
