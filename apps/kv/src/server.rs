@@ -1,0 +1,414 @@
+//! Connections: from bytes that arrive in any pieces to replies in the room that there is.
+//!
+//! Nothing is buffered here. A line that is not whole yet, or whose reply has no room, stays unconsumed with the
+//! stack, which closes the window when it holds too much. A value is copied once, from where the driver put it into
+//! its item. A reply that was begun is owed until there is room for the rest.
+
+use crate::answer::{self, Reply};
+use crate::command::{self, Command, meta::OPAQUE_MAX};
+use crate::store::{Item, Reserved, Store, Verb};
+use crate::text::newline;
+use alloc::vec::Vec;
+use nom_stack::application::{Application, ConnectionId, Ended, Io, Pin};
+use nom_stack::meter::Answer;
+
+mod fetch;
+mod meta;
+mod report;
+mod single;
+mod update;
+
+/// Longest command line with its end; only a `get` may be longer, which is then served key by key.
+pub const LINE_MAX: usize = 2048;
+/// Values up to this size are copied into the reply rather than pinned: below it a copy costs less than a gather
+/// entry, a pin and its release.
+pub const INLINE_VALUE_BYTES: usize = 128;
+/// Room that a reply without a value needs at most. A command that changes something is not begun with less.
+const REPLY_ROOM: usize = 1536;
+/// Relative times end here (30 days); larger ones are seconds since 1970.
+const RELATIVE_SECONDS_MAX: i32 = 60 * 60 * 24 * 30;
+/// The clock of items starts here, so that 0 can mean "never" and 1 "long ago".
+const FIRST_SECOND: u64 = 2;
+
+/// What a cache is started with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// Memory for items and their index. Allocated at once, never more.
+    pub memory_bytes: usize,
+    /// Largest item with its key and 42 bytes of header and line end.
+    pub item_bytes_max: usize,
+    /// Values up to this size are copied into the reply.
+    pub inline_value_bytes: usize,
+    /// Secret of the hash table.
+    pub seed: [u8; 16],
+    /// The time of start.
+    pub start_ns: u64,
+    /// Nanoseconds since 1970 at that time. When it is 0 (not known), an item whose time is given as a date counts
+    /// as past at once: a cache may forget, but not serve what is out of date.
+    pub start_unix_ns: u64,
+}
+
+impl Config {
+    /// A cache of this size with memcached's limits.
+    pub fn new(memory_bytes: usize, seed: [u8; 16], start_ns: u64) -> Self {
+        Self {
+            memory_bytes,
+            item_bytes_max: 1 << 20,
+            inline_value_bytes: INLINE_VALUE_BYTES,
+            seed,
+            start_ns,
+            start_unix_ns: 0,
+        }
+    }
+}
+
+/// What is due to a client before anything else.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum Owed {
+    #[default]
+    Nothing,
+    Line(&'static [u8], Option<Answer>),
+    Value(Pin, Option<Answer>),
+}
+
+/// Where in the protocol a connection is.
+#[derive(Debug, Default)]
+enum State {
+    /// Before a command line.
+    #[default]
+    Line,
+    /// Within the keys of a `get` or `gat` line; the latter gives each item this second to be past its time from.
+    Keys { unique: bool, expires: Option<u32> },
+    /// Within the data of a `set` or another of its family; of `ms` the slot's [`Pending`] tells the rest.
+    Value { reserved: Reserved, len: usize, filled: usize, verb: Verb, noreply: bool, meta: bool },
+    /// Within data that is thrown away.
+    Swallow { left: u64 },
+    /// Within the rest of a line that is thrown away.
+    SkipLine,
+    /// After `quit`, or a line that was too long.
+    Closing,
+}
+
+#[derive(Debug, Default)]
+struct Connection {
+    open: bool,
+    state: State,
+    owed: Owed,
+    /// The last bytes could not be served for lack of room.
+    blocked: bool,
+    /// The client will send no more.
+    finished: bool,
+}
+
+/// What serving a piece came to.
+enum Progress {
+    /// So many bytes are done with.
+    Consumed(usize),
+    /// More bytes are needed.
+    Starved,
+    /// There is no room for the reply.
+    Blocked,
+}
+
+/// What an `ms` whose data is still arriving will be answered with.
+#[derive(Debug, Default, Clone, Copy)]
+struct Pending {
+    /// The letters `O`, `k` and `c`, in the order in which they are answered.
+    order: [u8; 3],
+    opaque: [u8; OPAQUE_MAX],
+    opaque_len: u8,
+    invalidate: bool,
+}
+
+/// The cache: an application for a stack.
+#[derive(Debug)]
+pub struct Kv {
+    config: Config,
+    store: Store,
+    connections: Vec<Connection>,
+    pending: Vec<Pending>,
+    reply: Reply,
+    tally: report::Tally,
+}
+
+impl Kv {
+    /// An empty cache.
+    pub fn new(config: Config) -> Self {
+        let inline_value_bytes = config.inline_value_bytes.min(answer::INLINE_MAX);
+        Self {
+            store: Store::new(config.memory_bytes, config.item_bytes_max, config.seed),
+            connections: Vec::new(),
+            pending: Vec::new(),
+            reply: Reply::new(),
+            tally: report::Tally::default(),
+            config: Config { inline_value_bytes, ..config },
+        }
+    }
+
+    /// The items.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    fn second(&self, now_ns: u64) -> u32 {
+        (now_ns.saturating_sub(self.config.start_ns) / 1_000_000_000 + FIRST_SECOND) as u32
+    }
+
+    /// The second from which an item is past its time, by memcached's rules; 0 for never.
+    fn expires(&self, given: i32, now_ns: u64) -> u32 {
+        match given {
+            0 => 0,
+            ..0 => 1,
+            1..=RELATIVE_SECONDS_MAX => self.second(now_ns).saturating_add(given as u32),
+            date => {
+                let start = self.config.start_unix_ns / 1_000_000_000;
+                match (date as u64).checked_sub(start) {
+                    Some(after @ 1..) if start > 0 => (after + FIRST_SECOND) as u32,
+                    _ => 1,
+                }
+            }
+        }
+    }
+
+    /// Serves what it can and says how many bytes are done with.
+    fn serve(&mut self, connection: &mut Connection, io: &mut impl Io, bytes: &[u8]) -> usize {
+        let mut at = 0;
+        connection.blocked = loop {
+            if !settle(connection, io) {
+                break true;
+            }
+            let rest = &bytes[at..];
+            let progress = match &mut connection.state {
+                State::Closing => Progress::Consumed(rest.len()),
+                _ if rest.is_empty() => break false,
+                State::Line => self.line(connection, io, rest),
+                State::Keys { .. } => self.keys(connection, io, rest),
+                State::Value { .. } => self.value(connection, io, rest),
+                State::Swallow { left } => {
+                    let len = usize::try_from(*left).unwrap_or(usize::MAX).min(rest.len());
+                    *left -= len as u64;
+                    if *left == 0 {
+                        connection.state = State::Line;
+                    }
+                    Progress::Consumed(len)
+                }
+                State::SkipLine => match newline(rest) {
+                    Some(end) => {
+                        connection.state = State::Line;
+                        Progress::Consumed(end + 1)
+                    }
+                    None => Progress::Consumed(rest.len()),
+                },
+            };
+            match progress {
+                Progress::Consumed(len) => {
+                    at += len;
+                    if matches!(connection.state, State::Closing) {
+                        at = bytes.len();
+                        break false;
+                    }
+                }
+                Progress::Starved => break false,
+                Progress::Blocked => break true,
+            }
+        };
+        connection.blocked &= at < bytes.len();
+        close_if_done(connection, io);
+        at
+    }
+
+    fn line(&mut self, connection: &mut Connection, io: &mut impl Io, rest: &[u8]) -> Progress {
+        let Some(end) = newline(&rest[..rest.len().min(LINE_MAX)]) else {
+            if rest.len() < LINE_MAX {
+                return Progress::Starved;
+            }
+            return long_line(connection, io, rest);
+        };
+        let line = match &rest[..end] {
+            // A line that is nothing but a carriage return keeps it, as in memcached.
+            [line @ .., b'\r'] if !line.is_empty() => line,
+            line => line,
+        };
+        match command::parse(line) {
+            Command::Get { unique, keys_at } => {
+                connection.state = State::Keys { unique, expires: None };
+                return Progress::Consumed(keys_at);
+            }
+            Command::GetAndTouch { unique, expires, keys_at } => {
+                let expires = Some(self.expires(expires, io.now_ns()));
+                connection.state = State::Keys { unique, expires };
+                return Progress::Consumed(keys_at);
+            }
+            Command::Set(set) => self.set(connection, io, set, &rest[end + 1..]),
+            Command::Delete { key, noreply } => self.delete(connection, io, key, noreply),
+            Command::Add { key, delta, up, noreply } => {
+                if !has_room(io) {
+                    return Progress::Blocked;
+                }
+                self.add(connection, io, key, delta, up, noreply);
+            }
+            Command::Touch { key, expires, noreply } => {
+                let expires = self.expires(expires, io.now_ns());
+                self.touch(connection, io, key, expires, noreply);
+            }
+            Command::Flush { delay, noreply } => {
+                self.tally.flushes += 1;
+                let at_s = if delay > 0 { self.expires(delay, io.now_ns()) } else { 0 };
+                self.store.flush(at_s);
+                reply(connection, io, answer::OK, None, noreply);
+            }
+            Command::Verbosity { noreply } => reply(connection, io, answer::OK, None, noreply),
+            Command::Version => reply(connection, io, answer::VERSION, None, false),
+            Command::Stats(report) => {
+                if io.write(self.report(report, io.now_ns()).as_bytes()).is_err() {
+                    return Progress::Blocked;
+                }
+            }
+            Command::Quit => {
+                io.close();
+                connection.state = State::Closing;
+            }
+            Command::Meta { letter, words_at } => {
+                if !has_room(io) {
+                    return Progress::Blocked;
+                }
+                self.meta(connection, io, letter, &line[words_at..], &rest[end + 1..]);
+            }
+            Command::Refuse { answer, silent } => {
+                reply(connection, io, answer, Some(Answer::Refused), silent);
+            }
+        }
+        Progress::Consumed(end + 1)
+    }
+
+    fn connection(&mut self, id: ConnectionId) -> &mut Connection {
+        &mut self.connections[id.slot as usize]
+    }
+}
+
+/// Closes this side once the other side has, and has been told everything it asked for.
+fn close_if_done(connection: &Connection, io: &mut impl Io) {
+    if connection.finished && !connection.blocked && connection.owed == Owed::Nothing {
+        io.close();
+    }
+}
+
+/// Pays what is owed. False when there is no room for it yet.
+fn settle(connection: &mut Connection, io: &mut impl Io) -> bool {
+    match connection.owed {
+        Owed::Nothing => return true,
+        Owed::Line(line, answer) => {
+            if io.write(line).is_err() {
+                return false;
+            }
+            if let Some(answer) = answer {
+                io.answered(answer);
+            }
+        }
+        Owed::Value(pin, answer) => {
+            if io.write_pinned(pin).is_err() {
+                return false;
+            }
+            if let Some(answer) = answer {
+                io.answered(answer);
+            }
+        }
+    }
+    connection.owed = Owed::Nothing;
+    true
+}
+
+/// Whether a command may begin whose reply is written as a whole. Asking lets the stack call again when there is.
+fn has_room(io: &impl Io) -> bool {
+    io.room() >= REPLY_ROOM
+}
+
+/// Sends a line and counts its operation, now or as soon as there is room. Nothing else may be owed.
+fn reply(
+    connection: &mut Connection,
+    io: &mut impl Io,
+    line: &'static [u8],
+    answer: Option<Answer>,
+    silent: bool,
+) {
+    debug_assert_eq!(connection.owed, Owed::Nothing);
+    connection.owed = Owed::Line(if silent { b"" } else { line }, answer);
+    settle(connection, io);
+}
+
+/// A line beyond [`LINE_MAX`]: a `get` is served key by key, anything else ends the connection.
+fn long_line(connection: &mut Connection, io: &mut impl Io, rest: &[u8]) -> Progress {
+    let spaces = rest.iter().take_while(|byte| **byte == b' ').count();
+    for (word, unique) in [(&b"get "[..], false), (b"gets ", true)] {
+        if rest[spaces..].starts_with(word) {
+            connection.state = State::Keys { unique, expires: None };
+            return Progress::Consumed(spaces + word.len());
+        }
+    }
+    if io.write(answer::LINE_TOO_LONG).is_err() {
+        return Progress::Blocked;
+    }
+    io.answered(Answer::Refused);
+    io.close();
+    connection.state = State::Closing;
+    Progress::Consumed(rest.len())
+}
+
+impl Application for Kv {
+    fn opened(&mut self, io: &mut impl Io, _port: u16, _outgoing: bool) {
+        let slot = io.connection().slot as usize;
+        if self.connections.len() <= slot {
+            // Grows to the stack's own bound on connections, only when one is opened.
+            self.connections.resize_with(slot + 1, Connection::default);
+            self.pending.resize_with(slot + 1, Pending::default);
+        }
+        self.connections[slot] = Connection { open: true, ..Connection::default() };
+        self.tally.connections += 1;
+        self.tally.connections_total += 1;
+    }
+
+    fn received(&mut self, io: &mut impl Io, bytes: &[u8]) -> usize {
+        let id = io.connection();
+        let mut connection = core::mem::take(self.connection(id));
+        self.store.tick(self.second(io.now_ns()));
+        let consumed = self.serve(&mut connection, io, bytes);
+        *self.connection(id) = connection;
+        consumed
+    }
+
+    fn writable(&mut self, io: &mut impl Io) {
+        // What stayed unconsumed for lack of room is offered again by the stack.
+        let id = io.connection();
+        let connection = self.connection(id);
+        settle(connection, io);
+        close_if_done(connection, io);
+    }
+
+    fn finished(&mut self, io: &mut impl Io) {
+        let id = io.connection();
+        let connection = self.connection(id);
+        connection.finished = true;
+        close_if_done(connection, io);
+    }
+
+    fn ended(&mut self, connection: ConnectionId, _reason: Ended) {
+        // A connection that was never opened has no place here.
+        let Some(place) = self.connections.get_mut(connection.slot as usize) else { return };
+        let connection = core::mem::take(place);
+        if let State::Value { reserved, .. } = connection.state {
+            self.store.discard(reserved);
+        }
+        if let Owed::Value(pin, _) = connection.owed {
+            self.store.release(Item::from_token(pin.token));
+        }
+        self.tally.connections -= u64::from(connection.open);
+    }
+
+    fn pinned(&self, pin: Pin) -> &[u8] {
+        &self.store.data(Item::from_token(pin.token))[..pin.len as usize]
+    }
+
+    fn released(&mut self, pin: Pin) {
+        self.store.release(Item::from_token(pin.token));
+    }
+}

@@ -1,0 +1,83 @@
+//! `get`, `gets`, `gat`, `gats`: key by key, each with its reply.
+
+use super::{Connection, Kv, Owed, Progress, State, reply, settle};
+use crate::answer;
+use crate::command::{self, NextKey, next_key};
+use crate::store::Item;
+use nom_stack::application::{Io, Pin};
+use nom_stack::meter::Answer;
+
+impl Kv {
+    /// Serves the next key of a `get` line, or its end.
+    pub(super) fn keys(&mut self, connection: &mut Connection, io: &mut impl Io, rest: &[u8]) -> Progress {
+        let State::Keys { unique, expires } = connection.state else {
+            unreachable!("called for this state only")
+        };
+        let word = match next_key(rest) {
+            NextKey::Word(word) => word,
+            NextKey::LineEnd(len) => {
+                connection.state = State::Line;
+                reply(connection, io, answer::END, Some(Answer::Accepted), false);
+                return Progress::Consumed(len);
+            }
+            NextKey::TooLong => {
+                connection.state = State::SkipLine;
+                reply(connection, io, command::BAD_FORMAT, Some(Answer::Refused), false);
+                return Progress::Consumed(0);
+            }
+            NextKey::Unknown(0) => return Progress::Starved,
+            NextKey::Unknown(spaces) => return Progress::Consumed(spaces),
+        };
+        let key = &rest[word.clone()];
+        let Some(item) = self.store.find(key) else {
+            self.tally.fetched(false, expires.is_some());
+            return Progress::Consumed(word.end);
+        };
+        if let Some(expires) = expires {
+            // Once more when the reply finds no room: that changes nothing.
+            self.store.set_expires(item, expires);
+        }
+        let data = self.store.data(item);
+        let unique = unique.then(|| self.store.unique(item));
+        self.reply.clear();
+        self.reply.value(key, self.store.flags(item), data.len() as u32 - 2, unique);
+        if data.len() - 2 <= self.config.inline_value_bytes {
+            self.reply.text(data);
+            let last = match next_key(&rest[word.end..]) {
+                NextKey::LineEnd(len) => Some(word.end + len),
+                _ => None,
+            };
+            if last.is_some() {
+                self.reply.text(answer::END);
+            }
+            if io.write(self.reply.bytes()).is_err() {
+                return Progress::Blocked;
+            }
+            self.tally.fetched(true, expires.is_some());
+            let Some(len) = last else { return Progress::Consumed(word.end) };
+            io.answered(Answer::Accepted);
+            connection.state = State::Line;
+            return Progress::Consumed(len);
+        }
+        if io.write(self.reply.bytes()).is_err() {
+            return Progress::Blocked;
+        }
+        self.send_pinned(connection, io, item, None);
+        self.tally.fetched(true, expires.is_some());
+        Progress::Consumed(word.end)
+    }
+
+    /// Sends a value without copying it, now or as soon as there is room, and counts the operation then.
+    pub(super) fn send_pinned(
+        &mut self,
+        connection: &mut Connection,
+        io: &mut impl Io,
+        item: Item,
+        answer: Option<Answer>,
+    ) {
+        let pin = Pin { token: item.token(), len: self.store.data(item).len() as u32 };
+        assert!(self.store.pin(item), "fewer pins than the stack has room for");
+        connection.owed = Owed::Value(pin, answer);
+        settle(connection, io);
+    }
+}

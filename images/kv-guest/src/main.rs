@@ -1,0 +1,105 @@
+//! kv in a guest: a network card, a console, and the service that every deployed application shares.
+
+#![no_std]
+#![no_main]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+
+mod home;
+
+use alloc::format;
+use alloc::string::{String, ToString};
+use home::Guest;
+use nom_dma::HeapMemory;
+use nom_guest_devices::{Acquired, memory};
+use nom_kv::Kv;
+use nom_runtime::abi::device::kind;
+use nom_runtime::{heap_region, log};
+use nom_service::configuration::Configuration;
+use nom_service::home::Home;
+use nom_service::worker::{Identity, Worker, seed};
+use nom_virtio_net::{Config, Network};
+use nom_virtqueue::transport::Mapped;
+
+nom_runtime::entry!(main);
+
+/// The exit code when the guest cannot serve: its log says why.
+const UNABLE: u8 = 1;
+/// How long the last lines may take to leave.
+const FAREWELL_NS: u64 = 500_000_000;
+/// What rings, buffers and tables take beside the memories that the configuration names.
+const OVERHEAD_BYTES: usize = 2 << 20;
+
+fn main() -> u8 {
+    match serve() {
+        Ok(()) => 0,
+        Err(why) => {
+            log!("kv: {why}");
+            UNABLE
+        }
+    }
+}
+
+fn serve() -> Result<(), String> {
+    let configuration = Configuration::parse(nom_runtime::configuration()).map_err(text)?;
+    enough_memory(&configuration)?;
+    let memory = memory()
+        .map_err(|_| "the network device needs a trusted image; say image.trusted = yes".to_string())?;
+    let (network, event) = open_network(&memory)?;
+    let Network { device, receiver, sender } = network;
+    let mut home = Guest::new(&memory, event);
+    let application = Kv::new(nom_kv::Config {
+        item_bytes_max: configuration.item_bytes_max,
+        inline_value_bytes: configuration.inline_value_bytes,
+        start_unix_ns: home.unix_ns(),
+        ..nom_kv::Config::new(configuration.items_bytes, seed(&mut home).map_err(text)?, home.now_ns())
+    });
+    let identity = Identity {
+        application: "kv".into(),
+        version: env!("CARGO_PKG_VERSION").into(),
+        home: "guest".into(),
+    };
+    let port = configuration.listen;
+    let mut worker =
+        Worker::new(identity, configuration, device.mac(), receiver, sender, application, &mut home)
+            .map_err(text)?;
+    log!("kv: serving on port {port}; network features {:#x}", device.features());
+    while worker.turn(&mut home) {
+        let (receiver, sender) = worker.engine().halves();
+        if let Some(fault) = receiver.fault().or(sender.fault()) {
+            return Err(format!("the network device broke the contract of its rings: {fault:?}"));
+        }
+    }
+    let until_ns = home.now_ns() + FAREWELL_NS;
+    home.flush(until_ns);
+    Ok(())
+}
+
+/// Starts the network device; answers the event of its interrupt too.
+fn open_network(memory: &HeapMemory) -> Result<(Network<Mapped>, nom_runtime::Events), String> {
+    let card = nom_guest_devices::acquire(kind::NETWORK)
+        .map_err(|error| format!("no network device ({error:?}); start the machine with one"))?;
+    let vectors = card.vector(0).zip(card.vector(1));
+    let Acquired { registers, device, .. } = card;
+    let network = nom_virtio_net::start(registers, memory, Config { vectors, ..Config::default() })
+        .map_err(|error| format!("the network device does not start: {error}"))?;
+    Ok((network, device.event()))
+}
+
+fn enough_memory(configuration: &Configuration) -> Result<(), String> {
+    let wanted = configuration.items_bytes
+        + configuration.send_memory_bytes
+        + configuration.receive_memory_bytes
+        + OVERHEAD_BYTES;
+    let heap = heap_region().len;
+    if heap < wanted {
+        let mebibytes = wanted.div_ceil(1 << 20);
+        return Err(format!("a heap of {heap} bytes is too small here; say kernel.heap = {mebibytes} MiB"));
+    }
+    Ok(())
+}
+
+fn text(error: impl core::fmt::Display) -> String {
+    error.to_string()
+}

@@ -1,0 +1,178 @@
+//! A Linux process as a home: clock, board, management socket, meters, and one sleep for all of them.
+
+use crate::management::Management;
+use nom_abi::board::{self, Prices};
+use nom_linux_board::{BoardError, Reader};
+use nom_service::home::{Home, NotMine};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::time::{ClockId, clock_gettime};
+use std::fs::File;
+use std::io::{ErrorKind, Read};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::FileExt;
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::sync::atomic::AtomicU64;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// How often a board that is not there yet is looked for.
+const BOARD_RETRY_NS: u64 = 500_000_000;
+/// Longest sleep, so that what has no descriptor (a board that appears) is seen.
+const SLEEP_MAX_NS: u64 = 500_000_000;
+/// Bytes of a page, the unit of `/proc/self/statm`.
+const PAGE_LEN: u64 = 4096;
+
+/// What a home is made of.
+pub struct Parts {
+    /// Becomes readable when a frame waits.
+    pub tap: OwnedFd,
+    /// Becomes readable when the process is asked to end.
+    pub stop: UnixStream,
+    /// Where the host connects.
+    pub management: Management,
+    /// Where the board is, or will be.
+    pub board: PathBuf,
+}
+
+/// A Linux process.
+pub struct LinuxHome {
+    parts: Parts,
+    reader: Option<Reader>,
+    /// What is seen before there is a board: nothing.
+    no_board: Vec<AtomicU64>,
+    board_retry_ns: u64,
+    board_refused: bool,
+    pending: bool,
+    statm: Option<File>,
+}
+
+impl LinuxHome {
+    /// A home; everything in it is non-blocking.
+    pub fn new(parts: Parts) -> std::io::Result<Self> {
+        parts.stop.set_nonblocking(true)?;
+        let no_board: Vec<AtomicU64> = (0..board::WORDS).map(|_| AtomicU64::new(0)).collect();
+        // The length is right by construction.
+        let _ = board::initialise(&no_board);
+        let statm = File::open("/proc/self/statm").ok();
+        let mut home = Self {
+            parts,
+            reader: None,
+            no_board,
+            board_retry_ns: 0,
+            board_refused: false,
+            pending: true,
+            statm,
+        };
+        home.look_for_board(clock_ns(ClockId::Monotonic));
+        Ok(home)
+    }
+
+    /// A new board is looked for; one that is there is kept, since its file outlives its publishers.
+    fn look_for_board(&mut self, now_ns: u64) {
+        if self.reader.is_none() && now_ns >= self.board_retry_ns {
+            self.board_retry_ns = now_ns + BOARD_RETRY_NS;
+            match Reader::open(&self.parts.board) {
+                Ok(reader) => self.reader = Some(reader),
+                // Its publisher may not have come yet.
+                Err(BoardError::File("open", _, error)) if error.kind() == ErrorKind::NotFound => {}
+                Err(error) => {
+                    if !std::mem::replace(&mut self.board_refused, true) {
+                        eprintln!("nom-kv-linux: {error}; serving without prices until it is one");
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The time of a clock, in nanoseconds.
+pub fn clock_ns(clock: ClockId) -> u64 {
+    let time = clock_gettime(clock);
+    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+}
+
+impl Home for LinuxHome {
+    /// The same for all processes of a machine, so that the board's stamps can be compared.
+    fn now_ns(&self) -> u64 {
+        clock_ns(ClockId::Monotonic)
+    }
+
+    fn unix_ns(&self) -> u64 {
+        SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64)
+    }
+
+    fn wait(&mut self, until_ns: Option<u64>) {
+        let now_ns = self.now_ns();
+        let sleep_ns =
+            until_ns.map_or(SLEEP_MAX_NS, |until_ns| until_ns.saturating_sub(now_ns)).min(SLEEP_MAX_NS);
+        let timeout = Timespec { tv_sec: 0, tv_nsec: sleep_ns as i64 };
+        let tap = self.parts.tap.as_fd();
+        // A place without a descriptor of its own watches the device twice.
+        let board = self.reader.as_ref().and_then(Reader::notices).unwrap_or(tap);
+        let (stop, listener) = (self.parts.stop.as_fd(), self.parts.management.listener());
+        self.pending |= self.parts.management.with_peer_fd(|peer| {
+            let mut fds =
+                [tap, board, stop, listener, peer].map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN));
+            // An interrupted sleep is an early one.
+            let _ = poll(&mut fds, Some(&timeout));
+            fds[2..].iter().any(|fd| !fd.revents().is_empty())
+        });
+        if self.pending {
+            // The bytes of signals have done their work by waking us.
+            let _ = self.parts.stop.read(&mut [0; 16]);
+        }
+        if let Some(reader) = &mut self.reader {
+            reader.heard(now_ns);
+        }
+        self.look_for_board(now_ns);
+    }
+
+    fn board(&self) -> &[AtomicU64] {
+        self.reader.as_ref().map_or(&self.no_board, |reader| reader.words())
+    }
+
+    fn publish(&mut self, _prices: &Prices) -> Result<u64, NotMine> {
+        Err(NotMine)
+    }
+
+    fn management_read(&mut self, bytes: &mut [u8]) -> usize {
+        self.pending = false;
+        self.parts.management.read(bytes)
+    }
+
+    fn management_write(&mut self, bytes: &[u8]) -> usize {
+        self.parts.management.write(bytes)
+    }
+
+    fn management_peer(&self) -> u64 {
+        self.parts.management.peer()
+    }
+
+    fn management_pending(&self) -> bool {
+        self.pending
+    }
+
+    fn core_time_ns(&self) -> u64 {
+        clock_ns(ClockId::ThreadCPUTime)
+    }
+
+    /// What is resident: the second number of `/proc/self/statm`.
+    fn memory_bytes(&self) -> u64 {
+        let mut text = [0; 128];
+        let len = self.statm.as_ref().and_then(|file| file.read_at(&mut text, 0).ok()).unwrap_or(0);
+        let words = std::str::from_utf8(&text[..len]).unwrap_or_default();
+        words.split(' ').nth(1).and_then(|pages| pages.parse::<u64>().ok()).unwrap_or(0) * PAGE_LEN
+    }
+
+    fn entropy(&mut self, bytes: &mut [u8]) -> bool {
+        let mut filled = 0;
+        while filled < bytes.len() {
+            match rustix::rand::getrandom(&mut bytes[filled..], rustix::rand::GetRandomFlags::empty()) {
+                Ok(len) => filled += len,
+                Err(rustix::io::Errno::INTR) => {}
+                Err(_) => return false,
+            }
+        }
+        true
+    }
+}

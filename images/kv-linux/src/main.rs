@@ -1,0 +1,137 @@
+//! kv as a Linux process: a network namespace of its own, a TAP device, a porch on the host's loopback, and the
+//! service that every deployed application shares.
+
+#![forbid(unsafe_code)]
+
+mod arguments;
+mod home;
+mod management;
+
+use arguments::Arguments;
+use home::{LinuxHome, Parts};
+use management::Management;
+use nom_kv::Kv;
+use nom_service::configuration::{Configuration, PriceSource};
+use nom_service::home::Home;
+use nom_service::worker::{Identity, Worker, seed};
+use nom_tap::{Porch, TapConfig, namespace};
+use std::fs;
+use std::io::Write;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::os::fd::AsFd;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Our Ethernet address, in the range that anybody may use.
+const MAC: [u8; 6] = [0x02, 0x6e, 0x6f, 0x6d, 0x00, 0x02];
+
+fn main() -> ExitCode {
+    let arguments = match Arguments::read(std::env::args_os().skip(1)) {
+        Ok(arguments) => arguments,
+        Err(what) => {
+            eprintln!("nom-kv-linux: {what}");
+            return ExitCode::from(2);
+        }
+    };
+    match serve(&arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(what) => {
+            eprintln!("nom-kv-linux: {what}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn serve(arguments: &Arguments) -> Result<(), String> {
+    die_with_parent()?;
+    let mut configuration = read_configuration(&arguments.config)?;
+    // A Linux process never asks for prices itself: `priced` does, and writes the board.
+    configuration.prices = PriceSource::Board;
+    // Everything of the host's network is opened before it is left.
+    let porch = Porch::bind(arguments.port).map_err(text)?;
+    let port = porch.port();
+    let management = Management::new(listen(&arguments.run.join("management.sock"))?).map_err(text)?;
+    let asked = Arc::new(AtomicBool::new(false));
+    let stop = stop_signals(&asked).map_err(|error| format!("no signal handler: {error}"))?;
+    namespace::enter().map_err(text)?;
+    let (ingress, egress) = nom_tap::open(&tap(&configuration)).map_err(text)?;
+    let tap = ingress.as_fd().try_clone_to_owned().map_err(text)?;
+    let parts = Parts { tap, stop, management, board: arguments.board.clone() };
+    let mut home = LinuxHome::new(parts).map_err(text)?;
+    porch.open(SocketAddr::from((configuration.address, configuration.listen))).map_err(text)?;
+    let application = Kv::new(nom_kv::Config {
+        item_bytes_max: configuration.item_bytes_max,
+        inline_value_bytes: configuration.inline_value_bytes,
+        start_unix_ns: home.unix_ns(),
+        ..nom_kv::Config::new(configuration.items_bytes, seed(&mut home).map_err(text)?, home.now_ns())
+    });
+    let identity = Identity {
+        application: "kv".into(),
+        version: env!("CARGO_PKG_VERSION").into(),
+        home: "linux".into(),
+    };
+    let mut worker =
+        Worker::new(identity, configuration, MAC, ingress, egress, application, &mut home).map_err(text)?;
+    say_ready(port);
+    while worker.turn(&mut home) {
+        if asked.swap(false, Ordering::Relaxed) {
+            worker.drain(home.now_ns());
+        }
+    }
+    Ok(())
+}
+
+/// Tells whoever started us where we are. Nobody has to listen.
+fn say_ready(port: u16) {
+    let mut out = std::io::stdout();
+    let _ = writeln!(out, "ready port={port}").and_then(|()| out.flush());
+}
+
+fn text(error: impl std::fmt::Display) -> String {
+    error.to_string()
+}
+
+/// Whoever started this process is the one who ends it; when that one is gone, so is this.
+fn die_with_parent() -> Result<(), String> {
+    rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::TERM)).map_err(text)
+}
+
+fn read_configuration(path: &Path) -> Result<Configuration, String> {
+    let text = fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
+    Configuration::parse(&text).map_err(|error| format!("{}: {error}", path.display()))
+}
+
+/// The management socket. One that an earlier process left is replaced.
+fn listen(path: &Path) -> Result<UnixListener, String> {
+    if UnixStream::connect(path).is_ok() {
+        return Err(format!("{} is in use: another process serves there", path.display()));
+    }
+    let _ = fs::remove_file(path);
+    UnixListener::bind(path).map_err(|error| format!("cannot listen on {}: {error}", path.display()))
+}
+
+/// SIGTERM and SIGINT as a flag, and as bytes in a socket, which wake a sleeper.
+fn stop_signals(asked: &Arc<AtomicBool>) -> std::io::Result<UnixStream> {
+    let (read, write) = UnixStream::pair()?;
+    write.set_nonblocking(true)?;
+    for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT] {
+        signal_hook::flag::register(signal, Arc::clone(asked))?;
+        signal_hook::low_level::pipe::register(signal, write.try_clone()?)?;
+    }
+    Ok(read)
+}
+
+/// The kernel's end of the link is the gateway, or the first other address of the network.
+fn tap(configuration: &Configuration) -> TapConfig {
+    let first = (u32::from(configuration.address) & network_mask(configuration.prefix_len)) | 1;
+    let first = if first == u32::from(configuration.address) { first + 1 } else { first };
+    let address = configuration.gateway.unwrap_or(Ipv4Addr::from(first));
+    TapConfig { address, prefix_len: configuration.prefix_len, ..TapConfig::default() }
+}
+
+fn network_mask(prefix_len: u8) -> u32 {
+    u32::MAX.checked_shl(32 - u32::from(prefix_len.min(32))).unwrap_or(0)
+}

@@ -1,0 +1,195 @@
+//! The process as a person starts it: served, counted, drained, and refused with one line where it cannot start.
+
+use nom_kv::Kv;
+use nom_load::recording::Answers;
+use nom_load::{Keys, Mix, Pace, Plan, Recording, Stop, replay, run};
+use nom_simnet::port::Device;
+use nom_simnet::{Cost, End, Host, Link, Player, Simulation};
+use nom_stack::Config;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
+
+const CONFIGURATION: &str = "listen = 11211\naddress = 10.77.0.2/24\ngateway = 10.77.0.1\nmemory.items = 8 MiB\n\
+                             utility = penalty\nvalue = 0.2 $/Mop\nlatency.limit = 5 ms\npenalty.factor = 100\n\
+                             window = 100 ms\ntuner = off\nmanagement.token = 00112233445566778899aabbccddeeff\n";
+const TOKEN: &str = "00112233445566778899aabbccddeeff";
+
+/// A directory that is removed with the test.
+struct Place(PathBuf);
+
+impl Place {
+    fn new(name: &str, configuration: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("nom-kv-{name}-{}", std::process::id()));
+        std::fs::create_dir_all(&path).unwrap();
+        std::fs::write(path.join("kv.conf"), configuration).unwrap();
+        Self(path)
+    }
+
+    fn command(&self, port: u16) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_nom-kv-linux"));
+        command.arg("--config").arg(self.0.join("kv.conf")).arg("--run").arg(&self.0);
+        command.args(["--port", &port.to_string()]).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// A process that serves; it is killed when a test fails half way.
+struct Process {
+    child: Child,
+    address: SocketAddr,
+    place: Place,
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Process {
+    /// `None` when this machine does not let us have a network of our own.
+    fn start(name: &str) -> Option<Self> {
+        let place = Place::new(name, CONFIGURATION);
+        let mut child = place.command(0).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let Some(port) = line.trim().strip_prefix("ready port=") else {
+            let mut said = String::new();
+            child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+            assert!(said.contains("namespace") || said.contains("/dev/net/tun"), "{line} {said}");
+            println!("SKIPPED: {said}");
+            let _ = child.wait();
+            return None;
+        };
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port.parse().unwrap()));
+        Some(Self { child, address, place })
+    }
+
+    fn management(&self) -> UnixStream {
+        let stream = UnixStream::connect(self.place.0.join("management.sock")).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+        stream
+    }
+
+    fn terminate(&mut self) {
+        Command::new("kill").arg(self.child.id().to_string()).status().unwrap();
+    }
+}
+
+/// The number behind a name in a flat JSON line.
+fn number(line: &str, name: &str) -> u64 {
+    let (_, rest) = line.split_once(&format!("\"{name}\":")).unwrap();
+    rest.chars().take_while(char::is_ascii_digit).collect::<String>().parse().unwrap()
+}
+
+#[test]
+fn what_clients_count_is_what_the_ledger_counts_and_a_signal_ends_it_cleanly() {
+    let Some(mut process) = Process::start("count") else { return };
+    let mut management = process.management();
+    writeln!(management, "hello {TOKEN}").unwrap();
+    let plan = Plan {
+        operations_max: 5_000,
+        duration: Duration::from_secs(60),
+        grace: Duration::from_secs(20),
+        mix: Mix { keys: 100, ..Mix::default() },
+        ..Plan::new(process.address)
+    };
+    let report = run(&plan, &Stop::default(), |_| {}).unwrap();
+    let tally = &report.tally;
+    assert_eq!((tally.answered, tally.wrong, tally.refused, tally.lost, tally.misses), (5_000, 0, 0, 0, 0));
+    process.terminate();
+    let lines: Vec<String> = BufReader::new(&management).lines().map(Result::unwrap).collect();
+    assert!(process.child.wait().unwrap().success());
+    assert!(lines.iter().any(|line| line.starts_with("{\"hello\":")), "{}", lines[0]);
+    let bye = lines.iter().find(|line| line.starts_with("{\"bye\":")).expect("a bye");
+    assert_eq!(number(bye, "accepted"), report.accepted());
+    let windows: Vec<&String> = lines.iter().filter(|line| line.starts_with("{\"window\":")).collect();
+    assert_eq!(windows.len() as u64, number(bye, "windows"));
+    let settled: u64 = windows.iter().map(|line| number(line, "accepted")).sum();
+    assert_eq!(settled, report.accepted(), "the last window is sealed and sent");
+}
+
+#[test]
+fn a_drain_lets_open_requests_finish_and_needs_the_token() {
+    let Some(mut process) = Process::start("drain") else { return };
+    let mut management = process.management();
+    writeln!(management, "hello 0123\ndrain").unwrap();
+    let mut refused = String::new();
+    BufReader::new(&management).read_line(&mut refused).unwrap();
+    assert!(refused.starts_with("{\"refused\":"), "{refused}");
+    let mut client = std::net::TcpStream::connect(process.address).unwrap();
+    client.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    client.write_all(b"set k 0 0 5\r\nvalue\r\n").unwrap();
+    let mut answer = [0; 8];
+    client.read_exact(&mut answer).unwrap();
+    assert_eq!(&answer, b"STORED\r\n");
+    write!(management, "hello {TOKEN}\ndrain\n").unwrap();
+    client.write_all(b"get k\r\n").unwrap();
+    let mut rest = Vec::new();
+    client.read_to_end(&mut rest).unwrap();
+    drop(client);
+    assert_eq!(rest, b"VALUE k 0 5\r\nvalue\r\nEND\r\n");
+    assert!(process.child.wait().unwrap().success());
+}
+
+/// The recording's answers in virtual time.
+fn in_virtual_time(recording: &Recording) -> Answers {
+    let mut simulation = Simulation::new(1);
+    let config = |number| Config::new([2, 0, 0, 0, 0, number], Ipv4Addr::new(10, 77, 0, number), 24);
+    let kv = Kv::new(nom_kv::Config::new(8 << 20, [3; 16], 0));
+    let mut server = Host::new(config(2), Device::default(), Cost::default(), kv, 1);
+    server.engine_mut().listen(11211);
+    let (server, _) = simulation.add(server);
+    let target = (Ipv4Addr::new(10, 77, 0, 2), 11211);
+    let (client, player) =
+        simulation.add(Player::new(config(1), Device::default(), recording.clone(), target, 2));
+    simulation.connect(End { node: server, port: 0 }, End { node: client, port: 0 }, Link::gigabit());
+    let waiting = std::rc::Rc::clone(&player);
+    assert!(simulation.run_while(60_000_000_000, || !waiting.borrow().is_done()));
+    player.borrow().answers()
+}
+
+#[test]
+fn the_same_arrivals_give_the_same_answers_here_and_in_virtual_time() {
+    let Some(process) = Process::start("replay") else { return };
+    let mix = Mix { keys: 30, whose: Keys::Own, get_percent: 70, value_len_max: 4_000, ..Mix::default() };
+    let recording = Recording::draw(&mix, Pace::Poisson { per_s: 3_000.0 }, 6, 21, 400_000);
+    let here = replay(&recording, process.address, Duration::from_secs(30)).unwrap();
+    assert!(here.connections.values().all(|answered| answered.complete));
+    assert_eq!(here.difference(&in_virtual_time(&recording)), None);
+}
+
+fn refused(place: &Place, port: u16) -> String {
+    let Output { status, stdout, stderr } = place.command(port).output().unwrap();
+    let said = String::from_utf8(stderr).unwrap();
+    assert_eq!((status.code(), stdout.len(), said.lines().count()), (Some(1), 0, 1), "{said}");
+    said
+}
+
+#[test]
+fn what_cannot_start_says_why_in_one_line() {
+    let place = Place::new("refuse", "listn = 11211\n");
+    let said = refused(&place, 0);
+    assert!(said.contains("line 1") && said.contains("did you mean 'listen'?"), "{said}");
+    std::fs::write(place.0.join("kv.conf"), CONFIGURATION).unwrap();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port();
+    let said = refused(&place, port);
+    assert!(said.contains(&format!("port {port} of 127.0.0.1 is in use")), "{said}");
+    std::fs::remove_file(place.0.join("kv.conf")).unwrap();
+    let said = refused(&place, 0);
+    assert!(said.contains("kv.conf: No such file"), "{said}");
+    let output = Command::new(env!("CARGO_BIN_EXE_nom-kv-linux")).arg("--prot").output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+}

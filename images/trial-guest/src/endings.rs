@@ -1,0 +1,54 @@
+//! Ways to end that a host wants to see: `# ending = NAME` in the configuration (a comment for everybody else).
+
+use nom_runtime::abi::upcall::{Cause, Frame};
+use nom_runtime::upcall::{Verdict, on_fault};
+use nom_runtime::{configuration, log};
+use nom_trial as trial;
+
+/// The ending that the configuration asks for.
+pub fn wanted() -> Option<&'static str> {
+    configuration().lines().find_map(|line| line.strip_prefix("# ending = ")).map(str::trim)
+}
+
+/// Ends like that.
+pub fn run(ending: &str) -> u8 {
+    match ending {
+        "code" => 7,
+        // Without a handler: the runtime says where it happened, and the code is 102.
+        "null" => finished(trial::read(8).is_ok()),
+        "undefined" => finished(trial::undefined().is_ok()),
+        "overflow" => finished(trial::overflow_stack().is_ok()),
+        // The handler of page faults faults for ever: nesting has a bound, and the kernel ends it with 102.
+        "nesting" => {
+            fn handler(_: &mut Frame) -> Verdict {
+                finished(trial::read(16).is_ok());
+                Verdict::End
+            }
+            on_fault(Cause::PageFault, handler);
+            finished(trial::read(8).is_ok())
+        }
+        // The upcall stack is taken away, then a fault comes: the kernel alone can end it.
+        "stackless" => {
+            let pages = (0..).map(|page| 0x3000_0000_0000 + page * 4096);
+            let gone = pages.take_while(|&page| trial::unmap(page, 1).is_ok()).count();
+            log!("{gone} pages of the upcall stack are gone");
+            finished(trial::read(8).is_ok())
+        }
+        "panic" => panic!("as the configuration asks"),
+        "allocation" => {
+            let mut hoard = alloc::vec::Vec::new();
+            loop {
+                hoard.push(alloc::vec![1_u8; 100_000]);
+            }
+        }
+        other => {
+            log!("there is no ending {other}");
+            1
+        }
+    }
+}
+
+fn finished(survived: bool) -> u8 {
+    log!("it should have ended; survived: {survived}");
+    1
+}

@@ -1,0 +1,143 @@
+//! The table of keys.
+
+use alloc::string::String;
+use core::fmt::Write;
+
+/// A key of the configuration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Key {
+    /// Its name.
+    pub name: &'static str,
+    /// What it decides.
+    pub meaning: &'static str,
+    /// What holds when it is absent; empty when there is nothing then.
+    pub default: &'static str,
+    /// A value.
+    pub example: &'static str,
+    /// It may stand in several lines.
+    pub repeats: bool,
+}
+
+const fn key(name: &'static str, default: &'static str, example: &'static str, meaning: &'static str) -> Key {
+    Key { name, meaning, default, example, repeats: false }
+}
+
+/// All keys, in the order of their documentation.
+pub const KEYS: &[Key] = &[
+    key("listen", "11211", "11211", "Port that is served."),
+    key("address", "10.0.2.15/24", "10.0.2.15/24", "Our IPv4 address, with the prefix length of our link."),
+    key("gateway", "", "10.0.2.2", "Who forwards what is not on our link."),
+    key("connections", "10000", "10000", "Most connections at the same time; further ones are refused."),
+    key("memory.items", "8 MiB", "64 MiB", "Memory for items and their index, taken at the start."),
+    key("item.max", "1 MiB", "1 MiB", "Largest item, with its key and 42 bytes of header."),
+    key(
+        "value.inline",
+        "128 B",
+        "64 B",
+        "Values up to this size are copied into the reply, larger ones sent from their place.",
+    ),
+    key("memory.send", "1 MiB", "4 MiB", "Memory for bytes that were written and not acknowledged."),
+    key("memory.receive", "1 MiB", "4 MiB", "Memory for bytes that came out of order or are not consumed."),
+    key(
+        "wait",
+        "halt",
+        "spin:50us",
+        "How to wait at the start: halt, spin:TIME, poll. The tuner may change it.",
+    ),
+    key(
+        "batch",
+        "0",
+        "14 us",
+        "How frames gather at the start: 0, queued, or a batching delay. The tuner may change it.",
+    ),
+    key("batch.bound", "64", "64", "Frames that end a batch before its delay."),
+    key("ack.delay", "40 ms", "10 ms", "How long an acknowledgement may wait for a reply to ride on."),
+    key("tuner", "on", "observe", "on: changes knobs; observe: says what it would do; off."),
+    key(
+        "tuner.stop",
+        "no",
+        "yes",
+        "Whether the tuner may serve nothing at all (and cut who is connected) when nothing pays.",
+    ),
+    key(
+        "limit.latency",
+        "",
+        "2 ms",
+        "Most latency of points that may be chosen: 99th percentile where measured, else the mean.",
+    ),
+    key(
+        "utility",
+        "",
+        "penalty",
+        "What users pay: simple, penalty, refund, bonus, own. Without it (or slo) nothing is earned or tuned.",
+    ),
+    key(
+        "value",
+        "",
+        "0.2 $/Mop",
+        "What an operation (or a useful byte: 20 $/Gbit) is worth. For own an expression of mean and late, such as \
+         0.2 $/Mop * (1 - min(1, 100 * late)); + - * / min max if(a <= b, c, d).",
+    ),
+    key("latency.limit", "", "750 us", "The promise, for simple and penalty, and for own with late."),
+    key("penalty.factor", "", "100", "How much a late part of the operations costs, for penalty."),
+    key("penalty.tail", "", "counted", "counted, or normal as in the paper, for penalty."),
+    key("refund", "", "0.001 $/(op s)", "What is paid back for latency, for refund."),
+    key("bonus", "", "0.00001 $ s/Mop", "What is paid for speed, for bonus."),
+    key("bonus.max", "", "0.1 $/Mop", "Most that the bonus can be."),
+    key(
+        "slo",
+        "",
+        "p99 < 1 ms",
+        "Instead of a utility: the cheapest setting that keeps this promise. Nothing is earned in the ledger.",
+    ),
+    key("window", "1 s", "1 s", "Settlement window of the ledger."),
+    key(
+        "limit.spending",
+        "",
+        "0.5 $/h",
+        "Most that may be spent: points that would cost more are not chosen.",
+    ),
+    Key {
+        name: "points",
+        meaning: "One line of a points file (nom-points 1), in order: what each setting was measured to give.",
+        default: "",
+        example: "nom-points 1",
+        repeats: true,
+    },
+    Key {
+        name: "prices",
+        meaning: "Where prices come from: the board that somebody else writes, or a metadata service. Or up to four \
+                  lines with a feed each, the most believed first: cloud-sigma URL mhz=2000 [currency=EUR] \
+                  [subscription=yes]; spot URL instance=TYPE zone=ZONE cores=2 [product=Linux/UNIX]; day-ahead URL \
+                  watts=12 [negative=yes]. Each may add what is paid besides (core=0.004$/core/h, bandwidth=, memory=), \
+                  and must state a rate for other money than dollars (convert=EUR:1.08).",
+        default: "board",
+        example: "http://10.0.2.2:8080/prices",
+        repeats: true,
+    },
+    key(
+        "management.token",
+        "",
+        "00112233445566778899aabbccddeeff",
+        "What the host must show before it is obeyed, 16 to 128 hexadecimal digits.",
+    ),
+    key("stats.interval", "200 ms", "200 ms", "Time between two lines of statistics."),
+    key("drain.limit", "5 s", "5 s", "How long a drain waits for connections before it cuts them."),
+    key("image.trusted", "no", "yes", "Read by the kernel: the image may be given devices without an IOMMU."),
+    key("processors", "1", "1", "How many cores the application runs on. Only 1 today."),
+];
+
+/// The table as text for people.
+pub fn help() -> String {
+    let mut out =
+        String::from("One `key = value` a line; `#` begins a comment; values carry their units.\n\n");
+    for key in KEYS {
+        let _ = writeln!(out, "{} = {}", key.name, key.example);
+        let _ = writeln!(out, "    {}", key.meaning);
+        if !key.default.is_empty() {
+            let _ = writeln!(out, "    When absent: {}", key.default);
+        }
+    }
+    out.push_str("kernel.*\n    Read and checked by the kernel.\n");
+    out
+}

@@ -1,0 +1,60 @@
+//! What a deployed application needs from the place where it runs: a guest, a Linux process, or a test.
+//!
+//! A home has a clock, a bulletin board, a management channel, a meter of what is used, and a way to sleep. All of
+//! it is non-blocking except [`Home::wait`]. The network device is not here: the stack owns it through
+//! `nom_stack::port`.
+
+use core::sync::atomic::AtomicU64;
+use nom_abi::board::Prices;
+
+/// The board is written by somebody else (a Linux process only reads it): prices cannot be published from here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NotMine;
+
+/// The place where an application runs.
+pub trait Home {
+    /// The clock that everything in this process is measured by. Never goes back. The board's `published_ns` and
+    /// `valid_until_ns` are on the same clock.
+    fn now_ns(&self) -> u64;
+
+    /// Nanoseconds since 1970, 0 when not known. Only for people and for comparing with a provider's time stamps.
+    fn unix_ns(&self) -> u64;
+
+    /// Sleeps until a frame arrives, the board changes, the management channel has bytes, or `until_ns` is reached
+    /// (`None`: no deadline). May return early without a reason; must not miss an arrival that came between
+    /// `Ingress::arm` and this call. Called only after `arm()` answered true.
+    fn wait(&mut self, until_ns: Option<u64>);
+
+    /// The words of the bulletin board, for `nom_abi::board::read`.
+    fn board(&self) -> &[AtomicU64];
+
+    /// Publishes prices on the board (the guest asks its kernel) and returns their generation.
+    fn publish(&mut self, prices: &Prices) -> Result<u64, NotMine>;
+
+    /// Reads what the management channel has now: 0 when there is nothing or nobody.
+    fn management_read(&mut self, bytes: &mut [u8]) -> usize;
+
+    /// Writes to the management channel what it takes now: 0 when it is full or nobody is there. Never blocks.
+    fn management_write(&mut self, bytes: &[u8]) -> usize;
+
+    /// Names the peer of the management channel: 0 when there is none, another number for every new peer. A token
+    /// counts for one peer only. A channel that cannot tell (a virtual machine's console) always says 1.
+    fn management_peer(&self) -> u64 {
+        1
+    }
+
+    /// Whether [`Home::management_read`] may have something, or the peer may have changed. Asked after every sleep, so
+    /// it should be cheap; a home that cannot tell says yes.
+    fn management_pending(&self) -> bool {
+        true
+    }
+
+    /// Core time used so far: the time that this application's core (or thread) was not halted.
+    fn core_time_ns(&self) -> u64;
+
+    /// Memory that is held now: what a provider would bill.
+    fn memory_bytes(&self) -> u64;
+
+    /// Fills `bytes` with fresh entropy. False when there is none: the caller refuses to start.
+    fn entropy(&mut self, bytes: &mut [u8]) -> bool;
+}

@@ -1,0 +1,260 @@
+//! What the tuner is told, and how often: load and measured windows out of cumulative figures.
+//!
+//! Arrivals are taken as answers (what is asked and not answered cannot be seen here), smoothed over [`STEADY_NS`], so
+//! that chance does not look like a change, and from anew when what came in the last [`SMOOTHING_NS`] is beyond
+//! chance, so that a change is seen within milliseconds. All of it is computed a few dozen times a second from
+//! counters, nothing per request.
+
+use crate::configuration::{self, Configuration};
+use alloc::string::String;
+use nom_ledger::Reading;
+use nom_points::{Measured, Setting};
+use nom_tuner::{Decision, Mode, Moment, Quoted, Rules, Tuner};
+
+/// Time between two looks at the load.
+pub const LOOK_NS: u64 = 20_000_000;
+/// Time over which a change of arrivals is looked for.
+const SMOOTHING_NS: u64 = 40_000_000;
+/// Time over which steady arrivals are smoothed.
+const STEADY_NS: u64 = 1_000_000_000;
+/// A difference is a change beyond this part of the arrivals and, besides, so many standard deviations of their count.
+const CHANGE: (f64, f64) = (0.33, 4.0);
+/// Shorter stretches say too little about a rate.
+const STRETCH_MIN_NS: u64 = 5_000_000;
+
+/// Cumulative figures at one moment.
+#[derive(Debug, Clone, Copy)]
+pub struct Figures {
+    /// What is billed and earned.
+    pub reading: Reading,
+    /// Sum of the squares of the known latencies.
+    pub latency_square_sum: u128,
+    /// Connections that are open.
+    pub connections: u32,
+}
+
+/// The tuner with its senses.
+#[derive(Debug)]
+pub struct Tuning {
+    tuner: Option<Tuner>,
+    opening: Option<String>,
+    looked_ns: u64,
+    answered: u64,
+    /// Over the last few looks.
+    lately_per_s: f64,
+    /// Since the last change.
+    arrival_per_s: f64,
+    steady_ns: u64,
+    window_ns: u64,
+    /// Where the window that is being measured began; none when the setting changed in it.
+    window: Option<(u64, Figures)>,
+}
+
+impl Tuning {
+    /// A tuner by the configuration, or none where there is nothing to decide by.
+    pub fn new(configuration: &Configuration, fallback: Setting, now_ns: u64) -> Self {
+        let mode = match configuration.tuning {
+            configuration::Tuning::Off => Mode::Off,
+            configuration::Tuning::Observe => Mode::Observe,
+            configuration::Tuning::On => Mode::On,
+        };
+        let rules = Rules {
+            mode,
+            fallback,
+            may_stop: configuration.may_stop,
+            spending_max: configuration.spending_max,
+            latency_max_ns: configuration.latency_max_ns,
+            ..Rules::default()
+        };
+        let (tuner, opening) = match (&configuration.contract, &configuration.points) {
+            _ if mode == Mode::Off => (None, None),
+            (Some(contract), Some(points)) => (Some(Tuner::new(*contract, points.clone(), rules)), None),
+            (None, _) => (None, Some("the tuner rests: the configuration says no utility and value")),
+            (_, None) => (None, Some("the tuner rests: the configuration has no points to choose from")),
+        };
+        Self {
+            tuner,
+            opening: opening.map(String::from),
+            looked_ns: now_ns,
+            answered: 0,
+            lately_per_s: 0.0,
+            arrival_per_s: 0.0,
+            steady_ns: SMOOTHING_NS,
+            window_ns: configuration.window_ns,
+            window: None,
+        }
+    }
+
+    /// What is to be said once at the start.
+    pub fn opening(&mut self) -> Option<String> {
+        self.opening.take()
+    }
+
+    /// Arrivals a second, as seen lately.
+    pub fn arrival_per_s(&self) -> f64 {
+        self.arrival_per_s
+    }
+
+    /// A look is worth its time.
+    pub fn is_due(&self, now_ns: u64) -> bool {
+        self.tuner.is_some() && now_ns >= self.looked_ns + LOOK_NS
+    }
+
+    /// When to wake for a look: not at all while nothing arrives.
+    pub fn wake_ns(&self) -> u64 {
+        if self.tuner.is_some() && self.arrival_per_s > 1.0 { self.looked_ns + LOOK_NS } else { u64::MAX }
+    }
+
+    /// Looks, and says what to do or to tell. `quoted` is what the board says.
+    pub fn look(&mut self, now_ns: u64, figures: &Figures, quoted: Option<Quoted>) -> Option<Decision> {
+        self.see(now_ns, &figures.reading);
+        let tuner = self.tuner.as_mut()?;
+        let moment = Moment {
+            now_ns,
+            quoted,
+            arrival_per_s: self.arrival_per_s,
+            connections: f64::from(figures.connections),
+        };
+        let mut decision = tuner.decide(&moment);
+        match &self.window {
+            None => self.window = Some((now_ns, *figures)),
+            Some((start_ns, start)) if now_ns - start_ns >= self.window_ns => {
+                if decision.is_none() {
+                    decision = tuner.observe(now_ns, &measured(start, figures, now_ns - start_ns));
+                }
+                self.window = Some((now_ns, *figures));
+            }
+            Some(_) => {}
+        }
+        if decision.as_ref().is_some_and(|decision| decision.change.is_some()) {
+            self.window = None;
+        }
+        decision
+    }
+
+    fn see(&mut self, now_ns: u64, reading: &Reading) {
+        let stretch_ns = now_ns.saturating_sub(self.looked_ns);
+        if stretch_ns < STRETCH_MIN_NS {
+            return;
+        }
+        let answered = reading.accepted + reading.refused;
+        let rate = (answered - self.answered) as f64 * 1e9 / stretch_ns as f64;
+        let weight = |memory_ns: u64| stretch_ns as f64 / (stretch_ns + memory_ns) as f64;
+        self.lately_per_s += (rate - self.lately_per_s) * weight(SMOOTHING_NS);
+        self.arrival_per_s += (rate - self.arrival_per_s) * weight(self.steady_ns);
+        // The memory grows slower than time goes, so that it forgets how it began.
+        self.steady_ns = (self.steady_ns + stretch_ns / 2).min(STEADY_NS);
+        let most = self.lately_per_s.max(self.arrival_per_s);
+        // The exponential memory holds the count of about twice its time; a Poisson count's deviation is its root.
+        let deviation = root(most * 1e9 / (2 * SMOOTHING_NS) as f64);
+        if (self.lately_per_s - self.arrival_per_s).abs() > CHANGE.0 * most + CHANGE.1 * deviation {
+            self.arrival_per_s = self.lately_per_s;
+            self.steady_ns = SMOOTHING_NS;
+        }
+        self.answered = answered;
+        self.looked_ns = now_ns;
+    }
+}
+
+/// What happened between two moments.
+fn measured(start: &Figures, end: &Figures, window_ns: u64) -> Measured {
+    let (from, to) = (&start.reading, &end.reading);
+    let count = to.measured - from.measured;
+    let sum = (to.latency_sum_ns - from.latency_sum_ns) as f64;
+    let squares = (end.latency_square_sum - start.latency_square_sum) as f64;
+    let mean_ns = if count == 0 { 0.0 } else { sum / count as f64 };
+    let variance = if count == 0 { 0.0 } else { (squares / count as f64 - mean_ns * mean_ns).max(0.0) };
+    Measured {
+        window_ns,
+        operations: to.accepted - from.accepted,
+        useful_bytes: to.useful_bytes - from.useful_bytes,
+        wire_bytes: to.wire_bytes - from.wire_bytes,
+        core_ns: to.core_ns - from.core_ns,
+        memory_bytes: to.memory_bytes,
+        measured: count,
+        late: to.late - from.late,
+        mean_ns,
+        jitter_ns: root(variance),
+    }
+}
+
+/// Square root by Newton's steps: `core` has none, and this runs once a window.
+fn root(value: f64) -> f64 {
+    if value <= 0.0 {
+        return 0.0;
+    }
+    let mut guess = f64::from_bits((value.to_bits() >> 1) + (1023 << 51));
+    for _ in 0..6 {
+        guess = 0.5 * (guess + value / guess);
+    }
+    guess
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn roots() {
+        for value in [1e-9, 0.5, 1.0, 2.0, 144.0, 1e12, 3.7e20] {
+            assert!((root(value) / f64::sqrt(value) - 1.0).abs() < 1e-12, "{value}");
+        }
+        assert_eq!(root(0.0), 0.0);
+    }
+
+    #[test]
+    fn a_window_is_measured_from_two_moments() {
+        let at = |operations: u64, latencies: &[u64]| Figures {
+            reading: Reading {
+                accepted: operations,
+                measured: latencies.len() as u64,
+                latency_sum_ns: latencies.iter().map(|ns| u128::from(*ns)).sum(),
+                ..Reading::default()
+            },
+            latency_square_sum: latencies.iter().map(|ns| u128::from(ns * ns)).sum(),
+            connections: 1,
+        };
+        let window = measured(&at(10, &[5]), &at(13, &[5, 100, 200, 300]), 1_000);
+        assert_eq!((window.operations, window.measured, window.mean_ns), (3, 3, 200.0));
+        assert!((window.jitter_ns - 81.649_658).abs() < 1e-3, "{}", window.jitter_ns);
+    }
+
+    #[test]
+    fn arrivals_are_followed_within_50_ms() {
+        let configuration = Configuration::parse("tuner = off").unwrap();
+        let mut tuning = Tuning::new(&configuration, "wait=halt batch=0".parse().unwrap(), 0);
+        let mut reading = Reading::default();
+        for step in 1..=50u64 {
+            reading.accepted += 200;
+            tuning.see(step * LOOK_NS, &reading);
+        }
+        assert!((tuning.arrival_per_s() - 10_000.0).abs() < 100.0, "{}", tuning.arrival_per_s());
+        for step in 51..=53u64 {
+            reading.accepted += 800;
+            tuning.see(step * LOOK_NS, &reading);
+        }
+        assert!(tuning.arrival_per_s() > 25_000.0, "{}", tuning.arrival_per_s());
+        for step in 54..=56u64 {
+            reading.accepted += 800;
+            tuning.see(step * LOOK_NS, &reading);
+        }
+        assert!((tuning.arrival_per_s() - 40_000.0).abs() < 5_000.0, "{}", tuning.arrival_per_s());
+    }
+
+    #[test]
+    fn chance_is_no_change() {
+        let configuration = Configuration::parse("tuner = off").unwrap();
+        let mut tuning = Tuning::new(&configuration, "wait=halt batch=0".parse().unwrap(), 0);
+        let mut reading = Reading::default();
+        let mut state = 1u64;
+        for step in 1..=500u64 {
+            // 2,000 a second in groups, as a busy machine lets them through: 20, 30, 40, 50 or 60 in a look.
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            reading.accepted += 20 + (state >> 33) % 5 * 10;
+            tuning.see(step * LOOK_NS, &reading);
+            if step > 100 {
+                assert!((tuning.arrival_per_s() - 2_000.0).abs() < 200.0, "{}", tuning.arrival_per_s());
+            }
+        }
+    }
+}

@@ -1,0 +1,288 @@
+//! One application on one core: its stack, its prices, its ledger, and how it waits.
+//!
+//! [`Worker::turn`] is one round: the stack does what is due, the board is looked at (one load when nothing
+//! changed), and chores (management, statistics, settlement, tuning) are done when their time has come; then the
+//! core waits as its knob says. Nothing here is done per request.
+//!
+//! Files: `reprice` (a new price, and what it changes), `chores` (what is due by time), `drain` (the end),
+//! `provider` (asking for prices over the application's own stack), `reading` (cumulative figures).
+
+mod chores;
+mod drain;
+mod provider;
+mod reading;
+mod reprice;
+
+use crate::configuration::{Configuration, PriceSource};
+use crate::home::Home;
+use crate::management::channel::Channel;
+use crate::management::{Level, Message};
+use crate::setting;
+use crate::together::Together;
+use crate::tuning::Tuning;
+use alloc::string::String;
+use core::fmt::{self, Display};
+use drain::Phase;
+use nom_abi::board;
+use nom_feeds::Priced;
+use nom_feeds::priced::Settings;
+use nom_ledger::{Ledger, Trouble, Window};
+use nom_money::PerOperation;
+use nom_points::Setting;
+use nom_stack::Engine;
+use nom_stack::application::Application;
+use nom_stack::config::Config;
+use nom_stack::knobs::Wait;
+use nom_stack::port::{Egress, Ingress};
+use nom_utility::{Contract, LimitKind};
+use reading::Interval;
+
+/// Time between two looks at the chores while there is always something else to do.
+const CHORES_NS: u64 = 10_000_000;
+
+/// Why a worker does not start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StartError {
+    /// The home has no entropy, without which others could guess connections and collide keys.
+    NoEntropy,
+    /// The bulletin board is none.
+    Board(board::Unreadable),
+}
+
+impl Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoEntropy => {
+                f.write_str("no entropy: give the guest a CPU with RDRAND or a virtio-rng device")
+            }
+            Self::Board(board::Unreadable::Short) => f.write_str("the bulletin board is shorter than a page"),
+            Self::Board(_) => f.write_str("the bulletin board is not one, or of another version"),
+        }
+    }
+}
+
+/// What a round came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Round {
+    /// Something was done: there may be more.
+    Worked,
+    /// Nothing was there to do; something is due at this time even if nothing arrives.
+    Idle {
+        /// When.
+        until_ns: u64,
+    },
+    /// The work is over.
+    Over,
+}
+
+/// Who is served, for people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// The application's name.
+    pub application: String,
+    /// Its version.
+    pub version: String,
+    /// `guest`, `linux` or the name of another home.
+    pub home: String,
+}
+
+/// An application with everything it needs.
+pub struct Worker<I: Ingress, E: Egress, A: Application> {
+    engine: Engine<I, E, Together<A>>,
+    identity: Identity,
+    configuration: Configuration,
+    channel: Channel,
+    ledger: Ledger,
+    tuning: Tuning,
+    priced: Option<Priced>,
+    /// The prices in force and where they came from.
+    prices: board::Prices,
+    /// It was said that the board cannot be read, or not be used.
+    board_unreadable: bool,
+    ready_ns: u64,
+    setting: Setting,
+    /// Since when.
+    setting_ns: u64,
+    knob_changes: u64,
+    interval: Interval,
+    last_window: Option<Window>,
+    /// What the ledger said last when it could not settle.
+    trouble: Option<Trouble>,
+    /// It could not settle what came before the prices in force: it has not been told of them yet.
+    prices_owed: bool,
+    sleeps: u64,
+    /// The last time there was work.
+    worked_ns: u64,
+    chores_ns: u64,
+    stats_ns: u64,
+    phase: Phase,
+}
+
+/// The seeds of everything that others must not guess, for [`Worker::new`] and for the application.
+pub fn seed<const N: usize>(home: &mut impl Home) -> Result<[u8; N], StartError> {
+    let mut seed = [0; N];
+    if home.entropy(&mut seed) { Ok(seed) } else { Err(StartError::NoEntropy) }
+}
+
+impl<I: Ingress, E: Egress, A: Application> Worker<I, E, A> {
+    /// Starts to serve.
+    pub fn new(
+        identity: Identity,
+        configuration: Configuration,
+        mac: [u8; 6],
+        ingress: I,
+        egress: E,
+        application: A,
+        home: &mut impl Home,
+    ) -> Result<Self, StartError> {
+        let now_ns = home.now_ns();
+        board::read(home.board()).map_err(StartError::Board)?;
+        let connections = configuration.knobs.connections_max;
+        let config = Config {
+            gateway: configuration.gateway,
+            send_memory_bytes: configuration.send_memory_bytes,
+            receive_memory_bytes: configuration.receive_memory_bytes,
+            // Half-open and lingering ones beside the open ones.
+            connections: connections + connections / 8 + 64,
+            ..Config::new(mac, configuration.address, configuration.prefix_len)
+        };
+        let mut engine =
+            Engine::new(config, ingress, egress, Together::new(application), seed(home)?, now_ns);
+        engine.listen(configuration.listen);
+        engine.set_knobs(configuration.knobs, now_ns);
+        let nothing = || Contract::per_operation(PerOperation(0), LimitKind::Simple { limit_ns: u64::MAX });
+        let contract = configuration.contract.unwrap_or_else(nothing);
+        if let Some(limit_ns) = contract.limit_ns() {
+            engine.set_latency_threshold_ns(limit_ns);
+        }
+        let reading = reading::reading(&engine, home);
+        let priced = match &configuration.prices {
+            PriceSource::Board => None,
+            PriceSource::Feeds(feeds) => {
+                let entropy = u64::from_le_bytes(seed(home)?);
+                // The configuration has one to four feeds, or it would not have been read.
+                Settings::of(feeds.clone()).ok().map(|settings| Priced::new(settings, entropy, now_ns))
+            }
+        };
+        let setting = setting::setting(&configuration.knobs);
+        let mut worker = Self {
+            interval: Interval::new(engine.meter(), now_ns),
+            ledger: Ledger::new(contract, configuration.window_ns, now_ns, reading),
+            tuning: Tuning::new(&configuration, setting, now_ns),
+            channel: Channel::new(configuration.token.clone()),
+            priced,
+            prices: board::Prices::NONE,
+            board_unreadable: false,
+            ready_ns: now_ns,
+            setting,
+            setting_ns: now_ns,
+            knob_changes: 0,
+            last_window: None,
+            trouble: None,
+            prices_owed: false,
+            sleeps: 0,
+            worked_ns: now_ns,
+            chores_ns: now_ns,
+            stats_ns: now_ns,
+            phase: Phase::Serving,
+            identity,
+            configuration,
+            engine,
+        };
+        if let Some(line) = worker.tuning.opening() {
+            worker.log(now_ns, Level::Info, line);
+        }
+        if worker.configuration.token.is_none() {
+            worker.hello(home);
+        }
+        Ok(worker)
+    }
+
+    /// The stack, to look at.
+    pub fn engine(&self) -> &Engine<I, E, Together<A>> {
+        &self.engine
+    }
+
+    /// The setting in force.
+    pub fn setting(&self) -> Setting {
+        self.setting
+    }
+
+    /// How many windows were sealed, and the last of them.
+    pub fn settled(&self) -> (u64, Option<&Window>) {
+        (self.ledger.windows(), self.last_window.as_ref())
+    }
+
+    /// Serves until it was drained.
+    pub fn run(&mut self, home: &mut impl Home) {
+        while self.turn(home) {}
+    }
+
+    /// One round and, when there was nothing to do, a wait. False when the work is over.
+    pub fn turn(&mut self, home: &mut impl Home) -> bool {
+        match self.round(home) {
+            Round::Worked => true,
+            Round::Idle { until_ns } => {
+                self.rest(home, until_ns);
+                true
+            }
+            Round::Over => false,
+        }
+    }
+
+    /// One round without waiting: for whoever waits in a way of their own, such as virtual time.
+    pub fn round(&mut self, home: &mut impl Home) -> Round {
+        let now_ns = home.now_ns();
+        let step = self.engine.step(now_ns);
+        // What is changed here may make work for the stack: it is asked again before anybody sleeps.
+        let mut again = step.worked;
+        if self.priced.is_some() {
+            again |= self.ask_for_prices(home, now_ns);
+        }
+        if board::generation(home.board()) != self.prices.generation {
+            again |= self.reprice(home);
+        }
+        if now_ns >= self.chores_ns {
+            self.chores(home);
+            again = true;
+        }
+        if self.phase == Phase::Over {
+            return Round::Over;
+        }
+        if step.worked {
+            self.worked_ns = now_ns;
+        }
+        if again {
+            return Round::Worked;
+        }
+        let due_ns = self.due_ns();
+        Round::Idle { until_ns: step.deadline_ns.map_or(due_ns, |deadline| deadline.min(due_ns)) }
+    }
+
+    /// To be called after a wait that [`Worker::turn`] did not do.
+    pub fn woke(&mut self, home: &impl Home) {
+        self.sleeps += 1;
+        if home.management_pending() {
+            self.chores_ns = 0;
+        }
+    }
+
+    /// Waits as the knob says.
+    fn rest(&mut self, home: &mut impl Home, until_ns: u64) {
+        let sleep = match self.engine.knobs().wait {
+            Wait::Halt => true,
+            Wait::Spin { budget_ns } => home.now_ns().saturating_sub(self.worked_ns) >= budget_ns,
+            Wait::Poll => false,
+        };
+        if sleep && self.engine.ingress_mut().arm() {
+            home.wait(Some(until_ns));
+            self.woke(home);
+        } else {
+            core::hint::spin_loop();
+        }
+    }
+
+    fn log(&mut self, at_ns: u64, level: Level, text: impl Into<String>) {
+        self.channel.push(&Message::Log { at_ns, level, text: text.into() });
+    }
+}

@@ -1,0 +1,121 @@
+//! What is due by time: management, statistics, settlement, tuning.
+
+use super::{CHORES_NS, Worker, reading, reprice};
+use crate::home::Home;
+use crate::management::channel::Asked;
+use crate::management::{Hello, Message, Stats};
+use alloc::string::{String, ToString};
+use nom_points::Setting;
+use nom_stack::application::Application;
+use nom_stack::port::{Egress, Ingress};
+
+/// Commands of the host that are obeyed in one round.
+const COMMANDS_MAX: usize = 8;
+
+impl<I: Ingress, E: Egress, A: Application> Worker<I, E, A> {
+    /// Does everything that is due.
+    pub(super) fn chores(&mut self, home: &mut impl Home) {
+        let now_ns = home.now_ns();
+        if self.prices_owed && !self.is_closed() {
+            self.settle_prices(home, now_ns);
+        } else if now_ns >= self.ledger.due_ns() && !self.is_closed() {
+            let reading = reading::reading(&self.engine, home);
+            let sealed = self.ledger.settle(now_ns, &reading);
+            self.sealed(sealed, now_ns);
+        }
+        if self.tuning.is_due(now_ns) {
+            self.tune(home, now_ns, false);
+        }
+        if now_ns >= self.stats_ns {
+            self.stats_ns = now_ns + self.configuration.stats_interval_ns;
+            self.report(home);
+        }
+        for _ in 0..COMMANDS_MAX {
+            match self.channel.turn(home) {
+                Some(Asked::Hello) => self.hello(home),
+                Some(Asked::Report) => self.report(home),
+                Some(Asked::Drain) => self.drain(now_ns),
+                None => break,
+            }
+        }
+        if self.setting == Setting::Nothing {
+            self.serve_nothing(now_ns);
+        }
+        self.drain_turn(home, now_ns);
+        // Whoever sleeps until something is due finds that the chores are due then too.
+        let now_ns = home.now_ns();
+        self.chores_ns = now_ns + CHORES_NS;
+        self.chores_ns = self.due_ns().clamp(now_ns + 1, self.chores_ns);
+    }
+
+    /// When the next chore is due, for a sleep. What comes through the management channel wakes the home by itself.
+    pub(super) fn due_ns(&self) -> u64 {
+        let mut due_ns = self.stats_ns.min(self.tuning.wake_ns());
+        if !self.is_closed() {
+            // What could not be settled is tried again with every chore, not without a pause.
+            let again_ns = if self.trouble.is_some() { self.chores_ns } else { 0 };
+            due_ns = due_ns.min(self.ledger.due_ns().max(again_ns));
+        }
+        if let Some(priced) = &self.priced {
+            due_ns = due_ns.min(priced.deadline_ns());
+        }
+        // A channel that was full, or a drain, is looked at again soon.
+        if !self.channel.is_empty() || self.is_draining() {
+            due_ns = due_ns.min(self.chores_ns);
+        }
+        due_ns
+    }
+
+    pub(super) fn hello(&mut self, home: &mut impl Home) {
+        self.channel.push(&Message::Hello(Hello {
+            application: self.identity.application.clone(),
+            version: self.identity.version.clone(),
+            home: self.identity.home.clone(),
+            ready_ns: self.ready_ns,
+            unix_ns: home.unix_ns(),
+            configuration_crc: self.configuration.crc,
+        }));
+    }
+
+    /// Queues a line of statistics.
+    pub(super) fn report(&mut self, home: &mut impl Home) {
+        let now_ns = home.now_ns();
+        let reading = reading::reading(&self.engine, home);
+        let (latency_p50_ns, latency_p99_ns) = self.interval.take(self.engine.meter(), now_ns);
+        let prices = reprice::typed(&self.prices);
+        let counters = self.engine.counters();
+        let text = |price: Option<String>| price.unwrap_or_default();
+        let last = self.last_window.as_ref();
+        let stats = Stats {
+            at_ns: now_ns,
+            unix_ns: home.unix_ns(),
+            accepted: reading.accepted,
+            refused: reading.refused,
+            latency_sum_ns: u64::try_from(reading.latency_sum_ns).unwrap_or(u64::MAX),
+            late: reading.late,
+            latency_p50_ns,
+            latency_p99_ns,
+            wire_in_bytes: counters.bytes_in,
+            wire_out_bytes: counters.bytes_out,
+            frames_in: counters.frames_in,
+            frames_out: counters.frames_out,
+            kicks: counters.kicks,
+            sleeps: self.sleeps,
+            retransmissions: counters.retransmitted_segments,
+            core_ns: reading.core_ns,
+            memory_bytes: reading.memory_bytes,
+            connections: u64::from(self.engine.application().guests()),
+            price_generation: self.prices.generation,
+            price_bandwidth: text(prices.bandwidth.map(|rate| rate.to_string())),
+            price_core: text(prices.core.map(|rate| rate.to_string())),
+            price_memory: text(prices.memory.map(|rate| rate.to_string())),
+            setting: self.setting.to_string(),
+            windows: self.ledger.windows(),
+            profit_picodollars: last.map_or(0, |window| window.profit_total().0),
+            revenue_picodollars: last.map_or(0, |window| window.revenue.total.0),
+            lines_dropped: self.channel.lines_dropped(),
+            windows_dropped: self.channel.windows_dropped(),
+        };
+        self.channel.push(&Message::Stats(stats));
+    }
+}

@@ -1,0 +1,159 @@
+//! A new price: what came before is settled at the old one, then the tuner is asked, then the knobs change.
+
+use super::{Worker, reading};
+use crate::home::Home;
+use crate::management::{KnobChange, Level, Message};
+use crate::setting;
+use crate::tuning::Figures;
+use alloc::format;
+use alloc::string::{String, ToString};
+use nom_abi::board::{self, Resource};
+use nom_feeds::quote::Limits;
+use nom_ledger::{Trouble, Window};
+use nom_money::{PerByte, PerByteSecond, PerCoreNs, Prices};
+use nom_points::Setting;
+use nom_stack::application::Application;
+use nom_stack::port::{Egress, Ingress};
+use nom_tuner::{Decision, Quoted};
+
+/// The board's rates as typed prices. A rate that has run out still stands here: it is billed until another one
+/// replaces it; whether it may still be decided by is the tuner's question.
+pub(super) fn typed(prices: &board::Prices) -> Prices {
+    let rate = |resource: Resource| prices.rates[resource as usize].map(|rate| rate.atto_per_unit);
+    Prices {
+        bandwidth: rate(Resource::Bandwidth).map(PerByte),
+        core: rate(Resource::Core).map(PerCoreNs),
+        memory: rate(Resource::Memory).map(PerByteSecond),
+    }
+}
+
+/// A rate so many times beyond what priced lets through by default is a publisher's mistake: a ledger that takes it
+/// cannot add up any more.
+const BEYOND_LIMITS: i128 = 1000;
+
+/// Whether the ledger can reckon with these rates.
+fn plausible(prices: &board::Prices) -> bool {
+    let limits = Limits::default();
+    let within = |resource: Resource, most: i128| {
+        let rate = prices.rates[resource as usize].map_or(0, |rate| rate.atto_per_unit);
+        rate.unsigned_abs() <= most.unsigned_abs().saturating_mul(BEYOND_LIMITS.unsigned_abs())
+    };
+    within(Resource::Bandwidth, limits.bandwidth_max.0)
+        && within(Resource::Core, limits.core_max.0)
+        && within(Resource::Memory, limits.memory_max.0)
+}
+
+/// The same for the tuner; none when nothing was published yet. What runs out first ends all of it.
+fn quoted(prices: &board::Prices) -> Option<Quoted> {
+    let ends = prices.rates.iter().flatten().map(|rate| rate.valid_until_ns).filter(|until| *until != 0);
+    (prices.generation != 0).then(|| Quoted {
+        prices: typed(prices),
+        generation: prices.generation,
+        valid_until_ns: ends.min().unwrap_or(0),
+    })
+}
+
+impl<I: Ingress, E: Egress, A: Application> Worker<I, E, A> {
+    /// Takes what the board says now. False when it cannot be read or used.
+    pub(super) fn reprice(&mut self, home: &mut impl Home) -> bool {
+        let seen_ns = home.now_ns();
+        match board::read(home.board()) {
+            Ok(prices) if !plausible(&prices) => {
+                // The prices in force stay, as with a board that cannot be read.
+                if !core::mem::replace(&mut self.board_unreadable, true) {
+                    let generation = prices.generation;
+                    let text = format!(
+                        "the bulletin board's prices {generation} are refused: a rate is beyond all measure; \
+                         look at who publishes them"
+                    );
+                    self.log(seen_ns, Level::Warning, text);
+                }
+                false
+            }
+            Ok(prices) => {
+                self.prices = prices;
+                self.board_unreadable = false;
+                self.settle_prices(home, seen_ns);
+                self.tune(home, seen_ns, true);
+                true
+            }
+            Err(error) => {
+                // Torn: the publisher is at it, or dead. The prices in force stay; the next turn looks again.
+                if !core::mem::replace(&mut self.board_unreadable, true) {
+                    self.log(
+                        seen_ns,
+                        Level::Warning,
+                        format!("the bulletin board cannot be read: {error:?}"),
+                    );
+                }
+                false
+            }
+        }
+    }
+
+    /// Settles what came before the prices in force, and tells the ledger of these. What fails is owed.
+    pub(super) fn settle_prices(&mut self, home: &impl Home, now_ns: u64) {
+        let reading = reading::reading(&self.engine, home);
+        let prices = typed(&self.prices);
+        let sealed = self.ledger.set_prices(prices, self.prices.generation, now_ns, &reading);
+        self.prices_owed = sealed.is_err();
+        self.sealed(sealed, now_ns);
+    }
+
+    /// Keeps a sealed window and sends it.
+    pub(super) fn sealed(&mut self, sealed: Result<Option<Window>, Trouble>, now_ns: u64) {
+        match sealed {
+            Ok(Some(window)) => {
+                self.channel.push(&Message::Window(window.to_json()));
+                self.last_window = Some(window);
+                self.trouble = None;
+            }
+            Ok(None) => {}
+            Err(trouble) => {
+                // It is tried again with every chore, and said once.
+                if self.trouble.replace(trouble) != Some(trouble) {
+                    self.log(now_ns, Level::Error, format!("the ledger cannot settle: {trouble}"));
+                }
+            }
+        }
+    }
+
+    /// Asks the tuner and does what it says. `seen_ns` is when its cause was seen.
+    pub(super) fn tune(&mut self, home: &mut impl Home, seen_ns: u64, priced: bool) {
+        if self.is_draining() {
+            return;
+        }
+        let figures = Figures {
+            reading: reading::reading(&self.engine, home),
+            latency_square_sum: self.engine.meter().latency_square_sum(),
+            connections: self.engine.application().guests(),
+        };
+        match self.tuning.look(seen_ns, &figures, quoted(&self.prices)) {
+            Some(Decision { change: Some(setting), line }) => {
+                self.change(home, setting, line, seen_ns, priced)
+            }
+            Some(Decision { change: None, line }) => self.log(seen_ns, Level::Info, line),
+            None => {}
+        }
+    }
+
+    fn change(&mut self, home: &mut impl Home, setting: Setting, why: String, seen_ns: u64, priced: bool) {
+        let before = core::mem::replace(&mut self.setting, setting);
+        self.engine.set_knobs(setting::knobs(setting, &self.configuration.knobs), home.now_ns());
+        let in_force_ns = home.now_ns();
+        self.setting_ns = in_force_ns;
+        self.knob_changes += 1;
+        self.channel.push(&Message::Knobs(KnobChange {
+            number: self.knob_changes,
+            price_generation: self.prices.generation,
+            provider_unix_ns: if priced { self.prices.provider_unix_ns } else { 0 },
+            in_force_unix_ns: home.unix_ns(),
+            published_ns: if priced { self.prices.published_ns } else { 0 },
+            seen_ns,
+            in_force_ns,
+            before: before.to_string(),
+            after: setting.to_string(),
+            why,
+        }));
+    }
+}
