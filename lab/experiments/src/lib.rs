@@ -1,0 +1,61 @@
+//! One experiment, one claim, one command: `nom bench` lists what stands here.
+//!
+//! An experiment measures ours and the alternative in one run, alternating, and says how quiet the machine was. Its
+//! figures have one form ([`figures`]), and their names are kept for good.
+
+#![forbid(unsafe_code)]
+
+pub mod boot;
+pub mod figures;
+pub mod idle;
+pub mod instructions;
+pub mod kv_cost;
+pub mod linux_guest;
+pub mod profile;
+pub mod quiet;
+pub mod replay;
+pub mod serving;
+pub mod size;
+pub mod stack;
+
+use figures::Figure;
+use nom_machine::trouble::Outcome;
+use std::path::PathBuf;
+
+/// What a person asked for.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Runs of each side; `None`: what the bench thinks right.
+    pub runs: Option<usize>,
+    /// Where fetched peers are kept.
+    pub cache: PathBuf,
+    /// Hardware virtualisation instead of the emulator.
+    pub kvm: bool,
+    /// Recorded arrivals to play; `None`: those of the bench.
+    pub recording: Option<PathBuf>,
+    /// A price schedule; `None`: that of the bench.
+    pub prices: Option<PathBuf>,
+}
+
+/// What carries a bench out. The callback gets lines for the person who waits.
+pub type Measure = fn(&Settings, &mut dyn FnMut(&str)) -> Outcome<Vec<Figure>>;
+
+/// A bench.
+pub struct Bench {
+    /// Its name, the first part of its figures' names.
+    pub name: &'static str,
+    /// What it claims.
+    pub claim: &'static str,
+    /// What carries it out.
+    pub measure: Measure,
+}
+
+/// All benches.
+pub static BENCHES: &[Bench] = &[
+    Bench { name: "boot", claim: boot::CLAIM, measure: boot::measure },
+    Bench { name: "size", claim: size::CLAIM, measure: size::measure },
+    Bench { name: "idle", claim: idle::CLAIM, measure: idle::measure },
+    Bench { name: "stack", claim: stack::CLAIM, measure: stack::measure },
+    Bench { name: "kv", claim: kv_cost::CLAIM, measure: kv_cost::measure },
+    Bench { name: "replay", claim: replay::CLAIM, measure: replay::measure },
+];

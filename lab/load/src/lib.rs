@@ -1,0 +1,33 @@
+//! The load generator: real sockets against one address, closed loop or open loop, every answer checked byte for
+//! byte, latency from the *intended* time.
+//!
+//! Bounded by construction: connections, threads, operations, outstanding requests, duration and recorded bytes all
+//! have a named bound ([`bounds`]), and a run ends by its deadline whatever the other side does. Addresses are the
+//! caller's; nothing else is ever contacted.
+//!
+//! - [`plan`]: what to do, checked before it starts.
+//! - [`mix`]: which requests, and what their answers must be.
+//! - [`generator`]: threads, sockets, progress, the report.
+//! - [`recording`]: arrivals as a readable file; [`replay`]: the same file over sockets. The simulator plays the
+//!   same file in virtual time.
+
+#![forbid(unsafe_code)]
+
+pub mod bounds;
+mod connection;
+pub mod generator;
+pub mod mix;
+pub mod pace;
+pub mod plan;
+pub mod random;
+pub mod recording;
+pub mod replay;
+pub mod tally;
+mod waiter;
+
+pub use generator::{Progress, Report, Stop, run};
+pub use mix::{Keys, Mix};
+pub use pace::Pace;
+pub use plan::{LoadError, Plan};
+pub use recording::{Answers, Arrival, Recording};
+pub use replay::{replay, replay_from};

@@ -1,0 +1,171 @@
+//! The generator against small servers on loopback: one that is right, and some that are not.
+
+use nom_load::{Keys, Mix, Pace, Plan, Recording, Stop, replay, run};
+use std::collections::HashMap;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+type Store = Arc<Mutex<HashMap<String, (String, Vec<u8>)>>>;
+
+/// How the small server misbehaves.
+#[derive(Clone, Copy, PartialEq)]
+enum Manner {
+    Right,
+    /// Every hundredth value has a wrong last byte.
+    Corrupt,
+    /// Every hundredth answer is a refusal.
+    Refuse,
+    /// Never answers a get.
+    Mute,
+}
+
+fn serve(manner: Manner) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let store = Store::default();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let store = Arc::clone(&store);
+            std::thread::spawn(move || speak(stream.unwrap(), &store, manner));
+        }
+    });
+    address
+}
+
+fn speak(stream: TcpStream, store: &Store, manner: Manner) -> Option<()> {
+    stream.set_nodelay(true).unwrap();
+    let mut out = stream.try_clone().unwrap();
+    let mut lines = BufReader::new(stream);
+    for count in 1.. {
+        let mut line = String::new();
+        if lines.read_line(&mut line).ok()? == 0 {
+            return None;
+        }
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let mut answer = Vec::new();
+        if words[0] == "get" {
+            if manner == Manner::Mute {
+                continue;
+            }
+            if let Some((flags, value)) = store.lock().unwrap().get(words[1]) {
+                answer = format!("VALUE {} {flags} {}\r\n", words[1], value.len()).into_bytes();
+                answer.extend_from_slice(value);
+                if manner == Manner::Corrupt && count % 100 == 0 {
+                    *answer.last_mut().unwrap() ^= 1;
+                }
+                answer.extend_from_slice(b"\r\n");
+            }
+            answer.extend_from_slice(b"END\r\n");
+        } else {
+            let mut value = vec![0; words[4].parse::<usize>().unwrap() + 2];
+            lines.read_exact(&mut value).ok()?;
+            value.truncate(value.len() - 2);
+            store.lock().unwrap().insert(words[1].into(), (words[2].into(), value));
+            answer.extend_from_slice(b"STORED\r\n");
+        }
+        if manner == Manner::Refuse && count % 100 == 0 {
+            answer = b"SERVER_ERROR busy\r\n".to_vec();
+        }
+        out.write_all(&answer).ok()?;
+    }
+    None
+}
+
+fn plan(manner: Manner) -> Plan {
+    Plan {
+        mix: Mix { keys: 50, ..Mix::default() },
+        connections: 3,
+        threads: 2,
+        operations_max: 3_000,
+        grace: Duration::from_secs(20),
+        duration: Duration::from_secs(60),
+        ..Plan::new(serve(manner))
+    }
+}
+
+#[test]
+fn a_closed_loop_adds_up() {
+    let mut seen = 0;
+    let report = run(&plan(Manner::Right), &Stop::default(), |progress| {
+        seen += progress.recent.answered;
+        assert_eq!(progress.total.answered, seen);
+    })
+    .unwrap();
+    let tally = &report.tally;
+    assert_eq!((tally.sent, tally.answered, report.preloaded), (3_000, 3_000, 50));
+    assert_eq!(tally.hits + tally.stored, 3_000, "every key was stored before");
+    assert_eq!((tally.wrong, tally.lost, tally.shed, tally.closed, tally.misses), (0, 0, 0, 0, 0));
+    assert_eq!(tally.latency_ns.len(), 3_000);
+    assert_eq!(seen, 3_000);
+    assert!((200..400).contains(&tally.stored), "the mix is 90/10: {}", tally.stored);
+}
+
+#[test]
+fn an_open_loop_sends_its_rate_whatever_comes_back() {
+    let mut plan = plan(Manner::Mute);
+    plan.pace = Pace::Fixed { per_s: 10_000.0 };
+    plan.grace = Duration::from_millis(100);
+    plan.mix.get_percent = 100;
+    let report = run(&plan, &Stop::default(), |_| {}).unwrap();
+    assert_eq!(report.tally.sent, 3_000);
+    assert_eq!(report.tally.answered, 0);
+    assert_eq!(report.tally.lost + report.tally.shed, 3_000);
+}
+
+#[test]
+fn wrong_bytes_are_found_and_cost_the_connection() {
+    let report = run(&plan(Manner::Corrupt), &Stop::default(), |_| {}).unwrap();
+    let tally = &report.tally;
+    assert!(tally.wrong > 0 && tally.closed >= tally.wrong, "{tally:?}");
+    assert_eq!(tally.sent, tally.answered + tally.wrong + tally.lost + tally.shed);
+}
+
+#[test]
+fn refusals_are_counted_apart() {
+    let mut plan = plan(Manner::Refuse);
+    plan.mix.preload = false;
+    let report = run(&plan, &Stop::default(), |_| {}).unwrap();
+    let tally = &report.tally;
+    assert_eq!(tally.sent, tally.answered + tally.refused);
+    assert!((27..=30).contains(&tally.refused), "{}", tally.refused);
+    assert_eq!(tally.wrong, 0);
+}
+
+#[test]
+fn a_stop_ends_a_run_and_a_closed_port_is_named() {
+    let mut endless = plan(Manner::Right);
+    endless.operations_max = nom_load::bounds::OPERATIONS_MAX;
+    let stop = Stop::default();
+    let report = run(&endless, &stop, |progress| {
+        if progress.total.answered > 100 {
+            stop.stop();
+        }
+    })
+    .unwrap();
+    assert_eq!(report.tally.sent, report.tally.answered);
+    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let error = run(&Plan::new(free), &Stop::default(), |_| {}).unwrap_err().to_string();
+    assert!(error.contains(&free.to_string()) && error.contains("is the server up?"), "{error}");
+}
+
+#[test]
+fn a_replay_gives_what_the_run_got() {
+    let mut plan = plan(Manner::Right);
+    plan.mix.whose = Keys::Own;
+    plan.record = true;
+    plan.operations_max = 500;
+    let report = run(&plan, &Stop::default(), |_| {}).unwrap();
+    let recording = report.recording.unwrap();
+    assert_eq!(recording.arrivals.len(), 500);
+    let again = Recording::parse(&recording.to_text()).unwrap();
+    let answers = || replay(&again, serve(Manner::Right), Duration::from_secs(20)).unwrap();
+    let first = answers();
+    assert_eq!(first.difference(&answers()), None);
+    assert!(first.connections.values().all(|answered| answered.complete));
+    let bytes: usize = first.connections.values().map(|answered| answered.bytes.len()).sum();
+    assert_eq!(bytes as u64, report.tally.bytes_in);
+    let worse = replay(&again, serve(Manner::Refuse), Duration::from_secs(20)).unwrap();
+    assert!(first.difference(&worse).unwrap().contains("ERROR busy"));
+}

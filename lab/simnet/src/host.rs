@@ -1,0 +1,116 @@
+//! A host: the engine that ships, on a device of virtual time, with a price on every piece of work.
+
+use crate::port::{Device, Rings, SimEgress, SimIngress, device};
+use crate::simulation::{Node, Rest};
+use nom_load::random::Random;
+use nom_stack::Engine;
+use nom_stack::application::Application;
+use nom_stack::config::Config;
+use std::cell::RefCell;
+use std::rc::Rc;
+
+/// What a server's work costs in time. All zero by default: then only links take time. A profit that is computed
+/// with these is an *estimate*; they have to be fitted to measured sweeps first.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Cost {
+    /// A wake-up from sleep.
+    pub wake_ns: u64,
+    /// A step that did something (a batch).
+    pub batch_ns: u64,
+    /// A frame received or sent.
+    pub frame_ns: u64,
+    /// A thousand bytes received or sent.
+    pub kilobyte_ns: u64,
+    /// A notification of the device.
+    pub kick_ns: u64,
+}
+
+/// What a server did so far.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Wake-ups from sleep.
+    pub wakes: u64,
+    /// Steps that did something.
+    pub batches: u64,
+    /// Time that the core was busy.
+    pub busy_ns: u64,
+    /// Frames that found the receiving ring full.
+    pub overflows: u64,
+}
+
+/// An engine on a simulated device.
+pub struct Host<A: Application> {
+    engine: Engine<SimIngress, SimEgress, A>,
+    rings: Rc<RefCell<Rings>>,
+    cost: Cost,
+    usage: Usage,
+    awake: bool,
+}
+
+impl<A: Application> Host<A> {
+    /// A host that starts at time 0.
+    pub fn new(config: Config, kind: Device, cost: Cost, application: A, seed: u64) -> Self {
+        let (ingress, egress, rings) = device(kind);
+        let mut random = Random::new(seed);
+        let mut secret = [0; 32];
+        secret.chunks_mut(8).for_each(|chunk| chunk.copy_from_slice(&random.next().to_le_bytes()));
+        let engine = Engine::new(config, ingress, egress, application, secret, 0);
+        Self { engine, rings, cost, usage: Usage::default(), awake: false }
+    }
+
+    /// The engine.
+    pub fn engine(&self) -> &Engine<SimIngress, SimEgress, A> {
+        &self.engine
+    }
+
+    /// The engine. Whoever changes something here tells the simulation by `touch`.
+    pub fn engine_mut(&mut self) -> &mut Engine<SimIngress, SimEgress, A> {
+        &mut self.engine
+    }
+
+    /// What was done so far.
+    pub fn usage(&self) -> Usage {
+        Usage { overflows: self.rings.borrow().overflows, ..self.usage }
+    }
+}
+
+impl<A: Application> Node for Host<A> {
+    fn deliver(&mut self, now_ns: u64, _port: usize, frame: &[u8], damaged: bool) {
+        self.rings.borrow_mut().deliver(now_ns, frame, damaged);
+    }
+
+    fn step(&mut self, now_ns: u64) -> Rest {
+        let before = self.work_so_far();
+        let step = self.engine.step(now_ns);
+        let work: Vec<u64> = self.work_so_far().iter().zip(before).map(|(now, then)| now - then).collect();
+        let mut cost_ns = work[0] * self.cost.frame_ns
+            + work[1] * self.cost.kilobyte_ns / 1000
+            + work[2] * self.cost.kick_ns;
+        if step.worked {
+            self.usage.batches += 1;
+            cost_ns += self.cost.batch_ns;
+            if !self.awake {
+                self.awake = true;
+                self.usage.wakes += 1;
+                cost_ns += self.cost.wake_ns;
+            }
+        } else {
+            self.awake = false;
+        }
+        self.usage.busy_ns += cost_ns;
+        Rest { worked: step.worked, deadline_ns: step.deadline_ns, free_ns: now_ns + cost_ns }
+    }
+
+    fn depart(&mut self) -> Option<(usize, Vec<u8>)> {
+        let frame = self.rings.borrow_mut().depart()?;
+        Some((0, frame))
+    }
+}
+
+impl<A: Application> Host<A> {
+    /// Frames, bytes and kicks so far.
+    fn work_so_far(&self) -> [u64; 3] {
+        let counters = self.engine.counters();
+        [counters.frames_in + counters.frames_out, counters.bytes_in + counters.bytes_out, counters.kicks]
+    }
+}
