@@ -1,0 +1,53 @@
+//! `nom bench`: lists what can be measured and what each claims, or measures it.
+
+use crate::arguments::{Typed, nearest};
+use crate::service::progress;
+use nom_experiments::figures::{Figure, table};
+use nom_experiments::{BENCHES, Bench, Settings};
+use nom_machine::trouble::{Context, Outcome, Trouble};
+use nom_machine::{artefacts, packages, qemu};
+use std::process::ExitCode;
+
+/// The command.
+pub fn bench(typed: &Typed) -> Outcome<ExitCode> {
+    let Some(name) = typed.words.first() else {
+        for bench in BENCHES {
+            println!("  nom bench {:<10} {}", bench.name, bench.claim);
+        }
+        return Ok(ExitCode::SUCCESS);
+    };
+    let Some(bench) = BENCHES.iter().find(|bench| bench.name == name) else {
+        let names = BENCHES.iter().map(|bench| bench.name);
+        return Err(Trouble::new(match nearest(name, names) {
+            Some(near) => format!("no bench {name:?}; did you mean `nom bench {near}`?"),
+            None => format!("no bench {name:?}; `nom bench` lists them"),
+        }));
+    };
+    measure(bench, typed)
+}
+
+fn measure(bench: &Bench, typed: &Typed) -> Outcome<ExitCode> {
+    packages::ensure(qemu::PROGRAM, qemu::PACKAGE, &mut progress)?;
+    let settings = Settings {
+        runs: typed.number("runs", 1, 1000)?,
+        cache: artefacts::root()?.join(".cache"),
+        kvm: typed.has("kvm"),
+        recording: typed.text("recording").map(Into::into),
+        prices: typed.text("prices").map(Into::into),
+    };
+    let figures = (bench.measure)(&settings, &mut progress)?;
+    let json: String = figures.iter().map(|figure| figure.json() + "\n").collect();
+    match typed.text("json") {
+        Some("-") => print!("{json}"),
+        Some(file) => {
+            std::fs::write(file, &json).context(|| format!("cannot write {file}"))?;
+            print!("{}", table(&figures));
+        }
+        None => print!("{}", table(&figures)),
+    }
+    let missed = figures.iter().filter(|figure: &&Figure| figure.met() == Some(false)).count();
+    if missed > 0 {
+        progress(&format!("{missed} of the goals are missed"));
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,74 @@
+//! `nom fuzz`: hostile bytes for everything that takes bytes from outside.
+
+use crate::arguments::{Typed, nearest};
+use crate::service::progress;
+use nom_fuzz::targets::{TARGETS, find};
+use nom_fuzz::{Target, attempt};
+use nom_machine::artefacts;
+use nom_machine::trouble::{Context, Outcome, Trouble};
+use std::process::ExitCode;
+use std::time::Duration;
+
+/// How long each target is tried unless somebody asks otherwise.
+const SECONDS: u64 = 10;
+
+/// The command.
+pub fn fuzz(typed: &Typed) -> Outcome<ExitCode> {
+    let targets: Vec<&Target> = match typed.words.first() {
+        None => TARGETS.iter().collect(),
+        Some(name) => match find(name) {
+            Some(target) => vec![target],
+            None => return Err(unknown(name)),
+        },
+    };
+    if let Some(file) = typed.text("input") {
+        return replay(&targets, file);
+    }
+    let seed = typed.number("seed", 0, u64::MAX)?.unwrap_or(1);
+    let seconds = typed.number("seconds", 1, 1_000_000)?.unwrap_or(SECONDS);
+    let mut found = 0;
+    // A panic is a finding here, and is told once, with its seed.
+    std::panic::set_hook(Box::new(|_| {}));
+    for target in targets {
+        let outcome = nom_fuzz::run(target, seed, Duration::from_secs(seconds), u64::MAX);
+        match outcome.finding {
+            None => println!("{:<14} {} inputs, nothing found (seed {seed})", target.name, outcome.inputs),
+            Some(finding) => {
+                found += 1;
+                let folder = artefacts::root()?.join(".cache/fuzz");
+                std::fs::create_dir_all(&folder).context(|| format!("cannot make {}", folder.display()))?;
+                let file = folder.join(format!("{}-{seed}-{}", target.name, finding.number));
+                std::fs::write(&file, &finding.input)
+                    .context(|| format!("cannot write {}", file.display()))?;
+                println!(
+                    "{:<14} FOUND with seed {seed}, input {}: {}",
+                    target.name, finding.number, finding.what
+                );
+                println!("{:<14} nom fuzz {} --input {}", "", target.name, file.display());
+            }
+        }
+    }
+    Ok(if found == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn replay(targets: &[&Target], file: &str) -> Outcome<ExitCode> {
+    let [target] = targets else { return Err(Trouble::new("nom fuzz --input FILE: for which TARGET?")) };
+    let input = std::fs::read(file).context(|| format!("cannot read {file}"))?;
+    match attempt(target, &input) {
+        None => println!("{}: {} bytes, nothing wrong", target.name, input.len()),
+        Some(what) => {
+            println!("{}: {what}", target.name);
+            return Ok(ExitCode::FAILURE);
+        }
+    }
+    progress("done");
+    Ok(ExitCode::SUCCESS)
+}
+
+fn unknown(name: &str) -> Trouble {
+    let names: Vec<&str> = TARGETS.iter().map(|target| target.name).collect();
+    Trouble::new(match nearest(name, names.iter().copied()) {
+        Some(near) => format!("no target {name:?}; did you mean {near}?"),
+        None => format!("no target {name:?}; there are {}", names.join(", ")),
+    })
+}

@@ -1,0 +1,90 @@
+//! The working points that go into a configuration: those of a file, or those that were measured for the example.
+
+use crate::arguments::Typed;
+use crate::service::read_text;
+use nom_machine::artefacts;
+use nom_machine::trouble::{Context, Outcome, Trouble};
+use nom_points::Points;
+use std::path::{Path, PathBuf};
+
+/// The configuration's text with points: those of `--points`; without it those measured with the example, for the
+/// home where the service runs; never in place of points that the configuration brings.
+pub fn added(typed: &Typed, text: String) -> Outcome<String> {
+    let own = nom_machine::configuration::value(&text, "points").is_some();
+    let file = match typed.text("points") {
+        Some("none") => None,
+        Some(_) if own => {
+            return Err(Trouble::new("the configuration has points of its own: leave out --points"));
+        }
+        Some(file) => Some(PathBuf::from(file)),
+        None if own || typed.has("config") => None,
+        None => {
+            let home = typed.text("on").unwrap_or("guest");
+            Some(artefacts::root()?.join(format!("examples/kv-{home}.points")))
+        }
+    };
+    match file {
+        Some(file) => Ok(text + &lines(&file)?),
+        None => Ok(text),
+    }
+}
+
+/// The points of a file as lines of a configuration.
+fn lines(file: &Path) -> Outcome<String> {
+    let text = read_text(file)?;
+    Points::parse(&text).map_err(|error| error.to_string()).context(|| file.display().to_string())?;
+    let mut lines = String::from("\n");
+    for line in text.lines().map(|line| line.split('#').next().unwrap_or_default().trim()) {
+        if !line.is_empty() {
+            lines.push_str(&format!("points = {line}\n"));
+        }
+    }
+    Ok(lines)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nom_tuner::{Moment, Quoted, Rules, Tuner};
+
+    #[test]
+    fn the_points_of_the_examples_are_points_and_go_into_a_configuration() {
+        for home in ["guest", "linux"] {
+            let typed = Typed::default().with("on", home);
+            let text = added(&typed, "listen = 11211\n".into()).unwrap();
+            let configuration = nom_service::configuration::Configuration::parse(&text).unwrap();
+            assert!(configuration.points.is_some_and(|points| points.classes[0].points.len() >= 2));
+            let again = added(&typed.with("points", "x"), text.clone()).unwrap_err();
+            assert!(again.to_string().contains("points of its own"), "{again}");
+            assert_eq!(added(&typed, text.clone()).unwrap(), text);
+        }
+        let nothing = added(&Typed::default().with("points", "none"), String::new()).unwrap();
+        assert_eq!(nothing, "");
+    }
+
+    /// Whoever measures the points again hears here when the demonstration shows nothing any more.
+    #[test]
+    fn the_prices_of_the_example_move_a_knob_between_its_points() {
+        let folder = artefacts::root().unwrap().join("examples");
+        let schedule = nom_feeds::Schedule::parse(&read_text(&folder.join("day.prices")).unwrap()).unwrap();
+        let there_and_back = [(8, "wait=halt batch=2ms".into()), (15, "wait=halt batch=0".into())];
+        for home in ["guest", "linux"] {
+            let typed = Typed::default().with("on", home);
+            let text = added(&typed, read_text(&folder.join("kv.conf")).unwrap()).unwrap();
+            let configuration = nom_service::configuration::Configuration::parse(&text).unwrap();
+            let (contract, points) = (configuration.contract.unwrap(), configuration.points.unwrap());
+            let mut tuner = Tuner::new(contract, points, Rules::default());
+            let mut moves = Vec::new();
+            for now_s in 1..20 {
+                let now_ns = now_s * 1_000_000_000;
+                let step = schedule.at(now_ns);
+                let quoted =
+                    Some(Quoted { prices: step.prices, generation: step.generation, valid_until_ns: 0 });
+                let moment = Moment { now_ns, quoted, arrival_per_s: 6_000.0, connections: 5.0 };
+                let change = tuner.decide(&moment).and_then(|decision| decision.change);
+                moves.extend(change.map(|setting| (now_s, setting.to_string())));
+            }
+            assert_eq!(moves, there_and_back, "{home}");
+        }
+    }
+}

@@ -1,0 +1,51 @@
+//! The small load that `nom run` brings along, on a thread of its own.
+
+use super::options::Options;
+use nom_load::{Mix, Pace, Plan, Report, Stop};
+use nom_machine::trouble::{Outcome, Trouble};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// How long outstanding answers are waited for at the end.
+const GRACE: Duration = Duration::from_secs(2);
+/// The load of a run without an end is planned for so long; nobody watches longer.
+const LONGEST: Duration = Duration::from_secs(nom_load::bounds::DURATION_MAX_S);
+
+/// A load that runs.
+pub struct Load {
+    stop: Stop,
+    thread: JoinHandle<Result<Report, nom_load::LoadError>>,
+}
+
+impl Load {
+    /// Starts it against a port of localhost.
+    pub fn start(options: &Options, port: u16) -> Self {
+        let plan = Plan {
+            connections: options.connections,
+            pace: Pace::Poisson { per_s: f64::from(options.rate) },
+            mix: Mix { preload: true, ..Mix::default() },
+            duration: options.load_time.unwrap_or(LONGEST),
+            grace: GRACE,
+            ..Plan::new(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))
+        };
+        let stop = Stop::default();
+        let heard = stop.clone();
+        let thread = std::thread::spawn(move || nom_load::run(&plan, &heard, |_| {}));
+        Self { stop, thread }
+    }
+
+    /// Whether it has ended, which it should not by itself.
+    pub fn ended(&self) -> bool {
+        self.thread.is_finished()
+    }
+
+    /// Ends it and says what it did.
+    pub fn finish(self) -> Outcome<Report> {
+        self.stop.stop();
+        match self.thread.join() {
+            Ok(report) => report.map_err(|error| Trouble::new(format!("the load failed: {error}"))),
+            Err(_) => Err(Trouble::new("the load failed: its thread panicked")),
+        }
+    }
+}

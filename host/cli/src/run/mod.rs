@@ -1,0 +1,108 @@
+//! `nom run`: a service with prices and a small load, watched until somebody ends it.
+//!
+//! Order matters: everything that a person typed is checked before anything is started, and whatever was started is
+//! owned by a value that ends it. The main thread waits for the service's words, for the clock and for Ctrl-C; the
+//! load has a thread of its own.
+
+mod guest;
+mod ledger;
+mod linux;
+mod load;
+mod options;
+mod prices;
+pub mod profile;
+mod session;
+mod teller;
+
+use crate::arguments::Typed;
+use crate::service;
+use nom_machine::management::Management;
+use nom_machine::metadata::Metadata;
+use nom_machine::trouble::{Context, Outcome, Trouble};
+use nom_utility::Contract;
+use options::{Options, Place};
+use session::Settled;
+use std::io::Read;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+use teller::Teller;
+
+/// A service that was started, wherever it runs. Dropping it ends it.
+pub trait Service {
+    /// Our end of its management channel; once.
+    fn management(&mut self) -> Outcome<Management>;
+
+    /// Why it is gone, if it is.
+    fn gone(&mut self) -> Option<Trouble>;
+
+    /// What its users pay, for the ledger to be added up again.
+    fn contract(&self) -> Option<Contract>;
+
+    /// Waits until it has ended by itself; false when it must be ended by force.
+    fn ended(&mut self, timeout: Duration) -> bool;
+}
+
+/// The command.
+pub fn run(typed: &Typed) -> Outcome<ExitCode> {
+    let options = Options::read(typed)?;
+    let interrupted = signals()?;
+    let mut teller = Teller::new(options.json.as_deref())?;
+    let settled = serve(typed, &options, &mut teller, &interrupted)?;
+    teller
+        .say(&format!("others    {} accepted operations of other clients (the difference)", settled.others));
+    teller.say("the ledger adds up");
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Starts a service and watches it to its end.
+fn serve(
+    typed: &Typed,
+    options: &Options,
+    teller: &mut Teller,
+    interrupted: &AtomicBool,
+) -> Outcome<Settled> {
+    let schedule = prices::Schedule::read(&options.prices)?;
+    // What has to be built is built before the schedule's clock begins.
+    match (&options.image, options.place) {
+        (Some(_), _) => {}
+        (None, Place::Guest) => {
+            service::configuration(typed, &[])?;
+            guest::build()?;
+        }
+        (None, Place::Linux) => {
+            service::configuration(typed, &[])?;
+            linux::build()?;
+        }
+    }
+    let token = token()?;
+    let metadata = Metadata::start(schedule)?;
+    let port = options.reserve_port()?;
+    let mut service: Box<dyn Service> = match options.place {
+        Place::Guest => Box::new(guest::start(typed, options, port, metadata.port(), &token)?),
+        Place::Linux => Box::new(linux::start(typed, options, port, metadata.port(), &token)?),
+    };
+    session::watch(service.as_mut(), options, port, teller, interrupted)
+}
+
+/// Ctrl-C, a closed terminal and a polite kill all mean the same: settle and end.
+fn signals() -> Outcome<Arc<AtomicBool>> {
+    let interrupted = Arc::new(AtomicBool::new(false));
+    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM, signal_hook::consts::SIGHUP] {
+        // A second one ends the process at once: somebody means it.
+        signal_hook::flag::register_conditional_shutdown(signal, 130, interrupted.clone())
+            .and_then(|_| signal_hook::flag::register(signal, interrupted.clone()))
+            .context(|| "cannot listen for Ctrl-C".into())?;
+    }
+    Ok(interrupted)
+}
+
+/// The word by which a service knows that it is us who speaks: fresh for every run.
+fn token() -> Outcome<String> {
+    let mut bytes = [0; 16];
+    std::fs::File::open("/dev/urandom")
+        .and_then(|mut file| file.read_exact(&mut bytes))
+        .context(|| "cannot draw a token from /dev/urandom".into())?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}

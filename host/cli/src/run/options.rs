@@ -1,0 +1,105 @@
+//! What `nom run` was asked for, checked.
+
+use crate::arguments::Typed;
+use crate::service::file_or_example;
+use nom_machine::qemu::Kind;
+use nom_machine::trouble::{Outcome, Trouble};
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// The schedule of the demonstration, from the root of the checkout.
+const SCHEDULE: &str = "examples/day.prices";
+/// The port that memcached clients expect.
+const PORT: u16 = 11211;
+
+/// Where the service runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// In a virtual machine.
+    Guest,
+    /// As a process.
+    Linux,
+}
+
+/// The checked options.
+#[derive(Debug)]
+pub struct Options {
+    /// Where.
+    pub place: Place,
+    /// How long; `None`: until somebody ends it.
+    pub time: Option<Duration>,
+    /// Port on localhost; 0: the system chooses.
+    pub port: u16,
+    /// Requests a second of the load; 0: none.
+    pub rate: u32,
+    /// How long the load lasts once it has stored its values; `None`: as long as the service.
+    pub load_time: Option<Duration>,
+    /// Connections of the load.
+    pub connections: usize,
+    /// Machine type.
+    pub kind: Kind,
+    /// Memory of the machine.
+    pub memory_mib: u32,
+    /// Hardware virtualisation.
+    pub kvm: bool,
+    /// A ready image.
+    pub image: Option<PathBuf>,
+    /// The price schedule.
+    pub prices: PathBuf,
+    /// Where JSON goes.
+    pub json: Option<String>,
+}
+
+impl Options {
+    /// Checks what was typed.
+    pub fn read(typed: &Typed) -> Outcome<Self> {
+        let place = match typed.text("on") {
+            None | Some("guest") => Place::Guest,
+            Some("linux") => Place::Linux,
+            Some(other) => return Err(Trouble::new(format!("--on {other}: guest or linux is expected"))),
+        };
+        if place == Place::Linux
+            && let Some(name) = ["machine", "memory", "kvm", "image"].into_iter().find(|name| typed.has(name))
+        {
+            return Err(Trouble::new(format!(
+                "--{name} is about a virtual machine and cannot go with --on linux"
+            )));
+        }
+        if typed.has("image") && (typed.has("config") || typed.has("set")) {
+            return Err(Trouble::new("--image brings its own configuration: leave out --config and --set"));
+        }
+        Ok(Self {
+            place,
+            time: typed.number("seconds", 1, 10_000_000)?.map(Duration::from_secs),
+            port: typed.number("port", 0, u16::MAX)?.unwrap_or(PORT),
+            rate: typed.number("rate", 0, 1_000_000)?.unwrap_or(6_000),
+            connections: typed.number("connections", 1, 1_000)?.unwrap_or(4),
+            load_time: None,
+            kind: typed.text("machine").map_or(Ok(Kind::Microvm), Kind::parse)?,
+            memory_mib: typed.number("memory", 8, 65_536)?.unwrap_or(64),
+            kvm: typed.has("kvm"),
+            image: typed.text("image").map(PathBuf::from),
+            prices: file_or_example(typed, "prices", SCHEDULE)?,
+            json: typed.text("json").map(String::from),
+        })
+    }
+
+    /// Makes sure that the port is free, and chooses one for 0. It is let go at once, because the emulator opens it
+    /// itself; should somebody take it in between, the emulator says so.
+    pub fn reserve_port(&self) -> Outcome<u16> {
+        match TcpListener::bind((Ipv4Addr::LOCALHOST, self.port)) {
+            Ok(listener) => listener
+                .local_addr()
+                .map(|address| address.port())
+                .map_err(|error| Trouble::new(format!("cannot tell which port was chosen: {error}"))),
+            Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {
+                let port = self.port;
+                Err(Trouble::new(format!(
+                    "port {port} on localhost is busy: choose another one with --port N"
+                )))
+            }
+            Err(error) => Err(Trouble::new(format!("cannot open port {} on localhost: {error}", self.port))),
+        }
+    }
+}

@@ -1,0 +1,269 @@
+//! One run from the service's first word to its last: hello, load, figures, drain, ledger.
+
+use super::Service;
+use super::ledger::{Ledger, Total};
+use super::load::Load;
+use super::options::Options;
+use super::teller::Teller;
+use nom_load::Report;
+use nom_machine::management::{Heard, Management, Silence};
+use nom_machine::trouble::{Outcome, Trouble};
+use nom_service::management::{Bye, Command, Level, Message, Stats};
+use nom_view::{Now, duration, grouped};
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+/// How long a service may take until it says hello.
+const HELLO_PATIENCE: Duration = Duration::from_secs(30);
+/// How long a drain may take.
+const DRAIN_PATIENCE: Duration = Duration::from_secs(15);
+/// How long a service may take to end after its last word.
+const END_PATIENCE: Duration = Duration::from_secs(5);
+/// How long one wait for words lasts: clock and Ctrl-C are looked at in between.
+const TURN: Duration = Duration::from_millis(50);
+/// Figures of this long a time make the live line.
+const SPAN_NS: u64 = 1_000_000_000;
+
+/// Watches a service until the time is over or somebody ends it, and settles.
+pub fn watch(
+    service: &mut dyn Service,
+    options: &Options,
+    port: u16,
+    teller: &mut Teller,
+    interrupted: &AtomicBool,
+) -> Outcome<Settled> {
+    let mut management = service.management()?;
+    let mut session =
+        Session { ledger: Ledger::new(service.contract()), recent: VecDeque::new(), bye: None, ready: None };
+    session.wait_for_hello(service, &management, teller, interrupted)?;
+    teller.say(&format!("serving on localhost:{port}, for any memcached client; Ctrl-C settles and ends"));
+    let mut load = (options.rate > 0).then(|| Load::start(options, port));
+    let started = Instant::now();
+    while !interrupted.load(Ordering::SeqCst) && options.time.is_none_or(|time| started.elapsed() < time) {
+        session.turn(service, &management, teller)?;
+        if load.as_ref().is_some_and(Load::ended) {
+            break;
+        }
+    }
+    // The load ends first, so that every answer it got is in the ledger before that is sealed.
+    let report = load.take().map(Load::finish).transpose()?;
+    management.say(&Command::Drain)?;
+    session.drain(service, &management, teller)?;
+    let ended = service.ended(END_PATIENCE);
+    let settled = session.settle(report, teller)?;
+    if !ended {
+        return Err(Trouble::new("the service settled but did not end by itself; it was ended by force"));
+    }
+    Ok(settled)
+}
+
+/// A run that was settled and found right.
+pub struct Settled {
+    /// What the load did and saw.
+    pub report: Option<Report>,
+    /// Accepted operations that were not the load's.
+    pub others: i128,
+}
+
+struct Session {
+    ledger: Ledger,
+    recent: VecDeque<Stats>,
+    bye: Option<Bye>,
+    ready: Option<Instant>,
+}
+
+impl Session {
+    fn wait_for_hello(
+        &mut self,
+        service: &mut dyn Service,
+        management: &Management,
+        teller: &mut Teller,
+        interrupted: &AtomicBool,
+    ) -> Outcome<()> {
+        let deadline = Instant::now() + HELLO_PATIENCE;
+        while self.ready.is_none() {
+            if interrupted.load(Ordering::SeqCst) {
+                return Err(Trouble::new("interrupted before the service was up"));
+            }
+            if Instant::now() > deadline {
+                let seconds = HELLO_PATIENCE.as_secs();
+                return Err(Trouble::new(format!("the service did not say hello within {seconds} s")));
+            }
+            self.turn(service, management, teller)?;
+        }
+        Ok(())
+    }
+
+    fn drain(
+        &mut self,
+        service: &mut dyn Service,
+        management: &Management,
+        teller: &mut Teller,
+    ) -> Outcome<()> {
+        let deadline = Instant::now() + DRAIN_PATIENCE;
+        while self.bye.is_none() {
+            if Instant::now() > deadline {
+                return Err(Trouble::new("the service did not settle in time; its last window is unsettled"));
+            }
+            self.turn(service, management, teller)?;
+        }
+        Ok(())
+    }
+
+    /// Hears one line, or waits a moment for it.
+    fn turn(
+        &mut self,
+        service: &mut dyn Service,
+        management: &Management,
+        teller: &mut Teller,
+    ) -> Outcome<()> {
+        match management.hear(TURN) {
+            Ok(Heard::Message(message, line)) => self.take(*message, &line, teller),
+            Ok(Heard::Malformed(text)) => {
+                teller.say(&format!("a line of the service is malformed and was dropped: {text}"));
+                Ok(())
+            }
+            Err(silence) => match service.gone() {
+                Some(trouble) => Err(trouble),
+                None if silence == Silence::ForGood => {
+                    // The process may need a moment to be seen as ended.
+                    service.ended(END_PATIENCE);
+                    Err(service.gone().unwrap_or_else(|| Trouble::new("the service closed its channel")))
+                }
+                None => Ok(()),
+            },
+        }
+    }
+
+    fn take(&mut self, message: Message, line: &str, teller: &mut Teller) -> Outcome<()> {
+        teller.json(line);
+        match message {
+            Message::Hello(hello) => {
+                self.ready = Some(Instant::now());
+                teller.say(&format!("{} {} is up ({})", hello.application, hello.version, hello.home));
+            }
+            Message::Refused { reason } => {
+                return Err(Trouble::new(format!("the service refused us: {reason}")));
+            }
+            Message::Log { level: Level::Info, .. } => {}
+            Message::Log { level, text, .. } => teller.say(&format!("{level:?}: {text}").to_lowercase()),
+            Message::Stats(stats) => {
+                self.recent.push_back(stats);
+                while self.recent.len() > 2 && self.span_ns(1) >= SPAN_NS {
+                    self.recent.pop_front();
+                }
+                teller.show(&self.now());
+            }
+            Message::Knobs(change) => teller.say(&format!(
+                "knob: {} -> {} ({}; {} after the price was seen)",
+                change.before,
+                change.after,
+                change.why,
+                duration(change.in_force_ns.saturating_sub(change.seen_ns)),
+            )),
+            Message::Window(window) => self.ledger.take(&window)?,
+            Message::Bye(bye) => self.bye = Some(bye),
+        }
+        Ok(())
+    }
+
+    /// Time from the stats line at this place to the newest.
+    fn span_ns(&self, place: usize) -> u64 {
+        match (self.recent.get(place), self.recent.back()) {
+            (Some(old), Some(new)) => new.at_ns.saturating_sub(old.at_ns),
+            _ => 0,
+        }
+    }
+
+    fn now(&self) -> Now {
+        let (Some(old), Some(new)) = (self.recent.front(), self.recent.back()) else { return Now::default() };
+        let span_s = self.span_ns(0) as f64 / 1e9;
+        let per_s = |count: f64| if span_s > 0.0 { count / span_s } else { 0.0 };
+        let prices =
+            [("core", &new.price_core), ("bandwidth", &new.price_bandwidth), ("memory", &new.price_memory)];
+        Now {
+            elapsed: self.ready.map_or(Duration::ZERO, |ready| ready.elapsed()),
+            prices: prices
+                .into_iter()
+                .filter(|(_, price)| !price.is_empty())
+                .map(|(name, price)| format!("{name} {price}"))
+                .collect(),
+            operations_per_s: per_s(new.accepted.saturating_sub(old.accepted) as f64),
+            latency_p50_ns: new.latency_p50_ns,
+            latency_p99_ns: new.latency_p99_ns,
+            setting: new.setting.clone(),
+            profit_per_hour: self.ledger.profit_per_hour(),
+        }
+    }
+
+    /// Re-adds the ledger, compares it with what the load counted, and tells both.
+    fn settle(&self, report: Option<Report>, teller: &mut Teller) -> Outcome<Settled> {
+        let bye = self.bye.as_ref().expect("drained");
+        let total = self.ledger.total()?;
+        teller.say("");
+        for line in total.lines() {
+            teller.say(&line);
+        }
+        let counted = report.as_ref().map_or(0, Report::accepted);
+        let others = i128::from(total.accepted) - i128::from(counted);
+        let mut wrong = Vec::new();
+        if total.accepted != bye.accepted {
+            wrong.push(format!(
+                "the ledger has {} accepted operations, the service counted {}",
+                total.accepted, bye.accepted
+            ));
+        }
+        if others < 0 {
+            wrong.push(format!("the load had {counted} right answers, the ledger only {}", total.accepted));
+        }
+        if bye.windows_dropped > 0 {
+            wrong.push(format!("{} windows were lost on the way", bye.windows_dropped));
+        }
+        if let Some(report) = &report {
+            let tally = &report.tally;
+            teller.say(&format!(
+                "load      {} right answers, {} wrong, {} refused, {} lost, {} shed; median {}, p99 {} (client)",
+                grouped(counted),
+                tally.wrong,
+                tally.refused,
+                tally.lost,
+                tally.shed,
+                duration(tally.quantile_ns(0.5)),
+                duration(tally.quantile_ns(0.99)),
+            ));
+            if tally.wrong > 0 {
+                wrong.push(format!("{} answers were wrong", tally.wrong));
+            }
+        }
+        teller.json(&summary(total, report.as_ref(), others, &wrong));
+        if !wrong.is_empty() {
+            return Err(Trouble::new(format!("the ledger does not add up: {}", wrong.join("; "))));
+        }
+        Ok(Settled { report, others })
+    }
+}
+
+fn summary(total: &Total, report: Option<&Report>, others: i128, wrong: &[String]) -> String {
+    let tally = report.map(|report| &report.tally);
+    let count = |pick: fn(&nom_load::tally::Tally) -> u64| tally.map_or(0, pick);
+    format!(
+        "{{\"summary\":{{\"adds_up\":{},\"windows\":{},\"accepted\":{},\"refused\":{},\"load_accepted\":{},\
+         \"others_accepted\":{others},\"load_wrong\":{},\"load_lost\":{},\"load_shed\":{},\
+         \"revenue_picodollars\":{},\"cost_picodollars\":{},\"profit_picodollars\":{},\
+         \"client_p50_us\":{},\"client_p99_us\":{}}}}}",
+        wrong.is_empty(),
+        total.windows,
+        total.accepted,
+        total.refused,
+        report.map_or(0, Report::accepted),
+        count(|tally| tally.wrong),
+        count(|tally| tally.lost),
+        count(|tally| tally.shed),
+        total.revenue,
+        total.cost(),
+        total.profit(),
+        tally.map_or(0, |tally| tally.quantile_ns(0.5) / 1000),
+        tally.map_or(0, |tally| tally.quantile_ns(0.99) / 1000),
+    )
+}

@@ -1,0 +1,59 @@
+//! What commands that start or assemble a service share: its configuration, and words for the person who waits.
+
+use crate::arguments::Typed;
+use crate::points;
+use nom_machine::trouble::{Context, Outcome, Trouble};
+use nom_machine::{artefacts, configuration as lines};
+use nom_service::configuration::Configuration;
+use std::path::{Path, PathBuf};
+
+/// The configuration of the demonstration, from the root of the checkout.
+const EXAMPLE: &str = "examples/kv.conf";
+/// Longest configuration text; more is a mistake, and a guest would refuse it.
+const TEXT_LEN_MAX: u64 = 64 << 10;
+
+/// Says what takes so long.
+pub fn progress(line: &str) {
+    eprintln!("nom: {line}");
+}
+
+/// The file that a person named, or an example of ours.
+pub fn file_or_example(typed: &Typed, option: &str, example: &str) -> Outcome<PathBuf> {
+    Ok(match typed.text(option) {
+        Some(file) => file.into(),
+        None => artefacts::root()?.join(example),
+    })
+}
+
+/// Reads a text that a person wrote.
+pub fn read_text(path: &Path) -> Outcome<String> {
+    let reading = || format!("cannot read {}", path.display());
+    let len = std::fs::metadata(path).context(reading)?.len();
+    if len > TEXT_LEN_MAX {
+        return Err(Trouble::new(format!(
+            "{}: {len} bytes are more than the {TEXT_LEN_MAX} allowed",
+            path.display()
+        )));
+    }
+    std::fs::read_to_string(path).context(reading)
+}
+
+/// The configuration that was asked for, with what the person and the command set, checked.
+pub fn configuration(typed: &Typed, ours: &[(&str, &str)]) -> Outcome<String> {
+    let path = file_or_example(typed, "config", EXAMPLE)?;
+    let text = read_text(&path)?;
+    check(&text).context(|| path.display().to_string())?;
+    let text = points::added(typed, text)?;
+    let mut settings = ours.to_vec();
+    for typed in typed.all("set") {
+        settings.push(lines::setting(typed)?);
+    }
+    let text = lines::with(&text, &settings);
+    check(&text).context(|| "with what was set".into())?;
+    Ok(text)
+}
+
+/// Checks a configuration's text as the application would.
+fn check(text: &str) -> Result<(), String> {
+    Configuration::parse(text).map(drop).map_err(|error| error.to_string())
+}

@@ -1,0 +1,112 @@
+//! The cases that only a ring-3 application in a guest can try, on each machine type.
+
+use super::{Cases, Verdict};
+use crate::image;
+use crate::service::progress;
+use nom_machine::machine::{End, Machine, Nameless};
+use nom_machine::packages;
+use nom_machine::qemu::{Kind, PACKAGE, PROGRAM, Plan};
+use nom_machine::trouble::{Outcome, Trouble};
+use std::net::{Ipv4Addr, TcpListener};
+use std::time::Duration;
+
+/// How long one machine may take for all its cases.
+const PATIENCE: Duration = Duration::from_secs(120);
+/// What the trial guest needs: it is a trusted image, as all are that run without an IOMMU.
+const CONFIGURATION: &str = "image.trusted = yes\n";
+
+/// Several applications in one image: what they may do to each other, and which memory they may share.
+const SEVERAL: &str = "image.trusted = yes
+kernel.application = many
+kernel.heap = 1 MiB
+kernel.channel.orders = many, peer, 8 KiB
+kernel.channel.secret = many, other, 4 KiB
+kernel.restart.again = always 2
+";
+/// The names of the trial guest in that image.
+const NAMES: [&str; 4] = ["many", "peer", "other", "again"];
+/// With how many processors the several are tried.
+const PROCESSORS: [u32; 3] = [1, 2, 4];
+
+/// Runs the trial guest on both machine types: alone, and several in one image with one and more processors.
+pub fn guest(cases: &mut Cases) -> Outcome<()> {
+    packages::ensure(PROGRAM, PACKAGE, &mut progress)?;
+    let alone = Nameless::new(&image::build("trial", CONFIGURATION)?)?;
+    let several = Nameless::new(&image::build_several("trial", &NAMES, SEVERAL)?)?;
+    for kind in Kind::ALL {
+        one(&alone, kind, 1, kind.name(), cases)?;
+        for processors in PROCESSORS {
+            let title = format!("{} with {processors} processors", kind.name());
+            one(&several, kind, processors, &title, cases)?;
+        }
+    }
+    Ok(())
+}
+
+fn one(image: &Nameless, kind: Kind, processors: u32, title: &str, cases: &mut Cases) -> Outcome<()> {
+    let forward = Some((free_port()?, 7));
+    let plan = Plan { management: true, entropy: true, forward, processors, ..Plan::new(kind) };
+    let mut machine = Machine::start(&plan, image, None)?;
+    let end = machine.wait(PATIENCE);
+    let lines: Vec<String> = machine.serial.lines().into_iter().map(|line| line.text).collect();
+    let ran = read(&lines, title, cases);
+    let verdict = match end {
+        Some(End::Code(0)) if ran > 0 => Ok(()),
+        None => Err(Trouble::new(format!("it did not end in time; last words: {:?}", lines.last()))),
+        Some(_) => Err(machine.autopsy()),
+    };
+    cases.note(&format!("guest on {title} ends in order"), verdict);
+    let leak = |line: &&String| line.contains(" frames leaked") && !line.contains("; 0 frames leaked");
+    let verdict = match lines.iter().find(leak) {
+        None => Ok(()),
+        Some(line) => Err(Trouble::new(line.clone())),
+    };
+    cases.note(&format!("guest on {title} loses no frame"), verdict);
+    Ok(())
+}
+
+/// Reads `case NAME ok` and `case NAME FAILED why`, wherever on a line they begin; says how many there were.
+fn read(lines: &[String], kind: &str, cases: &mut Cases) -> usize {
+    let mut ran = 0;
+    for line in lines {
+        let Some((name, end)) = line.split_once("case ").and_then(|(_, rest)| rest.split_once(' ')) else {
+            continue;
+        };
+        let verdict = match end.trim().split_once(' ').unwrap_or((end.trim(), "")) {
+            ("ok", _) => Verdict::Passed,
+            ("FAILED", why) => Verdict::Failed(why.into()),
+            ("skipped" | "SKIPPED", why) => Verdict::Skipped(why.into()),
+            _ => continue,
+        };
+        ran += 1;
+        cases.note(&format!("guest on {kind}: {name}"), verdict);
+    }
+    ran
+}
+
+/// A port that is free at the moment.
+pub fn free_port() -> Outcome<u16> {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+        .and_then(|listener| listener.local_addr())
+        .map(|address| address.port())
+        .map_err(|error| Trouble::new(format!("no free port on localhost: {error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cases_are_read_from_the_serial_line() {
+        let lines = [
+            "boot",
+            "application: case a ok",
+            "case b FAILED it hung",
+            "case c skipped no device",
+            "case d?",
+        ];
+        let mut cases = Cases::default();
+        assert_eq!(read(&lines.map(String::from), "q35", &mut cases), 3);
+        assert_eq!(cases.sum(), "1 passed, 1 failed, 1 skipped");
+    }
+}

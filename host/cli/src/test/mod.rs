@@ -1,0 +1,144 @@
+//! `nom test`: everything that a submission is checked by, with one clear sum at the end.
+//!
+//! A part is a list of cases. A case passed, failed with a reason, or was skipped because a peer is absent; what was
+//! skipped is counted and never passed.
+
+mod bad_input;
+mod client;
+mod guest;
+mod replay;
+mod services;
+mod started;
+mod unit;
+
+use crate::arguments::{Typed, nearest};
+use crate::service::progress;
+use nom_machine::trouble::{Outcome, Trouble};
+use std::process::ExitCode;
+use std::time::Instant;
+
+/// How a case ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// As it should.
+    Passed,
+    /// Otherwise, and why.
+    Failed(String),
+    /// It could not be tried, and why.
+    Skipped(String),
+}
+
+impl From<Outcome<()>> for Verdict {
+    fn from(outcome: Outcome<()>) -> Self {
+        match outcome {
+            Ok(()) => Verdict::Passed,
+            Err(trouble) => Verdict::Failed(trouble.to_string()),
+        }
+    }
+}
+
+/// The cases of one run.
+#[derive(Debug, Default)]
+pub struct Cases {
+    passed: u64,
+    failed: Vec<String>,
+    skipped: Vec<String>,
+}
+
+impl Cases {
+    /// Notes a case and says what is not as it should be.
+    pub fn note(&mut self, name: &str, verdict: impl Into<Verdict>) {
+        match verdict.into() {
+            Verdict::Passed => self.passed += 1,
+            Verdict::Failed(why) => {
+                println!("FAILED  {name}: {why}");
+                self.failed.push(name.into());
+            }
+            Verdict::Skipped(why) => {
+                println!("SKIPPED {name}: {why}");
+                self.skipped.push(name.into());
+            }
+        }
+    }
+
+    /// Notes cases that another runner counted.
+    pub fn passed(&mut self, count: u64) {
+        self.passed += count;
+    }
+
+    /// How many there are so far.
+    fn count(&self) -> u64 {
+        self.passed + self.failed.len() as u64 + self.skipped.len() as u64
+    }
+
+    /// The last line: `N passed, N failed`, and `, N skipped` when there are any.
+    fn sum(&self) -> String {
+        let mut sum = format!("{} passed, {} failed", self.passed, self.failed.len());
+        if !self.skipped.is_empty() {
+            sum.push_str(&format!(", {} skipped", self.skipped.len()));
+        }
+        sum
+    }
+}
+
+/// A part of the tests: its name, what it is, and what runs it.
+type Part = (&'static str, &'static str, fn(&mut Cases) -> Outcome<()>);
+
+const PARTS: &[Part] = &[
+    ("style", "format and lints", unit::style),
+    ("laws", "the laws of the house", unit::laws),
+    ("unit", "every crate's own tests", unit::unit),
+    ("guest", "ring 3 in a guest, on each machine type", guest::guest),
+    ("end-to-end", "real clients against running services", services::services),
+    ("replay", "one recording, the same answers in every home", replay::replay),
+    ("bad-input", "what must be refused in one clear line", bad_input::bad_input),
+];
+
+/// The command.
+pub fn test(typed: &Typed) -> Outcome<ExitCode> {
+    let known = || PARTS.iter().map(|(name, ..)| *name);
+    for word in &typed.words {
+        if !known().any(|name| name == word) {
+            let hint =
+                nearest(word, known()).map(|near| format!("did you mean {near}? ")).unwrap_or_default();
+            let all = known().collect::<Vec<_>>().join(", ");
+            return Err(Trouble::new(format!("nom test: no part {word:?}; {hint}The parts: {all}")));
+        }
+    }
+    let mut cases = Cases::default();
+    for (name, what, run) in PARTS {
+        // The laws are among the unit tests; they run by themselves only when asked for.
+        let wanted = if typed.words.is_empty() {
+            *name != "laws"
+        } else {
+            typed.words.iter().any(|word| word == name)
+        };
+        if !wanted {
+            continue;
+        }
+        progress(&format!("{name}: {what}"));
+        let (before, started) = (cases.count(), Instant::now());
+        if let Err(trouble) = run(&mut cases) {
+            cases.note(name, Verdict::Failed(trouble.to_string()));
+        }
+        println!("{name:<12} {:>5} cases in {} s", cases.count() - before, started.elapsed().as_secs());
+    }
+    println!("{}", cases.sum());
+    Ok(if cases.failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_sum_counts_what_was_skipped() {
+        let mut cases = Cases::default();
+        cases.passed(3);
+        cases.note("a", Ok(()));
+        assert_eq!(cases.sum(), "4 passed, 0 failed");
+        cases.note("b", Err(Trouble::new("why")));
+        cases.note("c", Verdict::Skipped("absent".into()));
+        assert_eq!(cases.sum(), "4 passed, 1 failed, 1 skipped");
+    }
+}

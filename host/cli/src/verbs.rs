@@ -1,0 +1,145 @@
+//! The table of commands: the help, the checks of what was typed, and the calls all come from here.
+
+use crate::arguments::{Choice, Typed, Verb};
+use nom_machine::trouble::Outcome;
+use std::process::ExitCode;
+
+/// What carries a command out.
+pub type Act = fn(&Typed) -> Outcome<ExitCode>;
+
+const fn choice(name: &'static str, value: &'static str, help: &'static str) -> Choice {
+    Choice { name, value, help }
+}
+
+/// All commands, in the order of the help.
+pub static VERBS: &[(Verb, Act)] = &[
+    (
+        Verb {
+            name: "run",
+            words: "",
+            words_max: 0,
+            help: "start a service with prices and a small load, and watch it earn",
+            choices: &[
+                choice("seconds", "N", "end after so many seconds (default: until Ctrl-C)"),
+                choice("on", "HOME", "guest (default) or linux"),
+                choice("port", "N", "port on localhost for any memcached client (default 11211)"),
+                choice("config", "FILE", "configuration (default examples/kv.conf)"),
+                choice("set", "KEY=VALUE", "overrides a line of the configuration; may be repeated"),
+                choice(
+                    "points",
+                    "FILE",
+                    "measured working points, or none (default examples/kv-HOME.points)",
+                ),
+                choice("prices", "FILE", "price schedule (default examples/day.prices)"),
+                choice("rate", "N", "requests a second of the load, 0 for none (default 6000)"),
+                choice("connections", "N", "connections of the load (default 4)"),
+                choice("machine", "TYPE", "microvm (default) or q35"),
+                choice("memory", "MIB", "memory of the machine (default 64)"),
+                choice("image", "FILE", "start this image instead of assembling one"),
+                choice("kvm", "", "hardware virtualisation, where a probe guest shows that it works"),
+                choice("json", "FILE", "one JSON object a line into a file, or - for standard output"),
+            ],
+        },
+        crate::run::run,
+    ),
+    (
+        Verb {
+            name: "profile",
+            words: "",
+            words_max: 0,
+            help: "measure the working points between which the tuner chooses, as a points file",
+            choices: &[
+                choice(
+                    "settings",
+                    "LIST",
+                    "with commas (default: halt, halt and gather for 2 ms, spin, poll)",
+                ),
+                choice("seconds", "N", "for each block (default 4)"),
+                choice("rounds", "N", "blocks of each setting (default 5)"),
+                choice("seed", "N", "of the order of the blocks (default 1)"),
+                choice("out", "FILE", "where to put the points (default: standard output)"),
+                choice("note", "TEXT", "goes into the file as a comment: machine, date"),
+                choice("on", "HOME", "guest (default) or linux"),
+                choice("config", "FILE", "configuration (default examples/kv.conf)"),
+                choice("set", "KEY=VALUE", "overrides a line of the configuration; may be repeated"),
+                choice("rate", "N", "requests a second of the load (default 6000)"),
+                choice("connections", "N", "connections of the load (default 4)"),
+                choice("machine", "TYPE", "microvm (default) or q35"),
+                choice("memory", "MIB", "memory of the machine (default 64)"),
+                choice("kvm", "", "hardware virtualisation, where a probe guest shows that it works"),
+            ],
+        },
+        crate::run::profile::profile,
+    ),
+    (
+        Verb {
+            name: "image",
+            words: "[show FILE]",
+            words_max: 2,
+            help: "assemble an image and check it, or show what is in one",
+            choices: &[
+                choice("config", "FILE", "configuration (default examples/kv.conf)"),
+                choice("set", "KEY=VALUE", "overrides a line of the configuration; may be repeated"),
+                choice(
+                    "points",
+                    "FILE",
+                    "measured working points, or none (default examples/kv-guest.points)",
+                ),
+                choice("application", "NAME", "which application (default kv)"),
+                choice("out", "FILE", "where to put it (default kv.image)"),
+            ],
+        },
+        crate::image::image,
+    ),
+    (
+        Verb {
+            name: "test",
+            words: "[PART]...",
+            words_max: 8,
+            help: "everything that a submission is checked by: style, unit, guest, end-to-end, replay, bad-input",
+            choices: &[],
+        },
+        crate::test::test,
+    ),
+    (
+        Verb {
+            name: "bench",
+            words: "[NAME]",
+            words_max: 1,
+            help: "list what can be measured and what each claims, or measure it",
+            choices: &[
+                choice("json", "FILE", "one JSON object a figure into a file, or - for standard output"),
+                choice("runs", "N", "runs of each side"),
+                choice("cost", "", "kv: instructions a request (what is measured without it, too)"),
+                choice("recording", "FILE", "replay: recorded arrivals (default: drawn from a seed)"),
+                choice("prices", "FILE", "replay: price schedule (default: the test's own)"),
+                choice("kvm", "", "hardware virtualisation, where a probe guest shows that it works"),
+            ],
+        },
+        crate::bench::bench,
+    ),
+    (
+        Verb {
+            name: "fuzz",
+            words: "[TARGET]",
+            words_max: 1,
+            help: "hostile bytes for everything that takes bytes from outside",
+            choices: &[
+                choice("seconds", "N", "for each target (default 10)"),
+                choice("seed", "N", "the same seed tries the same inputs (default 1)"),
+                choice("input", "FILE", "try the bytes of a file again"),
+            ],
+        },
+        crate::fuzz::fuzz,
+    ),
+];
+
+/// Every setting of a configuration file.
+pub fn configuration_help() -> String {
+    nom_service::configuration::help()
+}
+
+/// The command of this name.
+pub fn find(name: &str) -> Option<(&'static Verb, Act)> {
+    VERBS.iter().find(|(verb, _)| verb.name == name).map(|(verb, act)| (verb, *act))
+}

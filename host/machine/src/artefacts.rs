@@ -1,0 +1,95 @@
+//! What cargo builds for us: the kernel, guest applications and the processes of Linux homes.
+
+use crate::trouble::{Context, Outcome, Trouble};
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::{Mutex, PoisonError};
+
+/// The profile that everything inside a guest is built with; see the root manifest.
+const GUEST_PROFILE: &str = "guest";
+/// The profile of Linux processes.
+const LINUX_PROFILE: &str = "release";
+
+/// The folder that holds the workspace: what `./nom` says, or the nearest one above the current folder.
+pub fn root() -> Outcome<PathBuf> {
+    if let Some(root) = std::env::var_os("NOM_ROOT") {
+        return Ok(root.into());
+    }
+    let here = std::env::current_dir().context(|| "cannot tell the current folder".into())?;
+    here.ancestors()
+        .find(|folder| folder.join("nom").is_file() && folder.join("Cargo.toml").is_file())
+        .map(Path::to_path_buf)
+        .ok_or_else(|| Trouble::new("this is not inside a checkout of nom: go there and try again"))
+}
+
+/// Builds packages for the inside of a guest and says where their programs are, in the order of `packages`.
+pub fn guest(packages: &[&str], progress: &mut dyn FnMut(&str)) -> Outcome<Vec<PathBuf>> {
+    build(GUEST_PROFILE, packages, progress)
+}
+
+/// Builds packages that run as Linux processes and says where their programs are, in the order of `packages`.
+pub fn linux(packages: &[&str], progress: &mut dyn FnMut(&str)) -> Outcome<Vec<PathBuf>> {
+    build(LINUX_PROFILE, packages, progress)
+}
+
+fn build(profile: &str, packages: &[&str], progress: &mut dyn FnMut(&str)) -> Outcome<Vec<PathBuf>> {
+    // A second time within one command cargo only looks; nobody needs to hear of it again.
+    static SAID: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+    let what = packages.join(", ");
+    if SAID.lock().unwrap_or_else(PoisonError::into_inner).insert(what.clone()) {
+        progress(&format!("building {what}"));
+    }
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo
+        .current_dir(root()?)
+        .args(["build", "--quiet", "--profile", profile, "--message-format=json-render-diagnostics"])
+        .stdin(Stdio::null())
+        .stderr(Stdio::inherit());
+    for package in packages {
+        cargo.args(["-p", package]);
+    }
+    let output = cargo.output().context(|| "cannot start cargo".into())?;
+    if !output.status.success() {
+        return Err(Trouble::new(format!("cargo could not build {what} (see above)")));
+    }
+    let messages = String::from_utf8_lossy(&output.stdout);
+    packages
+        .iter()
+        .map(|package| {
+            executable(&messages, package)
+                .ok_or_else(|| Trouble::new(format!("cargo built no program in {package}")))
+        })
+        .collect()
+}
+
+/// Finds the program of a package among cargo's messages.
+fn executable(messages: &str, package: &str) -> Option<PathBuf> {
+    messages.lines().find_map(|line| {
+        let message: serde_json::Value = serde_json::from_str(line).ok()?;
+        let executable = message.get("executable")?.as_str()?;
+        // A package is named by its folder and its name: `path+file:///…/kernel/image#nom-kernel@0.1.0`.
+        let id = message.get("package_id")?.as_str()?;
+        let name = id.rsplit('#').next()?.split('@').next()?;
+        (name == package).then(|| PathBuf::from(executable))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_is_found_among_messages() {
+        let messages = concat!(
+            "{\"reason\":\"compiler-artifact\",\"package_id\":\"path+file:///x/a#nom-a@0.1.0\",",
+            "\"executable\":null}\n",
+            "not json\n",
+            "{\"reason\":\"compiler-artifact\",\"package_id\":\"path+file:///x/b#nom-b@0.1.0\",",
+            "\"executable\":\"/t/b\"}\n",
+        );
+        assert_eq!(executable(messages, "nom-b"), Some(PathBuf::from("/t/b")));
+        assert_eq!(executable(messages, "nom-a"), None);
+        assert_eq!(executable(messages, "b"), None);
+    }
+}

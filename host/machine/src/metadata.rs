@@ -1,0 +1,288 @@
+//! The metadata service: what a cloud's host tells its guests over HTTP, here the prices of the moment.
+//!
+//! It listens on the host's loopback only. A client asks `GET /prices`, or with `?generation=N` waits until the
+//! prices are other than the ones it knows. Everything is bounded: clients, bytes of a request, time of an answer.
+
+use crate::trouble::{Context, Outcome};
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Clients that are served at the same time; a further one is told to come again.
+pub const CLIENTS_MAX: usize = 16;
+/// Bytes of a request's head.
+const REQUEST_LEN_MAX: usize = 4096;
+/// How long a client may wait for new prices before it gets the old ones.
+pub const WAIT_MAX: Duration = Duration::from_secs(30);
+/// How long a client may be silent between two requests.
+const IDLE_MAX: Duration = Duration::from_secs(60);
+
+/// Where the prices come from.
+pub trait Source: Send + Sync + 'static {
+    /// The generation and the answer's body at this time since the start, and when they change next.
+    fn at(&self, elapsed: Duration) -> (u64, String, Option<Duration>);
+}
+
+struct Shared {
+    source: Box<dyn Source>,
+    started: Instant,
+    ended: AtomicBool,
+    clients: AtomicUsize,
+    asleep: Mutex<()>,
+    wake: Condvar,
+}
+
+/// A running service; it ends when this is dropped.
+pub struct Metadata {
+    shared: Arc<Shared>,
+    address: SocketAddr,
+}
+
+impl Metadata {
+    /// Starts to serve on a port of the loopback that the system chooses.
+    pub fn start(source: impl Source) -> Outcome<Self> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+            .context(|| "cannot open a port on localhost for the price service".into())?;
+        let address = listener.local_addr().context(|| "cannot tell the price service's port".into())?;
+        let shared = Arc::new(Shared {
+            source: Box::new(source),
+            started: Instant::now(),
+            ended: AtomicBool::new(false),
+            clients: AtomicUsize::new(0),
+            asleep: Mutex::new(()),
+            wake: Condvar::new(),
+        });
+        let serving = shared.clone();
+        std::thread::spawn(move || accept(&listener, &serving));
+        Ok(Self { shared, address })
+    }
+
+    /// The port.
+    pub fn port(&self) -> u16 {
+        self.address.port()
+    }
+
+    /// Since when it serves: the schedule's time 0.
+    pub fn started(&self) -> Instant {
+        self.shared.started
+    }
+}
+
+impl Drop for Metadata {
+    fn drop(&mut self) {
+        {
+            // Who is about to sleep has not looked yet, or is asleep and is woken.
+            let _asleep = self.shared.asleep.lock().unwrap_or_else(PoisonError::into_inner);
+            self.shared.ended.store(true, Ordering::SeqCst);
+        }
+        self.shared.wake.notify_all();
+        // Wakes the accepting thread.
+        let _ = TcpStream::connect_timeout(&self.address, Duration::from_secs(1));
+    }
+}
+
+fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
+    for stream in listener.incoming() {
+        if shared.ended.load(Ordering::SeqCst) {
+            return;
+        }
+        let Ok(mut stream) = stream else { continue };
+        if shared.clients.fetch_add(1, Ordering::SeqCst) >= CLIENTS_MAX {
+            shared.clients.fetch_sub(1, Ordering::SeqCst);
+            let _ = stream.write_all(&answer("503 Service Unavailable", "{}", false));
+            continue;
+        }
+        let shared = shared.clone();
+        std::thread::spawn(move || {
+            serve(&mut stream, &shared);
+            shared.clients.fetch_sub(1, Ordering::SeqCst);
+        });
+    }
+}
+
+fn serve(stream: &mut TcpStream, shared: &Shared) {
+    let limits = [stream.set_read_timeout(Some(IDLE_MAX)), stream.set_write_timeout(Some(IDLE_MAX))];
+    if limits.iter().any(Result::is_err) || stream.set_nodelay(true).is_err() {
+        return;
+    }
+    let mut head = Vec::new();
+    while let Some(request) = next_request(stream, &mut head) {
+        let (bytes, more) = match request {
+            Request::Prices { known, keep } => {
+                let body = prices(shared, known);
+                (answer("200 OK", &body, keep), keep)
+            }
+            Request::Elsewhere => (answer("404 Not Found", "{}", false), false),
+            Request::Malformed => (answer("400 Bad Request", "{}", false), false),
+        };
+        if shared.ended.load(Ordering::SeqCst) || stream.write_all(&bytes).is_err() || !more {
+            return;
+        }
+    }
+}
+
+/// The prices, as soon as they are other than the known ones.
+fn prices(shared: &Shared, known: Option<u64>) -> String {
+    let deadline = Instant::now() + WAIT_MAX;
+    loop {
+        let elapsed = shared.started.elapsed();
+        let (generation, body, change) = shared.source.at(elapsed);
+        let now = Instant::now();
+        if known != Some(generation) || now >= deadline || shared.ended.load(Ordering::SeqCst) {
+            return body;
+        }
+        let pause = change.map_or(WAIT_MAX, |change| change.saturating_sub(elapsed)).min(deadline - now);
+        let asleep = shared.asleep.lock().unwrap_or_else(PoisonError::into_inner);
+        if shared.ended.load(Ordering::SeqCst) {
+            return body;
+        }
+        // A moment is added so that the change is certainly over when we look.
+        let _ = shared.wake.wait_timeout(asleep, pause + Duration::from_micros(200));
+    }
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Request {
+    Prices { known: Option<u64>, keep: bool },
+    Elsewhere,
+    Malformed,
+}
+
+/// Reads one request; what follows it stays in `head`.
+fn next_request(stream: &mut TcpStream, head: &mut Vec<u8>) -> Option<Request> {
+    let mut buffer = [0; 1024];
+    loop {
+        if let Some(end) = head.windows(4).position(|four| four == b"\r\n\r\n") {
+            let request = parse(&head[..end]);
+            head.drain(..end + 4);
+            return Some(request);
+        }
+        if head.len() > REQUEST_LEN_MAX {
+            return Some(Request::Malformed);
+        }
+        match stream.read(&mut buffer) {
+            Ok(0) => return None,
+            Ok(count) => head.extend_from_slice(&buffer[..count]),
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(_) => return None,
+        }
+    }
+}
+
+fn parse(head: &[u8]) -> Request {
+    let Ok(text) = std::str::from_utf8(head) else { return Request::Malformed };
+    let mut lines = text.split("\r\n");
+    let mut words = lines.next().unwrap_or_default().split(' ');
+    let (Some("GET"), Some(target), Some("HTTP/1.1" | "HTTP/1.0"), None) =
+        (words.next(), words.next(), words.next(), words.next())
+    else {
+        return Request::Malformed;
+    };
+    let (path, query) = target.split_once('?').unwrap_or((target, ""));
+    if path != "/prices" {
+        return Request::Elsewhere;
+    }
+    let known = query.split('&').find_map(|pair| pair.strip_prefix("generation=")).map(str::parse);
+    let keep = !lines.any(|line| line.to_ascii_lowercase().replace(' ', "") == "connection:close");
+    match known.transpose() {
+        Ok(known) => Request::Prices { known, keep },
+        Err(_) => Request::Malformed,
+    }
+}
+
+fn answer(status: &str, body: &str, keep: bool) -> Vec<u8> {
+    let connection = if keep { "keep-alive" } else { "close" };
+    format!(
+        "HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: {connection}\r\n\r\n\
+         {body}",
+        body.len()
+    )
+    .into_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A new generation every 100 ms.
+    struct Ticks;
+
+    impl Source for Ticks {
+        fn at(&self, elapsed: Duration) -> (u64, String, Option<Duration>) {
+            let generation = (elapsed.as_millis() / 100) as u64;
+            (generation, generation.to_string(), Some(Duration::from_millis(100 * (generation + 1))))
+        }
+    }
+
+    fn ask(stream: &mut TcpStream, request: &str) -> String {
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut text = Vec::new();
+        let mut byte = [0];
+        loop {
+            if stream.read(&mut byte).unwrap() == 0 {
+                break;
+            }
+            text.push(byte[0]);
+            let so_far = String::from_utf8_lossy(&text);
+            if let Some((head, body)) = so_far.split_once("\r\n\r\n") {
+                let len = head.split("Content-Length: ").nth(1).unwrap().split("\r\n").next().unwrap();
+                if body.len() == len.parse::<usize>().unwrap() {
+                    break;
+                }
+            }
+        }
+        String::from_utf8(text).unwrap()
+    }
+
+    #[test]
+    fn a_client_waits_for_other_prices_on_one_connection() {
+        let service = Metadata::start(Ticks).unwrap();
+        let mut stream = TcpStream::connect(("127.0.0.1", service.port())).unwrap();
+        let first = ask(&mut stream, "GET /prices HTTP/1.1\r\nHost: x\r\n\r\n");
+        let generation: u64 = first.split("\r\n\r\n").nth(1).unwrap().parse().unwrap();
+        let known = format!("GET /prices?generation={generation} HTTP/1.1\r\nConnection: close\r\n\r\n");
+        let next = ask(&mut stream, &known);
+        assert!(next.contains("Connection: close"));
+        assert!(next.split("\r\n\r\n").nth(1).unwrap().parse::<u64>().unwrap() > generation);
+        for (request, status) in [("GET / HTTP/1.1\r\n\r\n", "404"), ("PUT /prices HTTP/1.1\r\n\r\n", "400")]
+        {
+            let mut stream = TcpStream::connect(("127.0.0.1", service.port())).unwrap();
+            assert!(ask(&mut stream, request).starts_with(&format!("HTTP/1.1 {status}")));
+        }
+    }
+
+    /// One generation for ever.
+    struct Still;
+
+    impl Source for Still {
+        fn at(&self, _elapsed: Duration) -> (u64, String, Option<Duration>) {
+            (1, "1".into(), None)
+        }
+    }
+
+    #[test]
+    fn the_end_of_the_service_ends_a_question_that_is_held() {
+        let service = Metadata::start(Still).unwrap();
+        let mut stream = TcpStream::connect(("127.0.0.1", service.port())).unwrap();
+        stream.set_read_timeout(Some(WAIT_MAX / 2)).unwrap();
+        // The first answer shows that the connection is served; the second question is held.
+        ask(&mut stream, "GET /prices HTTP/1.1\r\n\r\n");
+        stream.write_all(b"GET /prices?generation=1 HTTP/1.1\r\n\r\n").unwrap();
+        drop(service);
+        assert_eq!(stream.read(&mut [0; 64]).unwrap(), 0, "it ends, without an answer");
+    }
+
+    #[test]
+    fn strange_requests_are_refused() {
+        let keep = true;
+        assert_eq!(parse(b"GET /prices HTTP/1.1"), Request::Prices { known: None, keep });
+        assert_eq!(parse(b"GET /prices?a=b&generation=7 HTTP/1.1"), Request::Prices { known: Some(7), keep });
+        assert_eq!(parse(b"GET /prices?generation=-7 HTTP/1.1"), Request::Malformed);
+        assert_eq!(parse(b"GET /prices  HTTP/1.1"), Request::Malformed);
+        let once = Request::Prices { known: None, keep: false };
+        assert_eq!(parse(b"GET /prices HTTP/1.1\r\nconnection: Close"), once);
+        assert_eq!(parse(b"\xff"), Request::Malformed);
+    }
+}

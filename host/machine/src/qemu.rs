@@ -1,0 +1,181 @@
+//! QEMU's command lines: what a guest of ours consists of, said to the emulator.
+
+use crate::trouble::{Outcome, Trouble};
+use nom_abi::exit;
+
+/// The program, and the Debian package that has it.
+pub const PROGRAM: &str = "qemu-system-x86_64";
+/// The Debian package of [`PROGRAM`].
+pub const PACKAGE: &str = "qemu-system-x86";
+/// Where the host is found from inside user networking: this address is the host's loopback.
+pub const HOST_FROM_GUEST: &str = "10.0.2.2";
+
+/// A machine type.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// QEMU's `microvm`: no PCI, virtio over registers in memory. Boots soonest; for trusted images only.
+    Microvm,
+    /// QEMU's `q35`: PCI Express, as a cloud's ordinary machines.
+    Q35,
+}
+
+impl Kind {
+    /// Both, for tests that must hold on each.
+    pub const ALL: [Kind; 2] = [Kind::Microvm, Kind::Q35];
+
+    /// The name that a person types.
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::Microvm => "microvm",
+            Kind::Q35 => "q35",
+        }
+    }
+
+    /// The machine type of this name.
+    pub fn parse(name: &str) -> Outcome<Self> {
+        Self::ALL
+            .into_iter()
+            .find(|kind| kind.name() == name)
+            .ok_or_else(|| Trouble::new(format!("machine type {name:?} is not known: microvm or q35")))
+    }
+
+    /// Suffix of the virtio devices of this machine type.
+    fn bus(self) -> &'static str {
+        match self {
+            Kind::Microvm => "device",
+            Kind::Q35 => "pci",
+        }
+    }
+}
+
+/// Who executes the guest's instructions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Accelerator {
+    /// QEMU's translator. Works everywhere.
+    Tcg,
+    /// The processor. Only where [`crate::kvm::works`] has seen a guest run.
+    Kvm,
+}
+
+/// A guest, as it is to be started.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// Machine type.
+    pub kind: Kind,
+    /// Who executes.
+    pub accelerator: Accelerator,
+    /// Memory of the machine.
+    pub memory_mib: u32,
+    /// Number of processors.
+    pub processors: u32,
+    /// A TCP port of the host's loopback and the guest's port to which it is forwarded; `None`: no network device.
+    pub forward: Option<(u16, u16)>,
+    /// Whether the machine has a management channel.
+    pub management: bool,
+    /// Whether the machine has a source of random numbers.
+    pub entropy: bool,
+    /// Kernel command line.
+    pub command_line: Option<String>,
+    /// Whether a foreign kernel runs, which wants ACPI, and whose initial file system follows the kernel.
+    pub foreign: bool,
+}
+
+impl Plan {
+    /// A small machine without devices.
+    pub fn new(kind: Kind) -> Self {
+        Self {
+            kind,
+            accelerator: Accelerator::Tcg,
+            memory_mib: 64,
+            processors: 1,
+            forward: None,
+            management: false,
+            entropy: false,
+            command_line: None,
+            foreign: false,
+        }
+    }
+
+    /// The arguments. The kernel, the initial file system and the management channel are inherited descriptors:
+    /// no file or socket has a name that could be left behind.
+    pub fn arguments(
+        &self,
+        kernel_fd: i32,
+        initial_fd: Option<i32>,
+        management_fd: Option<i32>,
+    ) -> Vec<String> {
+        let mut line: Vec<String> = Vec::new();
+        let mut add = |words: &[&str]| line.extend(words.iter().map(|word| word.to_string()));
+        let machine = match (self.kind, self.foreign) {
+            (Kind::Microvm, false) => "microvm,acpi=off",
+            (Kind::Microvm, true) => "microvm,acpi=on",
+            (Kind::Q35, _) => "q35",
+        };
+        let (accelerator, processor) = match self.accelerator {
+            Accelerator::Tcg => ("tcg", "max"),
+            Accelerator::Kvm => ("kvm", "host"),
+        };
+        add(&["-M", machine, "-accel", accelerator, "-cpu", processor]);
+        add(&["-m", &format!("{}M", self.memory_mib), "-smp", &self.processors.to_string()]);
+        add(&["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]);
+        add(&["-chardev", "stdio,id=serial,signal=off", "-serial", "chardev:serial"]);
+        add(&["-device", &format!("isa-debug-exit,iobase={:#x},iosize=4", exit::PORT)]);
+        if self.kind == Kind::Microvm {
+            add(&["-global", "virtio-mmio.force-legacy=false"]);
+        }
+        let bus = self.kind.bus();
+        if let Some((host, guest)) = self.forward {
+            let net = format!("user,id=net,hostfwd=tcp:127.0.0.1:{host}-:{guest}");
+            add(&["-netdev", &net]);
+            // A packet that a guest cannot take is better seen as lost than hidden in the emulator.
+            add(&["-device", &format!("virtio-net-{bus},netdev=net")]);
+        }
+        if let Some(fd) = management_fd {
+            add(&["-chardev", &format!("socket,id=management,fd={fd}")]);
+            // A port, not a console: QEMU throws a console's output away while the host does not read, and holds a
+            // port's back. The guest hears when the host comes and goes.
+            add(&["-device", &format!("virtio-serial-{bus},max_ports=2")]);
+            add(&["-device", "virtserialport,chardev=management,name=nom.management"]);
+        }
+        if self.entropy {
+            add(&["-device", &format!("virtio-rng-{bus}")]);
+        }
+        add(&["-kernel", &format!("/proc/self/fd/{kernel_fd}")]);
+        if let Some(fd) = initial_fd {
+            add(&["-initrd", &format!("/proc/self/fd/{fd}")]);
+        }
+        if let Some(text) = &self.command_line {
+            add(&["-append", text]);
+        }
+        line
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(plan: &Plan) -> String {
+        plan.arguments(7, None, Some(8)).join(" ")
+    }
+
+    #[test]
+    fn each_machine_has_its_own_buses() {
+        let mut plan = Plan::new(Kind::Microvm);
+        plan.forward = Some((1234, 11211));
+        let small = line(&plan);
+        assert!(small.contains("-M microvm,acpi=off -accel tcg"));
+        assert!(small.contains("virtio-net-device") && small.contains("force-legacy=false"));
+        assert!(small.contains("hostfwd=tcp:127.0.0.1:1234-:11211"));
+        plan.kind = Kind::Q35;
+        let large = line(&plan);
+        assert!(large.contains("virtio-net-pci") && !large.contains("virtio-mmio"));
+        assert!(large.ends_with("-kernel /proc/self/fd/7"));
+    }
+
+    #[test]
+    fn an_unknown_machine_is_named() {
+        assert_eq!(Kind::parse("q35"), Ok(Kind::Q35));
+        assert!(Kind::parse("pc").unwrap_err().to_string().contains("\"pc\""));
+    }
+}
