@@ -121,28 +121,29 @@ fn killed(arguments: &[&str]) -> Outcome<()> {
     let folder = format!("nom-{}-", started.id());
     started.signal("KILL")?;
     let _ = started.wait(END);
-    // A Linux process that loses its parent drains first; a process whose first thread is gone may still close files.
-    let deadline = Instant::now() + Duration::from_secs(20);
+    // A Linux process that loses its parent drains first, and the guard of a folder needs its turn too: what is left
+    // counts only when there has been time to clean up.
+    let deadline = Instant::now() + Duration::from_secs(30);
     loop {
-        let left = children.iter().find(|child| runs(**child));
-        if left.is_none() && folder_exists(&folder) && Instant::now() < deadline {
-            std::thread::sleep(Duration::from_millis(20));
-            continue;
+        let Err(left) = nothing_left(&children, &folder, started.port) else { return Ok(()) };
+        if Instant::now() > deadline {
+            return Err(left);
         }
-        if folder_exists(&folder) {
-            return Err(Trouble::new(format!("a folder {folder}... is left")));
-        }
-        let port = TcpListener::bind((Ipv4Addr::LOCALHOST, started.port));
-        match (left, port) {
-            (None, Ok(_)) => return Ok(()),
-            (Some(child), _) if Instant::now() > deadline => {
-                return Err(Trouble::new(format!("process {child} of the service still runs")));
-            }
-            (None, Err(error)) if Instant::now() > deadline => {
-                return Err(Trouble::new(format!("the port is not free again: {error}")));
-            }
-            _ => std::thread::sleep(Duration::from_millis(20)),
-        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Nothing of a service is there any more: no process, no private folder, no listener.
+fn nothing_left(children: &[u32], folder: &str, port: u16) -> Outcome<()> {
+    if let Some(child) = children.iter().find(|child| runs(**child)) {
+        return Err(Trouble::new(format!("process {child} of the service still runs")));
+    }
+    if folder_exists(folder) {
+        return Err(Trouble::new(format!("a folder {folder}... is left")));
+    }
+    match TcpListener::bind((Ipv4Addr::LOCALHOST, port)) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(Trouble::new(format!("the port is not free again: {error}"))),
     }
 }
 
