@@ -2,9 +2,14 @@
 //! wants to see the very driver run can have it without a machine.
 
 use crate::header::{
-    self, FEATURE_CHECKSUM, FEATURE_GUEST_CHECKSUM, FEATURE_MAC, FEATURE_MTU, FEATURE_STATUS, NEEDS_CHECKSUM,
+    self, FEATURE_CHECKSUM, FEATURE_CONTROL, FEATURE_GUEST_CHECKSUM, FEATURE_GUEST_SEGMENTS_IPV4,
+    FEATURE_GUEST_SEGMENTS_IPV6, FEATURE_MAC, FEATURE_MERGE, FEATURE_MTU, FEATURE_PAIRS,
+    FEATURE_SEGMENTS_IPV4, FEATURE_SEGMENTS_IPV6, FEATURE_STATUS, NEEDS_CHECKSUM,
 };
+use alloc::rc::Rc;
+use alloc::vec;
 use alloc::vec::Vec;
+use core::cell::RefCell;
 use nom_dma::fake::FakeMemory;
 use nom_virtqueue::fake::{Chain, DeviceQueue, FakeDevice};
 use nom_virtqueue::transport::{FEATURE_EVENT_INDEX, FEATURE_VERSION_1, KIND_NETWORK};
@@ -23,7 +28,9 @@ pub struct Sent {
 pub struct FakeCard {
     device: FakeDevice,
     memory: FakeMemory,
-    queues: Option<(DeviceQueue, DeviceQueue)>,
+    queues: Vec<(DeviceQueue, DeviceQueue)>,
+    pairs: u16,
+    pair: usize,
     /// Interrupts that were raised.
     pub interrupts: u64,
     /// Frames that found no buffer.
@@ -52,11 +59,58 @@ impl FakeCard {
         Self {
             device,
             memory: FakeMemory::new(4 << 20),
-            queues: None,
+            queues: Vec::new(),
+            pairs: 1,
+            pair: 0,
             interrupts: 0,
             dropped: 0,
             checksums: 0,
         }
+    }
+
+    /// A card that cuts and merges, and has so many pairs of queues.
+    pub fn large(mac: [u8; 6], ring: u16, event_index: bool, pairs: u16) -> Self {
+        let mut card = Self::new(mac, ring, 1500, event_index);
+        card.pairs = pairs;
+        let control = 2 * usize::from(pairs);
+        card.device.with(|registers| {
+            registers.offered |= FEATURE_SEGMENTS_IPV4 | FEATURE_SEGMENTS_IPV6 | FEATURE_MERGE;
+            registers.offered |= FEATURE_GUEST_SEGMENTS_IPV4 | FEATURE_GUEST_SEGMENTS_IPV6;
+            registers.offered |= FEATURE_CONTROL | FEATURE_PAIRS;
+            registers.queues = vec![(ring, None); control + 1];
+            registers.config[8..10].copy_from_slice(&pairs.to_le_bytes());
+        });
+        card
+    }
+
+    /// Answers every command with this byte, as soon as it is rung for; what was commanded is noted.
+    pub fn answer_commands(&self, answer: u8) -> Rc<RefCell<Vec<Vec<u8>>>> {
+        let heard: Rc<RefCell<Vec<Vec<u8>>>> = Rc::default();
+        let (noted, device, memory, control) =
+            (heard.clone(), self.device.clone(), self.memory.clone(), 2 * self.pairs);
+        self.device.on_ring(move |queue| {
+            if queue != control {
+                return;
+            }
+            let mut queue = device.queue(&memory, control).expect("the driver rings what it installed");
+            while let Ok(Some(chain)) = queue.pop() {
+                noted.borrow_mut().push(queue.gather(&chain).expect("reachable"));
+                let written = queue.scatter(&chain, &[answer]).expect("reachable");
+                queue.push(chain.head, written);
+            }
+            queue.finish();
+        });
+        heard
+    }
+
+    /// From now on frames go through this pair of queues.
+    pub fn select(&mut self, pair: usize) {
+        self.pair = pair;
+    }
+
+    /// Forgets where the rings were: the driver starts the card again.
+    pub fn forget(&mut self) {
+        self.queues.clear();
     }
 
     /// The registers, for the driver.
@@ -71,10 +125,12 @@ impl FakeCard {
 
     /// The rings as the device sees them: receiving, sending. Panics before the driver started.
     pub fn queues(&mut self) -> &mut (DeviceQueue, DeviceQueue) {
-        self.queues.get_or_insert_with(|| {
+        while self.queues.len() <= self.pair {
+            let first = 2 * self.queues.len() as u16;
             let queue = |at| self.device.queue(&self.memory, at).expect("the driver is started");
-            (queue(0), queue(1))
-        })
+            self.queues.push((queue(first), queue(first + 1)));
+        }
+        &mut self.queues[self.pair]
     }
 
     /// Takes the next frame that the driver published, without completing it.
@@ -111,16 +167,31 @@ impl FakeCard {
 
     /// Hands a frame to the driver. False when it had no buffer.
     pub fn deliver(&mut self, head: [u8; header::LEN], frame: &[u8]) -> bool {
+        let merges = self.device.with(|registers| registers.accepted & FEATURE_MERGE != 0);
         let receiving = &mut self.queues().0;
-        let Some(chain) = receiving.pop().expect("reachable") else {
-            receiving.want_notification(true);
-            self.dropped += 1;
-            return false;
-        };
+        let mut bytes = [&head[..], frame].concat();
+        let mut chains = Vec::new();
+        let mut room = 0;
+        while chains.is_empty() || (merges && room < bytes.len()) {
+            let Some(chain) = receiving.pop().expect("reachable") else {
+                receiving.put_back(chains.len() as u16);
+                receiving.want_notification(true);
+                self.dropped += 1;
+                return false;
+            };
+            room += chain.writes.iter().map(|segment| segment.len as usize).sum::<usize>();
+            chains.push(chain);
+        }
         receiving.want_notification(false);
-        let bytes = [&head[..], frame].concat();
-        let written = receiving.scatter(&chain, &bytes).expect("reachable");
-        receiving.push(chain.head, written);
+        if merges && bytes[10..12] == [0, 0] {
+            bytes[10..12].copy_from_slice(&(chains.len() as u16).to_le_bytes());
+        }
+        let mut rest = &bytes[..];
+        for chain in chains {
+            let written = receiving.scatter(&chain, rest).expect("reachable");
+            receiving.push(chain.head, written);
+            rest = &rest[written as usize..];
+        }
         let interrupt = receiving.finish();
         self.interrupts += u64::from(interrupt);
         true

@@ -10,20 +10,21 @@
 //! is so full that the stack cannot go on. The device is not trusted: when it breaks the contract the halves say
 //! nothing more and `fault` tells why.
 //!
-//! Limits: one pair of queues, no segmentation by the device, no merging of receive buffers (a buffer holds the
-//! largest frame of the MTU, so there is nothing to merge until large receives are negotiated).
+//! Checksums, cutting of large frames, merging of received ones and several pairs of queues are asked for by [`Config`]
+//! and used where the device offers them. Limits: no packed ring, no filters of addresses; `restart` knows one pair.
 
 #![no_std]
 
 extern crate alloc;
 
+mod control;
 mod device;
 pub mod fake;
 pub mod fuzzing;
-mod header;
+pub mod header;
 mod receive;
 mod send;
 
-pub use device::{Config, Device, Network, start};
+pub use device::{Config, Device, Network, Pair, Spread, Wanted, start, start_spread};
 pub use receive::{Receiver, ReceiverCounters};
 pub use send::{Sender, SenderCounters};

@@ -3,19 +3,31 @@
 //! ```text
 //! buffers:  with the device -> seen (stamped, waiting) -> taken (the stack reads) -> given back -> with the device
 //! ```
+//!
+//! A frame that was merged from many segments takes several buffers. They are lent in the order of their addresses, so a
+//! device that fills them in the order in which it got them puts the frame's bytes one behind the other, and it is read
+//! in place like any other. Where neighbours were not at hand it is gathered in a place of its own, which is counted.
 
-use crate::header::{DATA_VALID, LEN, NEEDS_CHECKSUM};
+use crate::header::{self, LEN, Received};
 use alloc::boxed::Box;
 use alloc::vec;
 use nom_dma::Block;
 use nom_stack::port::{Arrival, Ingress};
 use nom_virtqueue::transport::Bell;
-use nom_virtqueue::{Fault, Queue, Segment};
+use nom_virtqueue::{Fault, Places, Queue, Segment};
 
 /// Buffers that are given back before the device is told of them. It learns of fewer at every look.
 const GIVE_BACK_BATCH: u16 = 16;
 /// The shortest frame that has an Ethernet header; anything shorter is given back unseen.
 const FRAME_MIN: u32 = 14;
+/// Frames that lie gathered at the same time. One more is dropped and counted.
+pub(crate) const GATHER_SLOTS: usize = 4;
+/// Bytes of the longest frame: the longest packet of IP, an Ethernet header, a tag.
+const FRAME_MAX: usize = 65_535 + crate::device::ETHERNET_LEN;
+/// Room for one of them.
+pub(crate) const GATHER_LEN: usize = FRAME_MAX.next_multiple_of(64);
+/// Of the buffers, the share (one in so many) that may wait for their turn in the order of addresses.
+const OUT_OF_TURN_SHARE: usize = 4;
 
 /// What the receiving half counted.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -32,13 +44,32 @@ pub struct ReceiverCounters {
     pub arms: u64,
     /// Frames that were too short to be any.
     pub runts: u64,
+    /// Frames of several buffers, read where they lie.
+    pub merged_in_place: u64,
+    /// Frames of several buffers that were gathered, each byte copied once.
+    pub merged_copied: u64,
+    /// Frames of several buffers that found no place to be gathered in.
+    pub merged_dropped: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Place {
+    /// With the device; for a place of gathering: free.
     Device,
+    /// Holds a part of a frame behind its first.
+    Part,
     Waiting,
     Taken,
+    /// Given back, waiting for its turn.
+    Back,
+}
+
+/// A frame of which buffers are still missing.
+#[derive(Debug, Clone, Copy)]
+struct Unfinished {
+    header: Received,
+    arrived_ns: u64,
+    len: usize,
 }
 
 /// The receiving half of a device.
@@ -49,12 +80,24 @@ pub struct Receiver<B> {
     buffers: Block,
     slot_len: usize,
     places: Box<[Place]>,
+    /// How many buffers the frame takes that begins in this one.
+    spans: Box<[u16]>,
     /// Which buffer a chain of the queue is.
     buffer_of: Box<[u16]>,
-    /// What waits, oldest first: a ring over a power of two, which has room for every buffer there is.
+    /// What waits, oldest first: a ring over a power of two, which has room for every frame there can be.
     waiting: Box<[Arrival]>,
     first: usize,
     count: usize,
+    /// Where frames are gathered; `None` when every frame takes one buffer.
+    gathered: Option<Block>,
+    gathered_places: [Place; GATHER_SLOTS],
+    unfinished: Option<Unfinished>,
+    /// Its buffers so far, and how many bytes are in each.
+    parts: Box<[(u16, u32)]>,
+    parts_count: usize,
+    /// The buffer whose turn it is to be lent, and how many wait for theirs.
+    turn: usize,
+    back: usize,
     /// When the ring was last seen.
     last_look_ns: u64,
     /// Asleep since: what comes then is what woke us.
@@ -63,8 +106,14 @@ pub struct Receiver<B> {
 }
 
 impl<B: Bell> Receiver<B> {
-    /// The half over a queue, with one buffer for each of its descriptors.
-    pub(crate) fn new(queue: Queue, buffers: Block, slot_len: usize, bell: B) -> Self {
+    /// The half over a queue, with one buffer for each of its descriptors. With `gathered` frames may take several.
+    pub(crate) fn new(
+        queue: Queue,
+        buffers: Block,
+        slot_len: usize,
+        gathered: Option<Block>,
+        bell: B,
+    ) -> Self {
         let size = usize::from(queue.size());
         let nothing = Arrival { buffer: 0, len: 0, arrived_ns: 0, checksum_good: false };
         let mut receiver = Self {
@@ -73,17 +122,23 @@ impl<B: Bell> Receiver<B> {
             buffers,
             slot_len,
             places: vec![Place::Device; size].into_boxed_slice(),
+            spans: vec![1; size].into_boxed_slice(),
             buffer_of: vec![0; size].into_boxed_slice(),
-            waiting: vec![nothing; size].into_boxed_slice(),
+            waiting: vec![nothing; (size + GATHER_SLOTS).next_power_of_two()].into_boxed_slice(),
             first: 0,
             count: 0,
+            gathered,
+            gathered_places: [Place::Device; GATHER_SLOTS],
+            unfinished: None,
+            parts: vec![(0, 0); size].into_boxed_slice(),
+            parts_count: 0,
+            turn: 0,
+            back: 0,
             last_look_ns: 0,
             slept: true,
             counters: ReceiverCounters::default(),
         };
-        for buffer in 0..size {
-            receiver.lend(buffer as u16);
-        }
+        receiver.lend_all();
         receiver
     }
 
@@ -97,11 +152,28 @@ impl<B: Bell> Receiver<B> {
         &self.counters
     }
 
+    /// As at first, over the same memory, for a device that was reset. Answers where the ring is, and its size.
+    pub(crate) fn restart(&mut self, event_index: bool) -> (Places, u16) {
+        self.queue.restart(event_index);
+        self.gathered_places = [Place::Device; GATHER_SLOTS];
+        self.unfinished = None;
+        (self.first, self.count, self.parts_count, self.turn, self.back) = (0, 0, 0, 0, 0);
+        self.slept = true;
+        self.lend_all();
+        (self.queue.cells().places(), self.queue.size())
+    }
+
     /// Tells the device of the buffers that were given back.
     pub(crate) fn supply(&mut self) {
         if self.queue.publish() {
             self.counters.kicks += 1;
             self.bell.ring();
+        }
+    }
+
+    fn lend_all(&mut self) {
+        for buffer in 0..self.places.len() {
+            self.lend(buffer as u16);
         }
     }
 
@@ -117,6 +189,27 @@ impl<B: Bell> Receiver<B> {
         self.places[usize::from(buffer)] = Place::Device;
     }
 
+    /// A buffer is read: it is the device's again, at once or when its turn comes.
+    fn put_back(&mut self, buffer: u16) {
+        if self.gathered.is_none() {
+            self.lend(buffer);
+            return;
+        }
+        self.places[usize::from(buffer)] = Place::Back;
+        self.back += 1;
+        while self.back > 0 {
+            let turn = self.turn;
+            if self.places[turn] == Place::Back {
+                self.back -= 1;
+                self.lend(turn as u16);
+            } else if self.back <= self.places.len() / OUT_OF_TURN_SHARE {
+                break;
+            }
+            // Else somebody keeps that one for long: the others do not wait for it any more.
+            self.turn = (turn + 1) % self.places.len();
+        }
+    }
+
     fn slot_bytes(&self, buffer: u16, len: usize) -> &[u8] {
         // SAFETY: called for buffers that the device gave back and was not lent again (`places` says so); a device
         // that writes to one anyway changes bytes under a reader who checks lengths that lie elsewhere.
@@ -126,22 +219,107 @@ impl<B: Bell> Receiver<B> {
     fn collect(&mut self, arrived_ns: u64) {
         while let Some(completion) = self.queue.take_seen() {
             let buffer = self.buffer_of[usize::from(completion.head)];
-            if completion.written < LEN as u32 + FRAME_MIN {
-                self.counters.runts += 1;
-                self.lend(buffer);
-                continue;
+            self.places[usize::from(buffer)] = Place::Part;
+            let Some(frame) = self.begun(buffer, completion.written, arrived_ns) else { continue };
+            self.parts[self.parts_count] = (buffer, completion.written);
+            self.parts_count += 1;
+            let len = frame.len + completion.written as usize;
+            if len > LEN + FRAME_MAX {
+                self.queue.condemn(Fault::Nonsense);
+            } else if self.parts_count < usize::from(frame.header.buffers) {
+                self.unfinished = Some(Unfinished { len, ..frame });
+            } else {
+                self.finish(Unfinished { len, ..frame });
+                self.unfinished = None;
+                self.parts_count = 0;
             }
-            let flags = self.slot_bytes(buffer, LEN)[0];
-            let arrival = Arrival {
-                buffer: u32::from(buffer),
-                len: completion.written - LEN as u32,
-                arrived_ns,
-                checksum_good: flags & (NEEDS_CHECKSUM | DATA_VALID) != 0,
+        }
+    }
+
+    /// The frame that this buffer belongs to; `None` when it belongs to none.
+    fn begun(&mut self, buffer: u16, written: u32, arrived_ns: u64) -> Option<Unfinished> {
+        if let Some(frame) = self.unfinished {
+            if written == 0 {
+                self.queue.condemn(Fault::Nonsense);
+                return None;
+            }
+            return Some(frame);
+        }
+        if written < LEN as u32 + FRAME_MIN {
+            self.counters.runts += 1;
+            self.put_back(buffer);
+            return None;
+        }
+        let mut bytes = [0; LEN];
+        bytes.copy_from_slice(self.slot_bytes(buffer, LEN));
+        let mut header = header::read(&bytes);
+        if self.gathered.is_none() {
+            header.buffers = 1;
+        }
+        if header.buffers == 0 || usize::from(header.buffers) > self.places.len() {
+            self.queue.condemn(Fault::Nonsense);
+            return None;
+        }
+        Some(Unfinished { header, arrived_ns, len: 0 })
+    }
+
+    /// All of a frame is there.
+    fn finish(&mut self, frame: Unfinished) {
+        let parts = &self.parts[..self.parts_count];
+        let (first, _) = parts[0];
+        let in_place = parts.windows(2).all(|pair| {
+            let ((before, len), (behind, _)) = (pair[0], pair[1]);
+            behind == before + 1 && len as usize == self.slot_len
+        });
+        let buffer = if in_place {
+            self.spans[usize::from(first)] = parts.len() as u16;
+            self.places[usize::from(first)] = Place::Waiting;
+            self.counters.merged_in_place += u64::from(parts.len() > 1);
+            u32::from(first)
+        } else {
+            let Some(slot) = self.gather() else {
+                self.counters.merged_dropped += 1;
+                return;
             };
-            self.places[usize::from(buffer)] = Place::Waiting;
-            let place = (self.first + self.count) & (self.waiting.len() - 1);
-            self.waiting[place] = arrival;
-            self.count += 1;
+            self.counters.merged_copied += 1;
+            (self.places.len() + slot) as u32
+        };
+        let arrival = Arrival {
+            buffer,
+            len: (frame.len - LEN) as u32,
+            arrived_ns: frame.arrived_ns,
+            checksum_good: frame.header.checksum_good,
+        };
+        let place = (self.first + self.count) & (self.waiting.len() - 1);
+        self.waiting[place] = arrival;
+        self.count += 1;
+    }
+
+    /// Copies the parts together and gives their buffers back; `None` when there is no place for that.
+    fn gather(&mut self) -> Option<usize> {
+        let slot = self.gathered_places.iter().position(|place| *place == Place::Device);
+        let mut end = slot.unwrap_or(0) * GATHER_LEN;
+        for at in 0..self.parts_count {
+            let (buffer, len) = self.parts[at];
+            let skip = if at == 0 { LEN } else { 0 };
+            if let (Some(into), true) = (&mut self.gathered, slot.is_some()) {
+                // SAFETY: as in `slot_bytes`: the device gave this buffer back, and it is not lent yet.
+                let bytes = unsafe { self.buffers.bytes(usize::from(buffer) * self.slot_len, len as usize) };
+                into.copy_in(end, &bytes[skip..]);
+                end += bytes.len() - skip;
+            }
+            self.put_back(buffer);
+        }
+        self.gathered_places[slot?] = Place::Waiting;
+        slot
+    }
+
+    /// The place of a handle, whoever made the handle up.
+    fn place(&mut self, buffer: u32) -> Option<&mut Place> {
+        let buffer = buffer as usize;
+        match buffer.checked_sub(self.places.len()) {
+            None => self.places.get_mut(buffer),
+            Some(slot) => self.gathered_places.get_mut(slot),
         }
     }
 }
@@ -186,7 +364,7 @@ impl<B: Bell> Ingress for Receiver<B> {
         let arrival = self.waiting[self.first];
         self.first = (self.first + 1) & (self.waiting.len() - 1);
         self.count -= 1;
-        self.places[arrival.buffer as usize] = Place::Taken;
+        *self.place(arrival.buffer)? = Place::Taken;
         self.counters.frames += 1;
         Some(arrival)
     }
@@ -195,20 +373,40 @@ impl<B: Bell> Ingress for Receiver<B> {
     fn bytes(&self, arrival: &Arrival) -> &[u8] {
         let buffer = arrival.buffer as usize;
         let len = arrival.len as usize;
-        if self.places.get(buffer) != Some(&Place::Taken) || len > self.slot_len - LEN {
-            return &[];
+        if let Some(place) = self.places.get(buffer) {
+            let room = usize::from(self.spans[buffer]) * self.slot_len - LEN;
+            if *place != Place::Taken || len > room {
+                return &[];
+            }
+            return &self.slot_bytes(buffer as u16, LEN + len)[LEN..];
         }
-        &self.slot_bytes(buffer as u16, LEN + len)[LEN..]
+        let slot = buffer - self.places.len();
+        match (&self.gathered, self.gathered_places.get(slot)) {
+            (Some(gathered), Some(Place::Taken)) if len <= GATHER_LEN => {
+                // SAFETY: the device was never told of this block.
+                unsafe { gathered.bytes(slot * GATHER_LEN, len) }
+            }
+            _ => &[],
+        }
     }
 
     #[inline]
     fn give_back(&mut self, arrival: Arrival) {
         // Only what was taken; a handle that was made up or given back before changes nothing.
-        if self.places.get(arrival.buffer as usize) == Some(&Place::Taken) {
-            self.lend(arrival.buffer as u16);
-            if self.queue.unpublished() >= GIVE_BACK_BATCH {
-                self.supply();
-            }
+        if self.place(arrival.buffer).is_none_or(|place| *place != Place::Taken) {
+            return;
+        }
+        let buffer = arrival.buffer as usize;
+        if let Some(slot) = buffer.checked_sub(self.places.len()) {
+            self.gathered_places[slot] = Place::Device;
+            return;
+        }
+        let span = core::mem::replace(&mut self.spans[buffer], 1);
+        for part in buffer..buffer + usize::from(span) {
+            self.put_back(part as u16);
+        }
+        if self.queue.unpublished() >= GIVE_BACK_BATCH {
+            self.supply();
         }
     }
 

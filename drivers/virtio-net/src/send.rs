@@ -5,17 +5,29 @@
 //! the watermark is one number. The ring has at least as many descriptors as there are slots, and a frame may take
 //! more than one only while one is left for every free slot: a frame that was promised room always gets in, in the
 //! worst case copied.
+//!
+//! A large frame, which the device is to cut, is sent from where its payload lies. Where that is impossible it is copied to
+//! one of few large places; while those are out it is refused although there is room for others, and the next
+//! completion is the time to try again.
 
-use crate::header::{self, LEN};
+use crate::header::{self, LEN, Uncuttable};
 use alloc::boxed::Box;
 use alloc::vec;
 use nom_dma::{Block, Regions};
 use nom_stack::port::{Egress, Frame, Full, Offloads};
 use nom_virtqueue::transport::Bell;
-use nom_virtqueue::{Fault, Queue, Segment};
+use nom_virtqueue::{Fault, Places, Queue, Segment};
 
 /// Descriptors of one frame at most; further payload is copied.
 const GATHER_MAX: usize = 16;
+/// Large frames that may be on their way copied at the same time.
+pub(crate) const LARGE_SLOTS: usize = 2;
+/// Bytes of the longest large frame: the longest packet of IP behind an Ethernet header.
+const LARGE_FRAME_MAX: usize = 65_535 + 14;
+/// Room for one of them and its header.
+pub(crate) const LARGE_LEN: usize = (LEN + LARGE_FRAME_MAX).next_multiple_of(64);
+/// No large place.
+const NO_PLACE: u8 = u8::MAX;
 /// Payload slices shorter than this are copied: a descriptor costs the device more than so few bytes cost here.
 const COPY_BELOW: usize = 128;
 
@@ -36,10 +48,26 @@ pub struct SenderCounters {
     pub slices_unreachable: u64,
     /// Bytes of payload that were copied.
     pub bytes_copied: u64,
-    /// Frames that were larger than the device takes and were not sent.
+    /// Frames that were larger than the device takes, or that it could not cut, and were not sent.
     pub oversized: u64,
+    /// Large frames that the device was to cut.
+    pub large: u64,
+    /// Those of them that were copied.
+    pub large_copied: u64,
+    /// Times that a large frame was refused because it found no place.
+    pub large_refused: u64,
     /// Times that an interrupt was asked for because the ring was full.
     pub arms: u64,
+}
+
+/// Where frames are put together.
+pub(crate) struct Slots {
+    pub buffers: Block,
+    pub slot_len: usize,
+    /// How many, a power of two.
+    pub frames: u16,
+    /// [`LARGE_SLOTS`] places of [`LARGE_LEN`]; `None` when the device cuts nothing.
+    pub large: Option<Block>,
 }
 
 /// The sending half of a device.
@@ -52,8 +80,14 @@ pub struct Sender<B> {
     slot_len: usize,
     mtu: usize,
     checksum: bool,
+    large: Option<Block>,
+    large_out: [bool; LARGE_SLOTS],
+    /// A large frame was refused: somebody waits for a completion.
+    refused: bool,
     /// Whether the frame in a slot is complete.
     done: Box<[bool]>,
+    /// Which large place the frame in a slot has.
+    large_of: Box<[u8]>,
     /// Which slot a chain of the queue is.
     slot_of: Box<[u16]>,
     /// The last frame that was queued.
@@ -64,23 +98,19 @@ pub struct Sender<B> {
 }
 
 impl<B: Bell> Sender<B> {
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "called once, by `start`, which has just found all this out"
-    )]
     pub(crate) fn new(
         queue: Queue,
         regions: Regions,
-        buffers: Block,
-        slot_len: usize,
-        frames: u16,
+        slots: Slots,
         mtu: usize,
         checksum: bool,
         bell: B,
     ) -> Self {
+        let Slots { buffers, slot_len, frames, large } = slots;
         assert!(frames.is_power_of_two() && frames <= queue.size());
         let slot_of = vec![0; usize::from(queue.size())].into_boxed_slice();
         let done = vec![true; usize::from(frames)].into_boxed_slice();
+        let large_of = vec![NO_PLACE; usize::from(frames)].into_boxed_slice();
         Self {
             queue,
             bell,
@@ -89,12 +119,28 @@ impl<B: Bell> Sender<B> {
             slot_len,
             mtu,
             checksum,
+            large,
+            large_out: [false; LARGE_SLOTS],
+            refused: false,
             done,
+            large_of,
             slot_of,
             queued: 0,
             completed: 0,
             counters: SenderCounters::default(),
         }
+    }
+
+    /// As at first, over the same memory, for a device that was reset: what was out counts as complete. Answers where
+    /// the ring is, and its size.
+    pub(crate) fn restart(&mut self, event_index: bool) -> (Places, u16) {
+        self.queue.restart(event_index);
+        self.done.fill(true);
+        self.large_of.fill(NO_PLACE);
+        self.large_out = [false; LARGE_SLOTS];
+        self.refused = false;
+        self.completed = self.queued;
+        (self.queue.cells().places(), self.queue.size())
     }
 
     /// How the device broke the contract, if it did.
@@ -113,12 +159,17 @@ impl<B: Bell> Sender<B> {
 
     fn reap(&mut self) {
         while let Some(completion) = self.queue.take() {
-            self.done[usize::from(self.slot_of[usize::from(completion.head)])] = true;
+            let slot = usize::from(self.slot_of[usize::from(completion.head)]);
+            self.done[slot] = true;
+            if let Some(out) = self.large_out.get_mut(usize::from(self.large_of[slot])) {
+                *out = false;
+                self.large_of[slot] = NO_PLACE;
+            }
         }
         while self.completed < self.queued && self.done[self.slot(self.completed + 1)] {
             self.completed += 1;
         }
-        if self.queue.armed() && self.room() > 0 {
+        if self.queue.armed() && self.room() > 0 && !self.refused {
             self.queue.quiet();
         }
     }
@@ -129,12 +180,10 @@ impl<B: Bell> Sender<B> {
         (usize::from(self.queue.free()) - other_slots).min(GATHER_MAX)
     }
 
-    fn put(&mut self, frame: &Frame<'_>) -> Result<u64, Full> {
-        let sequence = self.queued + 1;
-        let slot = self.slot(sequence);
+    fn put(&mut self, frame: &Frame<'_>, head: [u8; LEN]) -> Result<u64, Full> {
+        let slot = self.slot(self.queued + 1);
         let base = slot * self.slot_len;
-        let checksum = frame.checksum.map(|checksum| (checksum.start, checksum.offset));
-        self.buffers.copy_in(base, &header::emit(checksum));
+        self.buffers.copy_in(base, &head);
         self.buffers.copy_in(base + LEN, frame.headers);
 
         let mut segments = [Segment { address: 0, len: 0 }; GATHER_MAX];
@@ -170,21 +219,81 @@ impl<B: Bell> Sender<B> {
             }
             self.counters.bytes_copied += slice.len() as u64;
         }
-        // SAFETY: the device only reads them. They lie in this frame's slot of the block, which is never given back, or
-        // in a registered region, which stays mapped; that payload in place is left alone until `completed` has passed
-        // the frame is `Egress`'s contract, and a broken one sends other bytes of that region, no others.
-        let head = unsafe { self.queue.add(&segments[..used], &[]) }.map_err(|_| Full)?;
+        self.add(&segments[..used], slot)
+    }
+
+    /// A frame that fits in no slot: from where it lies, or by a large place.
+    fn put_large(&mut self, frame: &Frame<'_>, head: [u8; LEN]) -> Result<u64, Full> {
+        let slot = self.slot(self.queued + 1);
+        let base = slot * self.slot_len;
+        let mut segments = [Segment { address: 0, len: 0 }; GATHER_MAX];
+        let limit = self.descriptors();
+        let mut used = 1;
+        let fits = frame.payload.iter().filter(|slice| !slice.is_empty()).all(|slice| {
+            let Some(address) = self.regions.translate(slice).filter(|_| used < limit) else { return false };
+            segments[used] = Segment { address, len: slice.len() as u32 };
+            used += 1;
+            true
+        });
+        if fits && LEN + frame.headers.len() <= self.slot_len {
+            self.buffers.copy_in(base, &head);
+            self.buffers.copy_in(base + LEN, frame.headers);
+            let len = (LEN + frame.headers.len()) as u32;
+            segments[0] = Segment { address: self.buffers.device_address(base), len };
+            let sequence = self.add(&segments[..used], slot)?;
+            let payload_len = (frame.len() - frame.headers.len()) as u64;
+            self.counters.large += 1;
+            self.counters.slices_in_place += used as u64 - 1;
+            self.counters.bytes_in_place += payload_len;
+            return Ok(sequence);
+        }
+        let free = self.large_out.iter().position(|out| !out);
+        let (Some(place), Some(large)) = (free, &mut self.large) else {
+            self.counters.large_refused += 1;
+            self.refused = true;
+            return Err(Full);
+        };
+        let start = place * LARGE_LEN;
+        let mut end = start;
+        for part in [&head[..], frame.headers].iter().chain(frame.payload) {
+            large.copy_in(end, part);
+            end += part.len();
+        }
+        let segment = Segment { address: large.device_address(start), len: (end - start) as u32 };
+        let sequence = self.add(&[segment], slot)?;
+        self.large_out[place] = true;
+        self.large_of[slot] = place as u8;
+        self.counters.large += 1;
+        self.counters.large_copied += 1;
+        self.counters.bytes_copied += (frame.len() - frame.headers.len()) as u64;
+        Ok(sequence)
+    }
+
+    fn add(&mut self, segments: &[Segment], slot: usize) -> Result<u64, Full> {
+        // SAFETY: the device only reads them. They lie in this frame's slot or large place of a block, which is never
+        // given back, or in a registered region, which stays mapped; that payload in place is left alone until `completed`
+        // has passed the frame is `Egress`'s contract, and a broken one sends other bytes of that region, no others.
+        let head = unsafe { self.queue.add(segments, &[]) }.map_err(|_| Full)?;
         self.slot_of[usize::from(head)] = slot as u16;
         self.done[slot] = false;
-        self.queued = sequence;
+        self.queued += 1;
         self.counters.frames += 1;
-        Ok(sequence)
+        Ok(self.queued)
+    }
+
+    /// A mistake of the caller; the device must not see it. It gets a number, as a frame that was lost.
+    fn lose(&mut self) -> u64 {
+        self.counters.oversized += 1;
+        self.queued += 1;
+        let slot = self.slot(self.queued);
+        self.done[slot] = true;
+        self.queued
     }
 }
 
 impl<B: Bell> Egress for Sender<B> {
     fn offloads(&self) -> Offloads {
-        Offloads { checksum: self.checksum, segmentation: false }
+        Offloads { checksum: self.checksum, segmentation: self.large.is_some() }
     }
 
     fn mtu(&self) -> usize {
@@ -210,15 +319,18 @@ impl<B: Bell> Egress for Sender<B> {
         if self.room() == 0 {
             return Err(Full);
         }
-        if LEN + frame.len() > self.slot_len || frame.is_empty() {
-            // A mistake of the caller; the device must not see it. It gets a number, as a frame that was lost.
-            self.counters.oversized += 1;
-            self.queued += 1;
-            let slot = self.slot(self.queued);
-            self.done[slot] = true;
-            return Ok(self.queued);
+        let large = LEN + frame.len() > self.slot_len;
+        let takes_large =
+            self.large.is_some() && frame.segment_len.is_some() && frame.len() <= LARGE_FRAME_MAX;
+        match header::emit(&frame) {
+            _ if frame.is_empty() => Ok(self.lose()),
+            Err(Uncuttable) => Ok(self.lose()),
+            // Cutting was not agreed on.
+            Ok(head) if head[1] != header::WHOLE && self.large.is_none() => Ok(self.lose()),
+            Ok(head) if !large => self.put(&frame, head),
+            Ok(head) if takes_large && head[1] != header::WHOLE => self.put_large(&frame, head),
+            Ok(_) => Ok(self.lose()),
         }
-        self.put(&frame)
     }
 
     fn kick(&mut self) -> bool {
@@ -230,11 +342,13 @@ impl<B: Bell> Egress for Sender<B> {
         if self.room() == 0 {
             self.reap();
         }
-        if self.room() == 0 {
-            // The stack cannot go on before some are complete, and may fall asleep: be woken at half.
+        if self.room() == 0 || self.refused {
+            // The stack cannot go on before some are complete, and may fall asleep: be woken at half, or where one that
+            // was refused waits, at the next.
             self.counters.arms += 1;
-            let half = (self.queue.out() / 2).max(1);
-            if !self.queue.arm_after(half) {
+            let enough = if self.refused { 1 } else { (self.queue.out() / 2).max(1) };
+            self.refused = false;
+            if !self.queue.arm_after(enough) {
                 self.reap();
             }
         }

@@ -15,7 +15,7 @@ type Running = (FakeCard, Device<FakeDevice>, Receiver<FakeBell>, Sender<FakeBel
 
 fn running(ring: u16, event_index: bool) -> Running {
     let card = FakeCard::new([2, 0, 0, 0, 0, 9], ring, 1500, event_index);
-    let config = Config { receive_buffers: ring, send_frames: ring / 2, vectors: None };
+    let config = Config { receive_buffers: ring, send_frames: ring / 2, vectors: None, ..Default::default() };
     let Network { device, receiver, sender } = start(card.device(), &card.memory(), config).unwrap();
     (card, device, receiver, sender)
 }

@@ -72,7 +72,8 @@ type Host = (FakeCard, Engine<Receiver<FakeBell>, Sender<FakeBell>, Talk>);
 
 fn host(last: u8, to_send: Vec<u8>) -> Host {
     let card = FakeCard::new([2, 0, 0, 0, 0, last], 64, 1500, true);
-    let config = nom_virtio_net::Config { receive_buffers: 64, send_frames: 32, vectors: None };
+    let config =
+        nom_virtio_net::Config { receive_buffers: 64, send_frames: 32, vectors: None, ..Default::default() };
     let Network { device, receiver, sender } = start(card.device(), &card.memory(), config).unwrap();
     let config = Config::new(device.mac(), Ipv4Addr::new(10, 0, 0, last), 24);
     let talk = Talk::new(&card, to_send);

@@ -3,6 +3,7 @@
 use crate::queue::{Segment, passed};
 use crate::ring::{NEXT, Places, WRITE};
 use crate::transport::{Bell, StartError, Transport, status};
+use alloc::boxed::Box;
 use alloc::rc::Rc;
 use alloc::vec;
 use alloc::vec::Vec;
@@ -77,6 +78,11 @@ impl DeviceQueue {
             at = u16::from_le_bytes([raw[14], raw[15]]) % self.size;
         }
         Err(Unreachable)
+    }
+
+    /// Acts as if the last `count` chains had not been taken yet.
+    pub fn put_back(&mut self, count: u16) {
+        self.next = self.next.wrapping_sub(count);
     }
 
     /// Gives a chain back, having written `written` bytes. The driver sees it after [`DeviceQueue::finish`].
@@ -177,9 +183,18 @@ pub struct FakeRegisters {
     pub config: Vec<u8>,
 }
 
+/// What a fake device does when one of its bells is rung.
+type OnRing = Box<dyn FnMut(u16)>;
+
 /// A fake device as its driver sees it; clones are the same device.
-#[derive(Debug, Clone)]
-pub struct FakeDevice(Rc<RefCell<FakeRegisters>>);
+#[derive(Clone)]
+pub struct FakeDevice(Rc<RefCell<FakeRegisters>>, Rc<RefCell<Option<OnRing>>>);
+
+impl core::fmt::Debug for FakeDevice {
+    fn fmt(&self, to: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        self.0.fmt(to)
+    }
+}
 
 /// A bell of a fake device.
 #[derive(Debug, Clone)]
@@ -192,7 +207,7 @@ impl FakeDevice {
     /// A device that was never started.
     pub fn new(kind: u32, offered: u64, queue_sizes: &[u16], config: &[u8]) -> Self {
         assert!(queue_sizes.len() <= QUEUES_MAX);
-        Self(Rc::new(RefCell::new(FakeRegisters {
+        let registers = FakeRegisters {
             kind,
             offered,
             accepted: 0,
@@ -201,7 +216,13 @@ impl FakeDevice {
             rung: [0; QUEUES_MAX],
             acknowledged: 0,
             config: config.to_vec(),
-        })))
+        };
+        Self(Rc::new(RefCell::new(registers)), Rc::default())
+    }
+
+    /// From now on this is done when a bell is rung, with the number of its queue: for devices that answer at once.
+    pub fn on_ring(&self, what: impl FnMut(u16) + 'static) {
+        *self.1.borrow_mut() = Some(Box::new(what));
     }
 
     /// Looks at the registers or changes them.
@@ -285,6 +306,12 @@ impl Transport for FakeDevice {
 impl Bell for FakeBell {
     fn ring(&self) {
         self.device.with(|registers| registers.rung[usize::from(self.queue)] += 1);
+        // Taken out meanwhile, so that it may look at the device.
+        let hook = self.device.1.borrow_mut().take();
+        if let Some(mut hook) = hook {
+            hook(self.queue);
+            self.device.1.borrow_mut().get_or_insert(hook);
+        }
     }
 
     fn acknowledge(&self) {

@@ -48,6 +48,8 @@ pub enum Fault {
     NotOut,
     /// It says that it wrote more bytes than the chain holds.
     WroteTooMuch,
+    /// What it wrote contradicts itself, as the driver above the queue found.
+    Nonsense,
 }
 
 /// What the driver remembers of a descriptor, out of the device's reach.
@@ -135,6 +137,11 @@ impl<C: Cells> Queue<C> {
     /// How the device broke the contract, if it did.
     pub fn fault(&self) -> Option<Fault> {
         self.fault
+    }
+
+    /// The driver above found that what the device wrote cannot be: the queue is dead from now on.
+    pub fn condemn(&mut self, fault: Fault) {
+        self.fault = self.fault.or(Some(fault));
     }
 
     /// The ring.
@@ -328,6 +335,24 @@ impl<C: Cells> Queue<C> {
         self.free_head = head;
         self.free += chain;
         self.out -= 1;
+    }
+}
+
+impl Queue<MappedRing> {
+    /// The queue as it was before its first use, over the same ring. The device was reset and has not been told of the
+    /// ring since.
+    pub fn restart(&mut self, event_index: bool) {
+        self.cells.clear();
+        let fresh = Private { next: NONE, chain: 0, writable: 0 };
+        for (at, descriptor) in self.descriptors.iter_mut().enumerate() {
+            let next = if at + 1 == usize::from(self.size) { NONE } else { at as u16 + 1 };
+            *descriptor = Private { next, ..fresh };
+        }
+        self.event_index = event_index;
+        (self.free_head, self.free, self.out) = (0, self.size, 0);
+        (self.available, self.published, self.taken, self.seen, self.used_event) = (0, 0, 0, 0, 0);
+        (self.armed, self.fault) = (true, None);
+        self.quiet();
     }
 }
 

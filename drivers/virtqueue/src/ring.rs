@@ -124,6 +124,15 @@ impl MappedRing {
         }
     }
 
+    /// Zeroes the ring, for a device that was reset.
+    pub fn clear(&mut self) {
+        const ZEROES: [u8; 64] = [0; 64];
+        // The block is a multiple of a cache line long.
+        for line in (0..self.block.len()).step_by(ZEROES.len()) {
+            self.block.copy_in(line, &ZEROES);
+        }
+    }
+
     #[inline]
     fn narrow(&self, place: Place) -> Option<NonNull<u8>> {
         let size = usize::from(self.size);

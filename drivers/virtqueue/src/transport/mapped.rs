@@ -122,6 +122,10 @@ impl Transport for Mapped {
         unsafe { either!(self, device => device.install(queue, size, places, vector)) }
     }
 
+    fn announce_changes(&mut self, vector: Option<u16>) -> Result<(), StartError> {
+        either!(self, device => device.announce_changes(vector))
+    }
+
     fn bell(&mut self, queue: u16) -> MappedBell {
         either!(self, device => device.bell(queue))
     }

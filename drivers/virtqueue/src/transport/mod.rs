@@ -11,8 +11,12 @@ pub use pci::Pci;
 
 /// Kind of a network device (virtio 1.2, 5).
 pub const KIND_NETWORK: u32 = 1;
+/// Kind of a block device.
+pub const KIND_BLOCK: u32 = 2;
 /// Kind of a console.
 pub const KIND_CONSOLE: u32 = 3;
+/// Kind of a source of entropy.
+pub const KIND_ENTROPY: u32 = 4;
 
 /// Status bits (2.1).
 pub mod status {
@@ -55,6 +59,10 @@ pub enum StartError {
     Queue(u16),
     /// It did not take the interrupt vector of this queue.
     Vector(u16),
+    /// It did not take the interrupt vector for changes of its configuration.
+    ChangeVector,
+    /// It refused a command, or did not answer it.
+    Command,
     /// No memory for rings and buffers within the registered regions.
     Memory,
 }
@@ -70,6 +78,8 @@ impl core::fmt::Display for StartError {
             Self::Features(missing) => write!(to, "the device lacks the features {missing:#x}"),
             Self::Queue(queue) => write!(to, "the device lacks queue {queue} or it is too small"),
             Self::Vector(queue) => write!(to, "the device refused the interrupt vector of queue {queue}"),
+            Self::ChangeVector => write!(to, "the device refused the interrupt vector of its configuration"),
+            Self::Command => write!(to, "the device refused a command that it says it knows"),
             Self::Memory => {
                 write!(to, "no registered memory for rings and buffers; give the guest more memory")
             }
@@ -108,6 +118,11 @@ pub trait Transport {
         places: Places,
         vector: Option<u16>,
     ) -> Result<(), StartError>;
+    /// Which vector the device raises when its configuration changes, where there are vectors. Where there is a line,
+    /// a change raises it anyway.
+    fn announce_changes(&mut self, _vector: Option<u16>) -> Result<(), StartError> {
+        Ok(())
+    }
     /// The bell of a queue.
     fn bell(&mut self, queue: u16) -> Self::Bell;
     /// A byte of the device's configuration; 0 behind its end.
@@ -132,6 +147,16 @@ pub fn negotiate(
     required: u64,
     wanted: u64,
 ) -> Result<u64, StartError> {
+    negotiate_by(transport, kind, required, |_| wanted)
+}
+
+/// Like [`negotiate`], where what is wanted depends on what is offered: features that are of use only together.
+pub fn negotiate_by(
+    transport: &mut impl Transport,
+    kind: u32,
+    required: u64,
+    wanted: impl FnOnce(u64) -> u64,
+) -> Result<u64, StartError> {
     if transport.kind()? != kind {
         return Err(StartError::WrongKind);
     }
@@ -146,7 +171,7 @@ pub fn negotiate(
         return Err(StartError::Features(missing));
     }
     // Access through the platform is the device's demand, not a choice: where it is offered it must be taken (6.1).
-    let features = offered & (required | wanted | FEATURE_ACCESS_PLATFORM);
+    let features = offered & (required | wanted(offered) | FEATURE_ACCESS_PLATFORM);
     transport.accept(features);
     transport.set_status(status::ACKNOWLEDGE | status::DRIVER | status::FEATURES_OK);
     if transport.status() & status::FEATURES_OK == 0 {

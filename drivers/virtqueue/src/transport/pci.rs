@@ -116,13 +116,22 @@ impl Transport for Pci {
             if self.common.read_u16(register::QUEUE_VECTOR) != vector {
                 return Err(StartError::Vector(queue));
             }
-            self.common.write_u16(register::CONFIG_VECTOR, NO_VECTOR);
         }
         self.write_address(register::DESCRIPTORS, places.descriptors);
         self.write_address(register::DRIVER_AREA, places.available);
         self.write_address(register::DEVICE_AREA, places.used);
         self.common.write_u16(register::QUEUE_ENABLE, 1);
         Ok(())
+    }
+
+    fn announce_changes(&mut self, vector: Option<u16>) -> Result<(), StartError> {
+        if !self.vectors {
+            return Ok(());
+        }
+        let vector = vector.unwrap_or(NO_VECTOR);
+        self.common.write_u16(register::CONFIG_VECTOR, vector);
+        let taken = self.common.read_u16(register::CONFIG_VECTOR) == vector;
+        if taken { Ok(()) } else { Err(StartError::ChangeVector) }
     }
 
     fn bell(&mut self, queue: u16) -> MappedBell {
