@@ -6,6 +6,10 @@
 
 #![no_std]
 
+mod entropy;
+
+pub use entropy::{NoSource, contribute_entropy};
+
 use nom_dma::{HeapMemory, Region, Regions, Window};
 use nom_runtime::device::{Device, Transport, acquire_kind};
 use nom_runtime::{CallError, heap_region};

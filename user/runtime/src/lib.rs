@@ -30,7 +30,7 @@ pub mod upcall;
 use core::sync::atomic::AtomicU64;
 
 pub use clock::{now_ns, scale, unix_ns};
-pub use entropy::{NoEntropy, entropy};
+pub use entropy::{NoEntropy, POOL_MAX, contribute, entropy};
 pub use heap::{Region, heap_region};
 pub use log::log_line;
 pub use nom_abi as abi;

@@ -63,6 +63,8 @@ pub enum StartError {
     ChangeVector,
     /// It refused a command, or did not answer it.
     Command,
+    /// Its configuration says what cannot be.
+    Configuration,
     /// No memory for rings and buffers within the registered regions.
     Memory,
 }
@@ -79,6 +81,7 @@ impl core::fmt::Display for StartError {
             Self::Queue(queue) => write!(to, "the device lacks queue {queue} or it is too small"),
             Self::Vector(queue) => write!(to, "the device refused the interrupt vector of queue {queue}"),
             Self::ChangeVector => write!(to, "the device refused the interrupt vector of its configuration"),
+            Self::Configuration => write!(to, "the device's configuration says what cannot be"),
             Self::Command => write!(to, "the device refused a command that it says it knows"),
             Self::Memory => {
                 write!(to, "no registered memory for rings and buffers; give the guest more memory")
