@@ -20,7 +20,8 @@ const PURE: [&str; 9] = [
 /// Rooms that may contain unsafe code.
 const UNSAFE: [&str; 5] = ["kernel/image", "user/", "drivers/", "platforms/linux/", "lab/packetdrill"];
 /// Rooms in which `no_std` is required although they touch a machine.
-const BARE: [&str; 4] = ["kernel/image", "user/", "images/kv-guest", "images/trial-guest"];
+const BARE: [&str; 5] =
+    ["kernel/image", "user/", "images/kv-guest", "images/trial-guest", "images/drivers-guest"];
 /// Lines that a file may have.
 const FILE_LINES_MAX: usize = 800;
 /// Lines above an unsafe block among which its reason is looked for.

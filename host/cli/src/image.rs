@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// Applications that can be put into an image: the name a person types, and the package.
-pub const APPLICATIONS: &[(&str, &str)] = &[("kv", "nom-kv-guest"), ("trial", "nom-trial-guest")];
+pub const APPLICATIONS: &[(&str, &str)] =
+    &[("kv", "nom-kv-guest"), ("trial", "nom-trial-guest"), ("drivers", "nom-drivers-guest")];
 
 /// The command.
 pub fn image(typed: &Typed) -> Outcome<ExitCode> {

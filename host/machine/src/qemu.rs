@@ -2,6 +2,7 @@
 
 use crate::trouble::{Outcome, Trouble};
 use nom_abi::exit;
+use std::path::PathBuf;
 
 /// The program, and the Debian package that has it.
 pub const PROGRAM: &str = "qemu-system-x86_64";
@@ -57,6 +58,24 @@ pub enum Accelerator {
     Kvm,
 }
 
+/// A disk: a file whose bytes are the disk's.
+#[derive(Debug, Clone)]
+pub struct Disk {
+    /// The file.
+    pub file: PathBuf,
+    /// Whether the guest may not write to it.
+    pub read_only: bool,
+}
+
+/// A network card on a TAP device, which the emulator makes in the network namespace of whoever starts it.
+#[derive(Debug, Clone)]
+pub struct Tap {
+    /// Name of the interface.
+    pub name: String,
+    /// Pairs of queues.
+    pub queues: u16,
+}
+
 /// A guest, as it is to be started.
 #[derive(Debug, Clone)]
 pub struct Plan {
@@ -70,6 +89,10 @@ pub struct Plan {
     pub processors: u32,
     /// A TCP port of the host's loopback and the guest's port to which it is forwarded; `None`: no network device.
     pub forward: Option<(u16, u16)>,
+    /// A network card on a TAP device instead.
+    pub tap: Option<Tap>,
+    /// Disks, in the order in which the guest finds them.
+    pub disks: Vec<Disk>,
     /// Whether the machine has a management channel.
     pub management: bool,
     /// Whether the machine has a source of random numbers.
@@ -89,6 +112,8 @@ impl Plan {
             memory_mib: 64,
             processors: 1,
             forward: None,
+            tap: None,
+            disks: Vec::new(),
             management: false,
             entropy: false,
             command_line: None,
@@ -117,6 +142,8 @@ impl Plan {
         };
         add(&["-M", machine, "-accel", accelerator, "-cpu", processor]);
         add(&["-m", &format!("{}M", self.memory_mib), "-smp", &self.processors.to_string()]);
+        // Threads get names, so that those which execute the guest can be told from the rest.
+        add(&["-name", "nom,debug-threads=on"]);
         add(&["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]);
         add(&["-chardev", "stdio,id=serial,signal=off", "-serial", "chardev:serial"]);
         add(&["-device", &format!("isa-debug-exit,iobase={:#x},iosize=4", exit::PORT)]);
@@ -129,6 +156,18 @@ impl Plan {
             add(&["-netdev", &net]);
             // A packet that a guest cannot take is better seen as lost than hidden in the emulator.
             add(&["-device", &format!("virtio-net-{bus},netdev=net")]);
+        }
+        if let Some(Tap { name, queues }) = &self.tap {
+            let net = format!("tap,id=tap,ifname={name},script=no,downscript=no,vhost=off,queues={queues}");
+            let several = if *queues > 1 { ",mq=on" } else { "" };
+            add(&["-netdev", &net, "-device", &format!("virtio-net-{bus},netdev=tap{several}")]);
+        }
+        for (number, Disk { file, read_only }) in self.disks.iter().enumerate() {
+            // A comma ends a value; doubled it is one.
+            let file = file.display().to_string().replace(',', ",,");
+            let rights = if *read_only { ",readonly=on" } else { "" };
+            add(&["-drive", &format!("if=none,id=disk{number},format=raw,file={file}{rights}")]);
+            add(&["-device", &format!("virtio-blk-{bus},drive=disk{number}")]);
         }
         if let Some(fd) = management_fd {
             add(&["-chardev", &format!("socket,id=management,fd={fd}")]);

@@ -12,7 +12,7 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use home::Guest;
 use nom_dma::HeapMemory;
-use nom_guest_devices::{Acquired, memory};
+use nom_guest_devices::{Acquired, NoSource, contribute_entropy, memory};
 use nom_kv::Kv;
 use nom_runtime::abi::device::kind;
 use nom_runtime::{heap_region, log};
@@ -28,6 +28,8 @@ nom_runtime::entry!(main);
 const UNABLE: u8 = 1;
 /// How long the last lines may take to leave.
 const FAREWELL_NS: u64 = 500_000_000;
+/// Bytes that a source of entropy is asked for, where the machine has one.
+const ENTROPY_LEN: usize = 256;
 /// What rings, buffers and tables take beside the memories that the configuration names.
 const OVERHEAD_BYTES: usize = 2 << 20;
 
@@ -49,6 +51,10 @@ fn serve() -> Result<(), String> {
     let (network, event) = open_network(&memory)?;
     let Network { device, receiver, sender } = network;
     let mut home = Guest::new(&memory, event);
+    match contribute_entropy(&memory, ENTROPY_LEN) {
+        Ok(_) | Err(NoSource::Device(_)) => {}
+        Err(why) => log!("kv: the source of entropy is not used: {why:?}"),
+    }
     let application = Kv::new(nom_kv::Config {
         item_bytes_max: configuration.item_bytes_max,
         inline_value_bytes: configuration.inline_value_bytes,

@@ -11,7 +11,7 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::time::Duration;
 
 /// How long one machine may take for all its cases.
-const PATIENCE: Duration = Duration::from_secs(120);
+pub const PATIENCE: Duration = Duration::from_secs(120);
 /// What the trial guest needs: it is a trusted image, as all are that run without an IOMMU.
 const CONFIGURATION: &str = "image.trusted = yes\n";
 
@@ -40,7 +40,7 @@ pub fn guest(cases: &mut Cases) -> Outcome<()> {
             one(&several, kind, processors, &title, cases)?;
         }
     }
-    Ok(())
+    super::drivers::drivers(cases)
 }
 
 fn one(image: &Nameless, kind: Kind, processors: u32, title: &str, cases: &mut Cases) -> Outcome<()> {
@@ -66,7 +66,7 @@ fn one(image: &Nameless, kind: Kind, processors: u32, title: &str, cases: &mut C
 }
 
 /// Reads `case NAME ok` and `case NAME FAILED why`, wherever on a line they begin; says how many there were.
-fn read(lines: &[String], kind: &str, cases: &mut Cases) -> usize {
+pub fn read(lines: &[String], kind: &str, cases: &mut Cases) -> usize {
     let mut ran = 0;
     for line in lines {
         let Some((name, end)) = line.split_once("case ").and_then(|(_, rest)| rest.split_once(' ')) else {

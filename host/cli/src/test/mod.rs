@@ -5,6 +5,7 @@
 
 mod bad_input;
 mod client;
+mod drivers;
 mod guest;
 mod replay;
 mod services;

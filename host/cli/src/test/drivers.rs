@@ -1,0 +1,85 @@
+//! The drivers alone on a machine's devices: a disk whose file is looked at afterwards, a source of entropy, a network
+//! card; and a service that has no entropy but a device's.
+
+use super::guest::{PATIENCE, free_port, read};
+use super::{Cases, Verdict};
+use crate::image;
+use nom_machine::machine::{End, Machine, Nameless};
+use nom_machine::qemu::{Disk, Kind, Plan};
+use nom_machine::scratch::Scratch;
+use nom_machine::trouble::{Context, Outcome, Trouble};
+use std::path::Path;
+
+const CONFIGURATION: &str = "image.trusted = yes\nkernel.heap = 8 MiB\n";
+/// Bytes of a disk.
+const DISK_LEN: u64 = 2 << 20;
+/// Cases that must not be skipped: their devices are there.
+const CASES_MIN: usize = 4;
+
+/// Runs the cases of the drivers on both machine types.
+pub fn drivers(cases: &mut Cases) -> Outcome<()> {
+    let image = Nameless::new(&image::build("drivers", CONFIGURATION)?)?;
+    for kind in Kind::ALL {
+        let title = format!("{}: drivers", kind.name());
+        let scratch = Scratch::new()?;
+        let (written, read_only) = (scratch.file("disk"), scratch.file("read-only"));
+        fill(&written, DISK_LEN / 2)?;
+        fill(&read_only, DISK_LEN)?;
+        let before = contents(&read_only)?;
+        let disks = vec![
+            Disk { file: written.clone(), read_only: false },
+            Disk { file: read_only.clone(), read_only: true },
+        ];
+        let forward = Some((free_port()?, 7));
+        let plan = Plan { entropy: true, forward, disks, ..Plan::new(kind) };
+        let mut machine = Machine::start(&plan, &image, None)?;
+        let end = machine.wait(PATIENCE);
+        let lines: Vec<String> = machine.serial.lines().into_iter().map(|line| line.text).collect();
+        let passed =
+            lines.iter().filter(|line| line.contains("case ") && line.trim_end().ends_with(" ok")).count();
+        read(&lines, &title, cases);
+        let verdict = match end {
+            Some(End::Code(0)) if passed >= CASES_MIN => Ok(()),
+            Some(End::Code(0)) => Err(Trouble::new(format!("{passed} of {CASES_MIN} cases passed"))),
+            None => Err(Trouble::new(format!("it did not end in time; last words: {:?}", lines.last()))),
+            Some(_) => Err(machine.autopsy()),
+        };
+        cases.note(&format!("guest on {title} end in order"), verdict);
+        machine.kill();
+        let verdict = match contents(&written)? {
+            bytes if wrong(&bytes, 1, 0..DISK_LEN / 2) || wrong(&bytes, 2, DISK_LEN / 2..DISK_LEN) => {
+                Verdict::Failed("the file does not hold what the guest wrote".into())
+            }
+            _ => Verdict::Passed,
+        };
+        cases.note(&format!("guest on {title}: disk_is_written_as_the_file_shows"), verdict);
+        let verdict = if contents(&read_only)? == before {
+            Verdict::Passed
+        } else {
+            Verdict::Failed("it was written".into())
+        };
+        cases.note(&format!("guest on {title}: disk_that_may_not_be_written_was_not"), verdict);
+    }
+    Ok(())
+}
+
+/// What stands at this place of a disk, by the number of the pattern; the guest has the same.
+fn pattern(number: u64, place: u64) -> u8 {
+    ((place / 512).wrapping_mul(31) + place + number * 101) as u8
+}
+
+fn wrong(bytes: &[u8], number: u64, range: std::ops::Range<u64>) -> bool {
+    bytes.len() as u64 != DISK_LEN
+        || range.into_iter().any(|place| bytes[place as usize] != pattern(number, place))
+}
+
+/// A disk whose first `len` bytes are pattern 1, and the rest nothing.
+fn fill(file: &Path, len: u64) -> Outcome<()> {
+    let mut bytes: Vec<u8> = (0..len).map(|place| pattern(1, place)).collect();
+    bytes.resize(DISK_LEN as usize, 0);
+    std::fs::write(file, bytes).context(|| format!("cannot write {}", file.display()))
+}
+
+fn contents(file: &Path) -> Outcome<Vec<u8>> {
+    std::fs::read(file).context(|| format!("cannot read {}", file.display()))
+}
