@@ -19,5 +19,6 @@ extern crate alloc;
 
 mod disk;
 pub mod fake;
+pub mod fuzzing;
 
 pub use disk::{Config, Disk, DiskCounters, DiskError, Done, Refused, Ticket, start};

@@ -51,12 +51,15 @@ pub struct Received {
     pub buffers: u16,
 }
 
+/// What the flags of a received frame say of its transport checksum.
+#[inline]
+pub fn checksum_good(flags: u8) -> bool {
+    flags & (NEEDS_CHECKSUM | DATA_VALID) != 0
+}
+
 /// Reads a header. Every value is possible: the device wrote it.
 pub fn read(bytes: &[u8; LEN]) -> Received {
-    Received {
-        checksum_good: bytes[0] & (NEEDS_CHECKSUM | DATA_VALID) != 0,
-        buffers: u16::from_le_bytes([bytes[10], bytes[11]]),
-    }
+    Received { checksum_good: checksum_good(bytes[0]), buffers: u16::from_le_bytes([bytes[10], bytes[11]]) }
 }
 
 /// A large frame that no device could cut: not TCP over IP, no length of segments, or its checksum is not left to the

@@ -219,6 +219,10 @@ impl<B: Bell> Receiver<B> {
     fn collect(&mut self, arrived_ns: u64) {
         while let Some(completion) = self.queue.take_seen() {
             let buffer = self.buffer_of[usize::from(completion.head)];
+            if self.gathered.is_none() {
+                self.collect_one(buffer, completion.written, arrived_ns);
+                continue;
+            }
             self.places[usize::from(buffer)] = Place::Part;
             let Some(frame) = self.begun(buffer, completion.written, arrived_ns) else { continue };
             self.parts[self.parts_count] = (buffer, completion.written);
@@ -234,6 +238,31 @@ impl<B: Bell> Receiver<B> {
                 self.parts_count = 0;
             }
         }
+    }
+
+    /// A buffer where every frame takes exactly one.
+    #[inline]
+    fn collect_one(&mut self, buffer: u16, written: u32, arrived_ns: u64) {
+        if written < LEN as u32 + FRAME_MIN {
+            self.counters.runts += 1;
+            self.lend(buffer);
+            return;
+        }
+        let checksum_good = header::checksum_good(self.slot_bytes(buffer, LEN)[0]);
+        self.places[usize::from(buffer)] = Place::Waiting;
+        self.announce(Arrival {
+            buffer: u32::from(buffer),
+            len: written - LEN as u32,
+            arrived_ns,
+            checksum_good,
+        });
+    }
+
+    #[inline]
+    fn announce(&mut self, arrival: Arrival) {
+        let place = (self.first + self.count) & (self.waiting.len() - 1);
+        self.waiting[place] = arrival;
+        self.count += 1;
     }
 
     /// The frame that this buffer belongs to; `None` when it belongs to none.
@@ -252,10 +281,7 @@ impl<B: Bell> Receiver<B> {
         }
         let mut bytes = [0; LEN];
         bytes.copy_from_slice(self.slot_bytes(buffer, LEN));
-        let mut header = header::read(&bytes);
-        if self.gathered.is_none() {
-            header.buffers = 1;
-        }
+        let header = header::read(&bytes);
         if header.buffers == 0 || usize::from(header.buffers) > self.places.len() {
             self.queue.condemn(Fault::Nonsense);
             return None;
@@ -284,15 +310,12 @@ impl<B: Bell> Receiver<B> {
             self.counters.merged_copied += 1;
             (self.places.len() + slot) as u32
         };
-        let arrival = Arrival {
+        self.announce(Arrival {
             buffer,
             len: (frame.len - LEN) as u32,
             arrived_ns: frame.arrived_ns,
             checksum_good: frame.header.checksum_good,
-        };
-        let place = (self.first + self.count) & (self.waiting.len() - 1);
-        self.waiting[place] = arrival;
-        self.count += 1;
+        });
     }
 
     /// Copies the parts together and gives their buffers back; `None` when there is no place for that.

@@ -97,6 +97,8 @@ pub struct Plan {
     pub management: bool,
     /// Whether the machine has a source of random numbers.
     pub entropy: bool,
+    /// Features that the processor shall lack, by QEMU's names.
+    pub lacking: Vec<&'static str>,
     /// Kernel command line.
     pub command_line: Option<String>,
     /// Whether a foreign kernel runs, which wants ACPI, and whose initial file system follows the kernel.
@@ -116,6 +118,7 @@ impl Plan {
             disks: Vec::new(),
             management: false,
             entropy: false,
+            lacking: Vec::new(),
             command_line: None,
             foreign: false,
         }
@@ -140,7 +143,9 @@ impl Plan {
             Accelerator::Tcg => ("tcg", "max"),
             Accelerator::Kvm => ("kvm", "host"),
         };
-        add(&["-M", machine, "-accel", accelerator, "-cpu", processor]);
+        let lacking = self.lacking.iter().map(|feature| format!(",-{feature}"));
+        let processor: String = [processor.into()].into_iter().chain(lacking).collect();
+        add(&["-M", machine, "-accel", accelerator, "-cpu", &processor]);
         add(&["-m", &format!("{}M", self.memory_mib), "-smp", &self.processors.to_string()]);
         // Threads get names, so that those which execute the guest can be told from the rest.
         add(&["-name", "nom,debug-threads=on"]);

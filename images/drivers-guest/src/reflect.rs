@@ -95,6 +95,7 @@ fn driver(network: Network<Mapped>, halts: bool, event: Events) -> Result<(), St
     );
     let mac = device.mac();
     let mut on_their_way: VecDeque<(u64, Arrival)> = VecDeque::with_capacity(sender.capacity());
+    let mut head_room = [0; UDP_HEADERS + COPIED_BELOW];
     loop {
         let came = receiver.look(now_ns());
         let completed = sender.completed();
@@ -107,9 +108,8 @@ fn driver(network: Network<Mapped>, halts: bool, event: Events) -> Result<(), St
             // Only headers change; a short frame is changed as a whole.
             let short = bytes.len() < UDP_HEADERS + COPIED_BELOW;
             let head_len = if short { bytes.len() } else { UDP_HEADERS };
-            let mut head = [0; UDP_HEADERS + COPIED_BELOW];
-            head[..head_len].copy_from_slice(&bytes[..head_len]);
-            let head = &mut head[..head_len];
+            head_room[..head_len].copy_from_slice(&bytes[..head_len]);
+            let head = &mut head_room[..head_len];
             if bytes.len() > FRAME_MAX || !reflect(head, mac, ADDRESS) {
                 receiver.give_back(arrival);
                 continue;
@@ -118,7 +118,8 @@ fn driver(network: Network<Mapped>, halts: bool, event: Events) -> Result<(), St
                 tell(head, sender.counters().kicks + receiver.counters().kicks);
             }
             let payload = &bytes[head_len..];
-            let frame = Frame { headers: head, payload: &[payload], checksum: None, segment_len: None };
+            let parts: &[&[u8]] = if short { &[] } else { &[payload] };
+            let frame = Frame { headers: head, payload: parts, checksum: None, segment_len: None };
             // There is room: it was looked at above.
             let Ok(sequence) = sender.queue(frame) else { break };
             if short {

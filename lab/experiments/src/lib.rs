@@ -17,6 +17,7 @@ pub mod replay;
 pub mod serving;
 pub mod size;
 pub mod stack;
+pub mod virtio;
 
 use figures::Figure;
 use nom_machine::trouble::Outcome;
@@ -57,5 +58,6 @@ pub static BENCHES: &[Bench] = &[
     Bench { name: "idle", claim: idle::CLAIM, measure: idle::measure },
     Bench { name: "stack", claim: stack::CLAIM, measure: stack::measure },
     Bench { name: "kv", claim: kv_cost::CLAIM, measure: kv_cost::measure },
+    Bench { name: "virtio", claim: virtio::CLAIM, measure: virtio::measure },
     Bench { name: "replay", claim: replay::CLAIM, measure: replay::measure },
 ];

@@ -213,11 +213,22 @@ pub static TARGETS: &[Target] = &[
         seeds: || {
             vec![
                 (0..64).collect(),
+                vec![
+                    2, 0, 0, 0, 11, 0, 0, 200, 11, 0, 3, 255, 9, 0, 0, 0, 10, 0, 0, 0, 12, 200, 9, 1, 13, 0,
+                    0, 0,
+                ],
                 vec![4, 1, 1, 0, 9, 0, 0, 0, 10, 0, 0, 0, 2, 0, 0, 0, 0, 1, 9, 0, 1, 0, 0, 0],
             ]
         },
         tokens: &[],
         run: nom_virtio_net::fuzzing::play,
+    },
+    Target {
+        name: "virtio-blk",
+        what: "a disk that lies (drivers/virtio-blk)",
+        seeds: || vec![(0..96).collect(), vec![0, 1, 3, 1, 2, 4, 3, 0, 5, 0, 0, 0, 6, 1, 1, 0]],
+        tokens: &[],
+        run: nom_virtio_blk::fuzzing::play,
     },
 ];
 

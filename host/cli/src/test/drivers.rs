@@ -11,6 +11,10 @@ use nom_machine::trouble::{Context, Outcome, Trouble};
 use std::path::Path;
 
 const CONFIGURATION: &str = "image.trusted = yes\nkernel.heap = 8 MiB\n";
+const SERVICE_PORT: u16 = 11_211;
+const SERVICE: &str = "listen = 11211\naddress = 10.0.2.15/24\ngateway = 10.0.2.2\nconnections = 64\n\
+    memory.items = 256 KiB\nitem.max = 64 KiB\nmemory.send = 64 KiB\nmemory.receive = 64 KiB\n\
+    tuner = off\nkernel.heap = 3 MiB\nimage.trusted = yes\n";
 /// Bytes of a disk.
 const DISK_LEN: u64 = 2 << 20;
 /// Cases that must not be skipped: their devices are there.
@@ -59,6 +63,22 @@ pub fn drivers(cases: &mut Cases) -> Outcome<()> {
             Verdict::Failed("it was written".into())
         };
         cases.note(&format!("guest on {title}: disk_that_may_not_be_written_was_not"), verdict);
+    }
+    without_processor_entropy(cases)
+}
+
+/// A service on a processor without a generator: with a source of entropy it serves, without any it refuses to.
+fn without_processor_entropy(cases: &mut Cases) -> Outcome<()> {
+    let image = Nameless::new(&image::build("kv", SERVICE)?)?;
+    for (entropy, wanted) in [(true, "kv: serving on port"), (false, "kv: no entropy")] {
+        let forward = Some((free_port()?, SERVICE_PORT));
+        let plan = Plan { entropy, forward, lacking: vec!["rdrand", "rdseed"], ..Plan::new(Kind::Microvm) };
+        let mut machine = Machine::start(&plan, &image, None)?;
+        let said = machine.serial.wait_for(PATIENCE, |line| line.contains(wanted)).is_some();
+        let verdict = if said { Ok(()) } else { Err(machine.autopsy()) };
+        machine.kill();
+        let title = if entropy { "serves" } else { "refuses to serve without one" };
+        cases.note(&format!("guest: kv with a source of entropy alone {title}"), verdict);
     }
     Ok(())
 }

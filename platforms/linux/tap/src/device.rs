@@ -70,8 +70,9 @@ pub fn open(config: &TapConfig) -> Result<(TapIngress, TapEgress), TapError> {
     Ok((ingress, egress))
 }
 
-/// Address, netmask, MTU and state of the interface, and the loopback interface up.
-fn configure(config: &TapConfig) -> Result<(), TapError> {
+/// Address, netmask, MTU and state of the interface, and the loopback interface up: for one that is there already, as an
+/// emulator makes it.
+pub fn configure(config: &TapConfig) -> Result<(), TapError> {
     let socket = control_socket()?;
     let mut request = named("lo")?;
     up(&socket, &mut request)?;
