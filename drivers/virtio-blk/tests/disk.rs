@@ -21,6 +21,9 @@ fn serve_all(disk: &mut FakeDisk) {
     }
 }
 
+/// What a flush has to keep: places and bytes.
+type Owed = Vec<(usize, Vec<u8>)>;
+
 struct Random(u64);
 
 impl Random {
@@ -230,7 +233,7 @@ fn long_histories_agree_with_a_plain_array() {
         let mut waiting: Vec<Heard> = Vec::new();
         // Ticket, kind, place, bytes; and for a flush what must be kept when it is done.
         let mut asked: Vec<(Ticket, u32, usize, Vec<u8>)> = Vec::new();
-        let mut to_keep: Vec<(Ticket, Vec<(usize, Vec<u8>)>)> = Vec::new();
+        let mut to_keep: Vec<(Ticket, Owed)> = Vec::new();
         let mut finished = 0;
         for step in 0..2_000 {
             let (place, len) = (random.below(LEN / 512 - 16) * 512, (1 + random.below(16)) * 512);

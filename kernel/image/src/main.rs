@@ -7,6 +7,10 @@
 #![no_std]
 #![no_main]
 
+// Only lints are ever run where panics unwind, over all crates at once; there the panic handler is the system's.
+#[cfg(panic = "unwind")]
+extern crate std;
+
 mod applications;
 mod calls;
 mod clock;
@@ -69,6 +73,7 @@ fn refuse(why: impl Display) -> ! {
     end::machine(nom_abi::exit::REFUSED)
 }
 
+#[cfg(panic = "abort")]
 #[panic_handler]
 fn panic(info: &core::panic::PanicInfo<'_>) -> ! {
     say!("failed: {info}");

@@ -15,6 +15,9 @@
 #![no_std]
 
 extern crate alloc;
+// Only lints are ever run where panics unwind, over all crates at once; there the panic handler is the system's.
+#[cfg(panic = "unwind")]
+extern crate std;
 
 pub mod call;
 pub mod channel;
@@ -75,6 +78,7 @@ pub fn publish_prices(prices: &nom_abi::board::Prices) -> Result<u64, CallError>
     call::publish_prices(&nom_abi::call::encode_prices(prices))
 }
 
+#[cfg(panic = "abort")]
 #[panic_handler]
 fn panic(info: &core::panic::PanicInfo<'_>) -> ! {
     match info.location() {
