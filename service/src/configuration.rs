@@ -5,8 +5,10 @@
 
 mod keys;
 mod nearest;
+mod network;
 
 pub use keys::{KEYS, Key, help};
+pub use network::{Copying, Network};
 
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -72,6 +74,8 @@ pub struct Configuration {
     pub prefix_len: u8,
     /// Who forwards what is not on our link.
     pub gateway: Option<Ipv4Addr>,
+    /// Where a Linux process gets its frames.
+    pub network: Network,
     /// Memory for items and their index.
     pub items_bytes: usize,
     /// Largest item with its key and header.
@@ -127,6 +131,7 @@ impl Configuration {
             gateway: lines.optional("gateway", |text| {
                 text.parse().map_err(|_| format!("'{text}': an address such as 10.0.2.2 is expected"))
             })?,
+            network: lines.network()?,
             items_bytes: lines.value("memory.items", "8 MiB", bytes(64 << 10, 64 << 30))?,
             item_bytes_max: lines.value("item.max", "1 MiB", bytes(1 << 10, 128 << 20))?,
             inline_value_bytes: lines.value("value.inline", "128 B", bytes(0, 256))?,

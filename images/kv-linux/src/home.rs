@@ -25,7 +25,7 @@ const PAGE_LEN: u64 = 4096;
 /// What a home is made of.
 pub struct Parts {
     /// Becomes readable when a frame waits.
-    pub tap: OwnedFd,
+    pub device: OwnedFd,
     /// Becomes readable when the process is asked to end.
     pub stop: UnixStream,
     /// Where the host connects.
@@ -106,13 +106,13 @@ impl Home for LinuxHome {
         let sleep_ns =
             until_ns.map_or(SLEEP_MAX_NS, |until_ns| until_ns.saturating_sub(now_ns)).min(SLEEP_MAX_NS);
         let timeout = Timespec { tv_sec: 0, tv_nsec: sleep_ns as i64 };
-        let tap = self.parts.tap.as_fd();
+        let device = self.parts.device.as_fd();
         // A place without a descriptor of its own watches the device twice.
-        let board = self.reader.as_ref().and_then(Reader::notices).unwrap_or(tap);
+        let board = self.reader.as_ref().and_then(Reader::notices).unwrap_or(device);
         let (stop, listener) = (self.parts.stop.as_fd(), self.parts.management.listener());
         self.pending |= self.parts.management.with_peer_fd(|peer| {
             let mut fds =
-                [tap, board, stop, listener, peer].map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN));
+                [device, board, stop, listener, peer].map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN));
             // An interrupted sleep is an early one.
             let _ = poll(&mut fds, Some(&timeout));
             fds[2..].iter().any(|fd| !fd.revents().is_empty())

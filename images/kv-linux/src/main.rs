@@ -1,32 +1,29 @@
-//! kv as a Linux process: a network namespace of its own, a TAP device, a porch on the host's loopback, and the
-//! service that every deployed application shares.
+//! kv as a Linux process: the network that the configuration names, and the service that every deployed application
+//! shares.
 
 #![forbid(unsafe_code)]
 
 mod arguments;
 mod home;
 mod management;
+mod network;
 
 use arguments::Arguments;
 use home::{LinuxHome, Parts};
 use management::Management;
+use network::{Device, Reached, Serve};
 use nom_kv::Kv;
 use nom_service::configuration::{Configuration, PriceSource};
 use nom_service::home::Home;
 use nom_service::worker::{Identity, Worker, seed};
-use nom_tap::{Porch, TapConfig, namespace};
+use nom_stack::port::{Egress, Ingress};
 use std::fs;
 use std::io::Write;
-use std::net::{Ipv4Addr, SocketAddr};
-use std::os::fd::AsFd;
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-
-/// Our Ethernet address, in the range that anybody may use.
-const MAC: [u8; 6] = [0x02, 0x6e, 0x6f, 0x6d, 0x00, 0x02];
 
 fn main() -> ExitCode {
     let arguments = match Arguments::read(std::env::args_os().skip(1)) {
@@ -51,37 +48,64 @@ fn serve(arguments: &Arguments) -> Result<(), String> {
     // A Linux process never asks for prices itself: `priced` does, and writes the board.
     configuration.prices = PriceSource::Board;
     // Everything of the host's network is opened before it is left.
-    let porch = Porch::bind(arguments.port).map_err(text)?;
-    let port = porch.port();
+    let porch = network::porch(&configuration, arguments.port)?;
     let management = Management::new(listen(&arguments.run.join("management.sock"))?).map_err(text)?;
     let asked = Arc::new(AtomicBool::new(false));
     let stop = stop_signals(&asked).map_err(|error| format!("no signal handler: {error}"))?;
-    namespace::enter().map_err(text)?;
-    let (ingress, egress) = nom_tap::open(&tap(&configuration)).map_err(text)?;
-    let tap = ingress.as_fd().try_clone_to_owned().map_err(text)?;
-    let parts = Parts { tap, stop, management, board: arguments.board.clone() };
-    let mut home = LinuxHome::new(parts).map_err(text)?;
-    porch.open(SocketAddr::from((configuration.address, configuration.listen))).map_err(text)?;
-    let application = Kv::new(nom_kv::Config {
-        item_bytes_max: configuration.item_bytes_max,
-        inline_value_bytes: configuration.inline_value_bytes,
-        start_unix_ns: home.unix_ns(),
-        ..nom_kv::Config::new(configuration.items_bytes, seed(&mut home).map_err(text)?, home.now_ns())
-    });
-    let identity = Identity {
-        application: "kv".into(),
-        version: env!("CARGO_PKG_VERSION").into(),
-        home: "linux".into(),
+    let service = Service {
+        configuration: configuration.clone(),
+        management,
+        stop,
+        asked,
+        board: arguments.board.clone(),
     };
-    let mut worker =
-        Worker::new(identity, configuration, MAC, ingress, egress, application, &mut home).map_err(text)?;
-    say_ready(port);
-    while worker.turn(&mut home) {
-        if asked.swap(false, Ordering::Relaxed) {
-            worker.drain(home.now_ns());
+    network::serve(&configuration, porch, service)
+}
+
+/// The service, but for its device.
+struct Service {
+    configuration: Configuration,
+    management: Management,
+    stop: UnixStream,
+    asked: Arc<AtomicBool>,
+    board: PathBuf,
+}
+
+impl Serve for Service {
+    fn serve<I: Ingress, E: Egress>(self, device: Device<I, E>) -> Result<(), String> {
+        let Self { configuration, management, stop, asked, board } = self;
+        let parts = Parts { device: device.wakes, stop, management, board };
+        let mut home = LinuxHome::new(parts).map_err(text)?;
+        let port = match device.reached {
+            Reached::Address => configuration.listen,
+            Reached::Porch(porch, target) => {
+                let port = porch.port();
+                porch.open(target).map_err(text)?;
+                port
+            }
+        };
+        let application = Kv::new(nom_kv::Config {
+            item_bytes_max: configuration.item_bytes_max,
+            inline_value_bytes: configuration.inline_value_bytes,
+            start_unix_ns: home.unix_ns(),
+            ..nom_kv::Config::new(configuration.items_bytes, seed(&mut home).map_err(text)?, home.now_ns())
+        });
+        let identity = Identity {
+            application: "kv".into(),
+            version: env!("CARGO_PKG_VERSION").into(),
+            home: "linux".into(),
+        };
+        let Device { mac, ingress, egress, .. } = device;
+        let mut worker = Worker::new(identity, configuration, mac, ingress, egress, application, &mut home)
+            .map_err(text)?;
+        say_ready(port);
+        while worker.turn(&mut home) {
+            if asked.swap(false, Ordering::Relaxed) {
+                worker.drain(home.now_ns());
+            }
         }
+        Ok(())
     }
-    Ok(())
 }
 
 /// Tells whoever started us where we are. Nobody has to listen.
@@ -122,16 +146,4 @@ fn stop_signals(asked: &Arc<AtomicBool>) -> std::io::Result<UnixStream> {
         signal_hook::low_level::pipe::register(signal, write.try_clone()?)?;
     }
     Ok(read)
-}
-
-/// The kernel's end of the link is the gateway, or the first other address of the network.
-fn tap(configuration: &Configuration) -> TapConfig {
-    let first = (u32::from(configuration.address) & network_mask(configuration.prefix_len)) | 1;
-    let first = if first == u32::from(configuration.address) { first + 1 } else { first };
-    let address = configuration.gateway.unwrap_or(Ipv4Addr::from(first));
-    TapConfig { address, prefix_len: configuration.prefix_len, ..TapConfig::default() }
-}
-
-fn network_mask(prefix_len: u8) -> u32 {
-    u32::MAX.checked_shl(32 - u32::from(prefix_len.min(32))).unwrap_or(0)
 }

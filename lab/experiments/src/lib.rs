@@ -10,7 +10,9 @@ pub mod figures;
 pub mod idle;
 pub mod instructions;
 pub mod kv_cost;
+pub mod link;
 pub mod linux_guest;
+pub mod memory_link;
 pub mod profile;
 pub mod quiet;
 pub mod replay;
@@ -59,5 +61,7 @@ pub static BENCHES: &[Bench] = &[
     Bench { name: "stack", claim: stack::CLAIM, measure: stack::measure },
     Bench { name: "kv", claim: kv_cost::CLAIM, measure: kv_cost::measure },
     Bench { name: "virtio", claim: virtio::CLAIM, measure: virtio::measure },
+    Bench { name: "memory_link", claim: memory_link::CLAIM, measure: memory_link::measure },
+    Bench { name: "link", claim: link::CLAIM, measure: link::measure },
     Bench { name: "replay", claim: replay::CLAIM, measure: replay::measure },
 ];

@@ -27,6 +27,38 @@ pub const KEYS: &[Key] = &[
     key("listen", "11211", "11211", "Port that is served."),
     key("address", "10.0.2.15/24", "10.0.2.15/24", "Our IPv4 address, with the prefix length of our link."),
     key("gateway", "", "10.0.2.2", "Who forwards what is not on our link."),
+    key(
+        "network",
+        "tap",
+        "xdp",
+        "Where a Linux process gets its frames: tap (a network of its own, reached through the host's loopback), xdp \
+         (AF_XDP beside the kernel on an interface), packet (AF_PACKET beside it). A guest has its own card.",
+    ),
+    key(
+        "network.interface",
+        "",
+        "eth0",
+        "The interface for xdp and packet. For tap, the one that is made in the network where the process is started, \
+         instead of in one of its own.",
+    ),
+    key(
+        "network.queue",
+        "",
+        "0",
+        "For xdp: the queue of the interface that is served. Without it the interface must have a single one.",
+    ),
+    key(
+        "network.copying",
+        "automatic",
+        "copy",
+        "For xdp: automatic, copy, or zero (refused where the driver cannot).",
+    ),
+    key(
+        "network.busy_poll",
+        "",
+        "20us",
+        "For xdp: drive the card from our own looks, each for at most this long, while its interrupts rest.",
+    ),
     key("connections", "10000", "10000", "Most connections at the same time; further ones are refused."),
     key("memory.items", "8 MiB", "64 MiB", "Memory for items and their index, taken at the start."),
     key("item.max", "1 MiB", "1 MiB", "Largest item, with its key and 42 bytes of header."),

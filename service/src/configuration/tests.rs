@@ -99,6 +99,10 @@ fn examples_and_defaults_of_the_table_hold() {
                 }
                 "refund" => "utility = refund\nvalue = 1 $/Mop\n",
                 "bonus" => "utility = bonus\nvalue = 1 $/Mop\n",
+                "network" => "network.interface = eth0\n",
+                "network.queue" | "network.copying" | "network.busy_poll" => {
+                    "network = xdp\nnetwork.interface = eth0\n"
+                }
                 "bonus.max" => "utility = bonus\nvalue = 1 $/Mop\nbonus = 0.00001 $ s/Mop\n",
                 _ => "",
             };

@@ -10,7 +10,7 @@ use nom_machine::management::Management;
 use nom_machine::scratch::Scratch;
 use nom_machine::serial::Serial;
 use nom_machine::trouble::{Context, Outcome, Trouble};
-use nom_service::configuration::Configuration;
+use nom_service::configuration::{Configuration, Network};
 use nom_utility::Contract;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
@@ -99,7 +99,14 @@ pub fn start(
 ) -> Outcome<impl Service + use<>> {
     let ours = [("address", ADDRESS), ("gateway", GATEWAY), ("prices", "board"), ("management.token", token)];
     let text = configuration(typed, &ours)?;
-    let contract = Configuration::parse(&text).context(|| "the configuration".into())?.contract;
+    let read = Configuration::parse(&text).context(|| "the configuration".into())?;
+    if read.network != (Network::Tap { interface: None }) {
+        return Err(Trouble::new(
+            "nom run reaches the service through this machine's loopback, which only network = tap without an interface \
+             has: remove those lines, or start nom-kv-linux by itself (docs/platforms.md)",
+        ));
+    }
+    let contract = read.contract;
     let programs = build()?;
     let folder = Scratch::new()?;
     let file = folder.file("configuration");

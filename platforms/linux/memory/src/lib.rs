@@ -11,6 +11,9 @@
 //! `Full`, and the refusals are counted. There is no wire, so nothing is lost or changed on the way.
 
 mod index_ring;
+mod ticks;
+
+pub use ticks::ticks;
 
 use index_ring::IndexRing;
 use nom_stack::port::{Arrival, Egress, Frame, Full, Ingress, Offloads};

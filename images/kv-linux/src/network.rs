@@ -1,0 +1,115 @@
+//! The platform that the configuration names: a TAP device, AF_XDP or AF_PACKET.
+
+use nom_service::configuration::{Configuration, Copying, Network};
+use nom_stack::port::{Egress, Ingress};
+use nom_tap::{Porch, TapConfig, namespace};
+use nom_xdp::{Ours, XdpConfig};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
+
+/// Our Ethernet address where nobody shares it, in the range that anybody may use.
+const MAC: [u8; 6] = [0x02, 0x6e, 0x6f, 0x6d, 0x00, 0x02];
+
+/// A device of some platform.
+pub struct Device<I, E> {
+    /// What is received.
+    pub ingress: I,
+    /// What is sent.
+    pub egress: E,
+    /// Our Ethernet address on it.
+    pub mac: [u8; 6],
+    /// Becomes readable when a frame waits.
+    pub wakes: OwnedFd,
+    /// Where clients on this machine connect, once somebody listens there.
+    pub reached: Reached,
+}
+
+/// How clients come.
+pub enum Reached {
+    /// To our own address.
+    Address,
+    /// To the host's loopback; carried to this address.
+    Porch(Porch, SocketAddr),
+}
+
+/// Goes on with a device, whatever its types are.
+pub trait Serve {
+    /// Serves until the end.
+    fn serve<I: Ingress, E: Egress>(self, device: Device<I, E>) -> Result<(), String>;
+}
+
+/// What has to be opened before the host's network is left.
+pub fn porch(configuration: &Configuration, port: u16) -> Result<Option<Porch>, String> {
+    match configuration.network {
+        Network::Tap { interface: None } => Porch::bind(port).map(Some).map_err(text),
+        _ => Ok(None),
+    }
+}
+
+/// Opens the device and serves on it.
+pub fn serve(configuration: &Configuration, porch: Option<Porch>, next: impl Serve) -> Result<(), String> {
+    match &configuration.network {
+        Network::Tap { interface } => {
+            if porch.is_some() {
+                namespace::enter().map_err(text)?;
+            }
+            let (ingress, egress) = nom_tap::open(&tap(configuration, interface.as_deref())).map_err(text)?;
+            let target = SocketAddr::from((configuration.address, configuration.listen));
+            let reached = porch.map_or(Reached::Address, |porch| Reached::Porch(porch, target));
+            let wakes = ingress.as_fd().try_clone_to_owned().map_err(text)?;
+            next.serve(Device { ingress, egress, mac: MAC, wakes, reached })
+        }
+        Network::Xdp { interface, queue, copying, busy_poll_ns } => {
+            let config = XdpConfig {
+                interface: interface.clone(),
+                queue: *queue,
+                ours: ours(configuration),
+                copying: match copying {
+                    Copying::Automatic => nom_xdp::Copying::Automatic,
+                    Copying::Copy => nom_xdp::Copying::Copy,
+                    Copying::Zero => nom_xdp::Copying::ZeroCopy,
+                },
+                busy_poll: busy_poll_ns.map(Duration::from_nanos),
+            };
+            let (ingress, egress) = nom_xdp::open(&config).map_err(text)?;
+            let wakes = ingress.as_fd().try_clone_to_owned().map_err(text)?;
+            next.serve(Device { mac: ingress.mac(), ingress, egress, wakes, reached: Reached::Address })
+        }
+        Network::Packet { interface } => {
+            let config = nom_packet::PacketConfig::new(interface, configuration.address);
+            let (ingress, egress) = nom_packet::open(&config).map_err(text)?;
+            let wakes = ingress.as_fd().try_clone_to_owned().map_err(text)?;
+            next.serve(Device { mac: ingress.mac(), ingress, egress, wakes, reached: Reached::Address })
+        }
+    }
+}
+
+/// An address that the kernel has too is shared: only our port of it is ours.
+fn ours(configuration: &Configuration) -> Ours {
+    if nom_linux_interface::is_kernels(configuration.address) {
+        Ours::Ports(configuration.address, vec![configuration.listen])
+    } else {
+        Ours::Address(configuration.address)
+    }
+}
+
+/// The kernel's end of the link is the gateway, or the first other address of the network.
+fn tap(configuration: &Configuration, name: Option<&str>) -> TapConfig {
+    let first = (u32::from(configuration.address) & network_mask(configuration.prefix_len)) | 1;
+    let first = if first == u32::from(configuration.address) { first + 1 } else { first };
+    let address = configuration.gateway.unwrap_or(Ipv4Addr::from(first));
+    let config = TapConfig { address, prefix_len: configuration.prefix_len, ..TapConfig::default() };
+    match name {
+        Some(name) => TapConfig { name: name.into(), ..config },
+        None => config,
+    }
+}
+
+fn network_mask(prefix_len: u8) -> u32 {
+    u32::MAX.checked_shl(32 - u32::from(prefix_len.min(32))).unwrap_or(0)
+}
+
+fn text(error: impl std::fmt::Display) -> String {
+    error.to_string()
+}

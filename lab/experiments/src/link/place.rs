@@ -1,0 +1,173 @@
+//! A server on one processor and its client on another, in networks of their own.
+
+use super::Server;
+use nom_cable::{
+    ADDRESS, Answered, CLIENT_ADDRESS, Cable, End, Opened, PORT, PREFIX_LEN, Refused, Running, SERVER,
+    SERVER_KERNEL, ask, serve_linux, stream,
+};
+use nom_machine::trouble::{Outcome, Trouble};
+use nom_stack::Config;
+use nom_stack::knobs::{Batching, Knobs, Wait};
+use nom_tap::TapConfig;
+use nom_xdp::{Ours, XdpConfig};
+use std::net::SocketAddr;
+use std::os::fd::AsFd;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, mpsc};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+const SERVERS_PROCESSOR: usize = 0;
+const CLIENTS_PROCESSOR: usize = 1;
+/// Our Ethernet address where nobody shares it.
+const MAC: [u8; 6] = [2, 0x6e, 0x6f, 0x6d, 0, 2];
+
+/// The server while it runs.
+enum Serving {
+    Ours(Running),
+    Linux { stop: Arc<AtomicBool>, thread: JoinHandle<std::io::Result<()>> },
+}
+
+/// A server and where its clients are.
+pub(crate) struct Place {
+    cable: Cable,
+    serving: Serving,
+    target: SocketAddr,
+    /// The server's thread, for its processor time.
+    thread: Arc<AtomicU32>,
+}
+
+fn here(thread: &AtomicU32) {
+    // /proc/thread-self is PROCESS/task/THREAD.
+    let link = std::fs::read_link("/proc/thread-self").ok();
+    let number = link.and_then(|link| link.file_name()?.to_str()?.parse().ok());
+    thread.store(number.unwrap_or(0), Ordering::Relaxed);
+}
+
+fn text(error: impl std::fmt::Display) -> Refused {
+    Refused { missing: false, text: error.to_string() }
+}
+
+impl Place {
+    /// Starts a server that waits in this way.
+    pub(crate) fn start(server: Server, spinning: bool) -> Outcome<Self> {
+        let cable = if server == Server::Tap { Cable::without() } else { Cable::lay() };
+        let cable = cable.map_err(Trouble::new)?;
+        let thread = Arc::new(AtomicU32::new(0));
+        let at = Arc::clone(&thread);
+        let wait = if spinning { Wait::Poll } else { Wait::Halt };
+        let knobs = Knobs { wait, batching: Batching::TakeQueued, ..Knobs::default() };
+        let processor = Some(SERVERS_PROCESSOR);
+        let config = |mac| Config::new(mac, ADDRESS, PREFIX_LEN);
+        let serving = match server {
+            Server::Linux => linux(&cable, spinning, at)?,
+            Server::Xdp => Serving::Ours(started(Running::start(&cable, processor, knobs, move || {
+                here(&at);
+                let (ingress, egress) =
+                    nom_xdp::open(&XdpConfig::new(SERVER, Ours::Address(ADDRESS))).map_err(text)?;
+                let wakes = ingress.as_fd().try_clone_to_owned().map_err(text)?;
+                Ok(Opened { config: config(ingress.mac()), halves: (ingress, egress), wakes })
+            }))?),
+            Server::Packet => Serving::Ours(started(Running::start(&cable, processor, knobs, move || {
+                here(&at);
+                let wanted = nom_packet::PacketConfig::new(SERVER, ADDRESS);
+                let (ingress, egress) = nom_packet::open(&wanted).map_err(text)?;
+                let wakes = ingress.as_fd().try_clone_to_owned().map_err(text)?;
+                Ok(Opened { config: config(ingress.mac()), halves: (ingress, egress), wakes })
+            }))?),
+            Server::Tap => {
+                // The kernel's end of a TAP device is the clients': it is made in their network.
+                let copy = cable.copy().map_err(Trouble::new)?;
+                Serving::Ours(started(Running::start(&cable, processor, knobs, move || {
+                    here(&at);
+                    copy.enter(End::Client).map_err(text)?;
+                    let wanted =
+                        TapConfig { address: CLIENT_ADDRESS, prefix_len: PREFIX_LEN, ..TapConfig::default() };
+                    let (ingress, egress) = nom_tap::open(&wanted).map_err(text)?;
+                    let wakes = ingress.as_fd().try_clone_to_owned().map_err(text)?;
+                    Ok(Opened { config: config(MAC), halves: (ingress, egress), wakes })
+                }))?)
+            }
+        };
+        let address = if server == Server::Linux { SERVER_KERNEL } else { ADDRESS };
+        Ok(Self { cable, serving, target: (address, PORT).into(), thread })
+    }
+
+    /// Round trips with that many connections, and the server's processor time meanwhile.
+    pub(crate) fn ask(
+        &self,
+        connections: usize,
+        len: usize,
+        warm_up: Duration,
+        time: Duration,
+    ) -> Outcome<(Answered, u64)> {
+        let (target, file) = (self.target, self.clock());
+        self.at_client(move || {
+            let mut used_ns = Vec::with_capacity(2);
+            let answered =
+                ask(target, connections, len, warm_up, time, || used_ns.push(processor_time_ns(&file)))?;
+            Ok((answered, used_ns[1] - used_ns[0]))
+        })
+    }
+
+    /// A bulk transfer there and back.
+    pub(crate) fn stream(&self, warm_up: Duration, time: Duration) -> Outcome<Answered> {
+        let target = self.target;
+        self.at_client(move || stream(target, warm_up, time))
+    }
+
+    fn at_client<T: Send + 'static>(
+        &self,
+        act: impl FnOnce() -> std::io::Result<T> + Send + 'static,
+    ) -> Outcome<T> {
+        let client = self.cable.spawn(End::Client, Some(CLIENTS_PROCESSOR), act).map_err(Trouble::new)?;
+        let done = client.join().map_err(|_| Trouble::new("the client failed"))?;
+        done.map_err(|error| Trouble::new(format!("the client: {error}")))
+    }
+
+    fn clock(&self) -> String {
+        format!("/proc/self/task/{}/schedstat", self.thread.load(Ordering::Relaxed))
+    }
+
+    /// Ends the server.
+    pub(crate) fn end(self) -> Outcome<()> {
+        match self.serving {
+            Serving::Ours(running) => drop(running.end()),
+            Serving::Linux { stop, thread } => {
+                stop.store(true, Ordering::Relaxed);
+                let ended = thread.join().map_err(|_| Trouble::new("the Linux server failed"))?;
+                ended.map_err(|error| Trouble::new(format!("the Linux server: {error}")))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn started(result: Result<Running, Refused>) -> Outcome<Running> {
+    result.map_err(|refused| Trouble::new(refused.text))
+}
+
+fn linux(cable: &Cable, spinning: bool, at: Arc<AtomicU32>) -> Outcome<Serving> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let (told, (say, heard)) = (Arc::clone(&stop), mpsc::channel());
+    let server = move || {
+        here(&at);
+        serve_linux(
+            PORT,
+            spinning,
+            || {
+                let _ = say.send(());
+            },
+            &told,
+        )
+    };
+    let thread = cable.spawn(End::Server, Some(SERVERS_PROCESSOR), server).map_err(Trouble::new)?;
+    heard.recv().map_err(|_| Trouble::new("the Linux server did not begin"))?;
+    Ok(Serving::Linux { stop, thread })
+}
+
+/// The time that a thread was on a processor: the first number of its `schedstat`.
+fn processor_time_ns(file: &str) -> u64 {
+    let text = std::fs::read_to_string(file).unwrap_or_default();
+    text.split(' ').next().and_then(|word| word.parse().ok()).unwrap_or(0)
+}
