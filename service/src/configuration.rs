@@ -3,10 +3,12 @@
 //! Everything is checked before anything starts; an unknown key is refused with the nearest known one. The keys
 //! stand in one table ([`KEYS`]), from which help and documentation are printed.
 
+mod cache;
 mod keys;
 mod nearest;
 mod network;
 
+pub use cache::Allowed;
 pub use keys::{KEYS, Key, help};
 pub use network::{Copying, Network};
 
@@ -110,6 +112,8 @@ pub struct Configuration {
     pub stats_interval_ns: u64,
     /// How long a drain may take.
     pub drain_ns: u64,
+    /// What a cache's clients may do.
+    pub allowed: Allowed,
     /// CRC-32 of the text.
     pub crc: u32,
 }
@@ -124,6 +128,7 @@ impl Configuration {
             Some(promise) => Some(promise.contract()),
             None => lines.contract()?,
         };
+        let items_bytes = lines.value("memory.items", "8 MiB", bytes(64 << 10, 64 << 30))?;
         let configuration = Self {
             listen: lines.value("listen", "11211", port)?,
             address,
@@ -132,7 +137,8 @@ impl Configuration {
                 text.parse().map_err(|_| format!("'{text}': an address such as 10.0.2.2 is expected"))
             })?,
             network: lines.network()?,
-            items_bytes: lines.value("memory.items", "8 MiB", bytes(64 << 10, 64 << 30))?,
+            items_bytes,
+            allowed: lines.allowed(items_bytes)?,
             item_bytes_max: lines.value("item.max", "1 MiB", bytes(1 << 10, 128 << 20))?,
             inline_value_bytes: lines.value("value.inline", "128 B", bytes(0, 256))?,
             send_memory_bytes: lines.value("memory.send", "1 MiB", bytes(64 << 10, 4 << 30))?,
@@ -159,11 +165,7 @@ impl Configuration {
                 Some(promise) => Some(promise.limit_ns),
                 None => lines.optional("limit.latency", duration(1_000, 60_000_000_000))?,
             },
-            may_stop: lines.value("tuner.stop", "no", |text| match text {
-                "yes" => Ok(true),
-                "no" => Ok(false),
-                _ => Err(format!("'{}': yes or no is expected", shown(text))),
-            })?,
+            may_stop: lines.value("tuner.stop", "no", cache::yes_or_no)?,
             points: lines.points()?,
             prices: lines.prices()?,
             token: lines.optional("management.token", token)?,

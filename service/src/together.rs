@@ -189,6 +189,10 @@ impl<A: Application> Application for Together<A> {
         }
     }
 
+    fn wanted(&mut self, now_ns: u64) -> Option<ConnectionId> {
+        self.application.wanted(now_ns)
+    }
+
     fn finished(&mut self, io: &mut impl Io) {
         if self.side.id == Some(io.connection()) {
             io.close();

@@ -18,12 +18,11 @@ pub(crate) const BAD_FORMAT: &[u8] = b"CLIENT_ERROR bad command line format\r\n"
 pub(crate) const BAD_DELETE: &[u8] =
     b"CLIENT_ERROR bad command line format.  Usage: delete <key> [noreply]\r\n";
 pub(crate) const BAD_CHUNK: &[u8] = b"CLIENT_ERROR bad data chunk\r\n";
+pub(crate) const NO_FLUSH: &[u8] = b"CLIENT_ERROR flush_all not allowed\r\n";
 pub(crate) const TOO_LARGE: &[u8] = b"SERVER_ERROR object too large for cache\r\n";
 pub(crate) const OUT_OF_MEMORY: &[u8] = b"SERVER_ERROR out of memory storing object\r\n";
 
 const NO_SHUTDOWN: &[u8] = b"ERROR: shutdown not enabled\r\n";
-const NO_DUMP: &[u8] = b"CLIENT_ERROR stats cachedump not allowed\r\n";
-const FIXED_MEMORY: &[u8] = b"MEMLIMIT_ADJUST_FAILED out of bounds or unable to adjust\r\n";
 pub(crate) const BAD_TIME: &[u8] = b"CLIENT_ERROR invalid exptime argument\r\n";
 pub(crate) const BAD_DELTA: &[u8] = b"CLIENT_ERROR invalid numeric delta argument\r\n";
 
@@ -38,17 +37,6 @@ pub(crate) struct Set<'a> {
     /// The number that `cas` expects; 0 for the others.
     pub(crate) unique: u64,
     pub(crate) noreply: bool,
-}
-
-/// A report of `stats`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Report {
-    General,
-    Settings,
-    Items,
-    Slabs,
-    Sizes,
-    Reset,
 }
 
 /// A command line.
@@ -72,10 +60,12 @@ pub(crate) enum Command<'a> {
     Verbosity { noreply: bool },
     /// `version`.
     Version,
-    /// `stats`.
-    Stats(Report),
-    /// `quit`, or something that makes memcached hang up.
+    /// `stats` and what else operators ask for; the line is read where it is served.
+    Admin,
+    /// `quit`.
     Quit,
+    /// Something that makes memcached hang up.
+    HangUp,
     /// A meta command (`mg`, `ms`, `md`, `ma`, `mn`, `me`) by its second letter; its words begin at this place.
     Meta { letter: u8, words_at: usize },
     /// Not a command; answered by this error line unless `silent`.
@@ -126,12 +116,13 @@ fn parse_any(line: &[u8]) -> Command<'_> {
             _ => refuse(ERROR),
         },
         b"version" => Command::Version,
-        b"stats" => stats(words),
+        b"stats" | b"watch" | b"lru_crawler" | b"lru" | b"slabs" | b"cache_memlimit" | b"debugtime" => {
+            Command::Admin
+        }
         b"quit" => Command::Quit,
         b"shutdown" => refuse(NO_SHUTDOWN),
-        b"cache_memlimit" => memory_limit(words),
         // Somebody takes this for a web server.
-        _ if words.last().is_some_and(|word| word.starts_with(b"HTTP/")) => Command::Quit,
+        _ if words.last().is_some_and(|word| word.starts_with(b"HTTP/")) => Command::HangUp,
         _ => refuse(ERROR),
     }
 }
@@ -165,30 +156,6 @@ fn get_and_touch(mut words: Words<'_>, unique: bool) -> Command<'_> {
         return refuse(BAD_FORMAT);
     }
     Command::GetAndTouch { unique, expires: expires as i32, keys_at }
-}
-
-fn stats(mut words: Words<'_>) -> Command<'_> {
-    match words.next() {
-        None => Command::Stats(Report::General),
-        Some(b"settings") => Command::Stats(Report::Settings),
-        Some(b"items") => Command::Stats(Report::Items),
-        Some(b"slabs") => Command::Stats(Report::Slabs),
-        Some(b"sizes") => Command::Stats(Report::Sizes),
-        Some(b"reset") => Command::Stats(Report::Reset),
-        Some(b"cachedump") => refuse(NO_DUMP),
-        Some(_) => refuse(ERROR),
-    }
-}
-
-fn memory_limit(mut words: Words<'_>) -> Command<'_> {
-    match (words.next(), words.next(), words.next()) {
-        (Some(limit), last, None) => {
-            let silent = is_noreply(last.unwrap_or(limit));
-            let answer = if unsigned(limit).is_some() { FIXED_MEMORY } else { ERROR };
-            Command::Refuse { answer, silent }
-        }
-        _ => refuse(ERROR),
-    }
 }
 
 /// What comes next in a line of keys.

@@ -22,6 +22,7 @@ extern crate std;
 
 mod answer;
 mod arena;
+mod class;
 mod command;
 mod hash;
 pub mod script;

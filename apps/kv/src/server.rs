@@ -8,15 +8,23 @@ use crate::answer::{self, Reply};
 use crate::command::{self, Command, meta::OPAQUE_MAX};
 use crate::store::{Item, Reserved, Store, Verb};
 use crate::text::newline;
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 use nom_stack::application::{Application, ConnectionId, Ended, Io, Pin};
 use nom_stack::meter::Answer;
 
+mod admin;
+mod detail;
+mod dump;
 mod fetch;
+mod idle;
 mod meta;
 mod report;
 mod single;
 mod update;
+mod watch;
+
+pub(crate) use dump::Walk;
 
 /// Longest command line with its end; only a `get` may be longer, which is then served key by key.
 pub const LINE_MAX: usize = 2048;
@@ -33,8 +41,24 @@ const FIRST_SECOND: u64 = 2;
 /// What a cache is started with.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
-    /// Memory for items and their index. Allocated at once, never more.
+    /// Memory for items and their index, allocated at once.
     pub memory_bytes: usize,
+    /// Most that it may become while the cache serves (`cache_memlimit`).
+    pub memory_bytes_max: usize,
+    /// How long a client may take between two pieces of a value that it announced, in seconds; 0 for ever.
+    pub sender_limit_s: u32,
+    /// How long a client may be silent, in seconds; 0 for ever.
+    pub idle_limit_s: u32,
+    /// What has no room makes others leave. Otherwise it is refused.
+    pub evicts: bool,
+    /// Items past their time are looked for.
+    pub crawls: bool,
+    /// `flush_all` is obeyed.
+    pub may_flush: bool,
+    /// `watch` is obeyed.
+    pub may_watch: bool,
+    /// `debugtime` moves the clock of items: for tests of clients only.
+    pub may_move_time: bool,
     /// Largest item with its key and 42 bytes of header and line end.
     pub item_bytes_max: usize,
     /// Values up to this size are copied into the reply.
@@ -53,6 +77,14 @@ impl Config {
     pub fn new(memory_bytes: usize, seed: [u8; 16], start_ns: u64) -> Self {
         Self {
             memory_bytes,
+            memory_bytes_max: memory_bytes,
+            sender_limit_s: 30,
+            idle_limit_s: 0,
+            evicts: true,
+            crawls: true,
+            may_flush: true,
+            may_watch: true,
+            may_move_time: false,
             item_bytes_max: 1 << 20,
             inline_value_bytes: INLINE_VALUE_BYTES,
             seed,
@@ -85,6 +117,10 @@ enum State {
     Swallow { left: u64 },
     /// Within the rest of a line that is thrown away.
     SkipLine,
+    /// Within an answer that did not fit.
+    Dump(Box<dump::Dump>),
+    /// After `watch`: the client only listens.
+    Watch,
     /// After `quit`, or a line that was too long.
     Closing,
 }
@@ -92,6 +128,15 @@ enum State {
 #[derive(Debug, Default)]
 struct Connection {
     open: bool,
+    generation: u32,
+    /// When something arrived last.
+    heard_s: u32,
+    /// It was silent for too long.
+    cut: bool,
+    /// It ends because of what it said.
+    wrong: bool,
+    /// Watchers know that it ends.
+    told: bool,
     state: State,
     owed: Owed,
     /// The last bytes could not be served for lack of room.
@@ -129,18 +174,37 @@ pub struct Kv {
     pending: Vec<Pending>,
     reply: Reply,
     tally: report::Tally,
+    detail: detail::Detail,
+    watchers: watch::Watchers,
+    sweep: idle::Sweep,
+    /// The port that is listened at, once somebody came.
+    port: u16,
+    memory_bytes: usize,
+    /// How far `debugtime` moved the clock.
+    moved_s: u32,
+    now_ns: u64,
 }
 
 impl Kv {
     /// An empty cache.
     pub fn new(config: Config) -> Self {
         let inline_value_bytes = config.inline_value_bytes.min(answer::INLINE_MAX);
+        let mut store = Store::new(config.memory_bytes, config.item_bytes_max, config.seed);
+        store.keep_all(!config.evicts);
+        store.crawls = config.crawls;
         Self {
-            store: Store::new(config.memory_bytes, config.item_bytes_max, config.seed),
+            store,
             connections: Vec::new(),
             pending: Vec::new(),
             reply: Reply::new(),
             tally: report::Tally::default(),
+            detail: detail::Detail::default(),
+            watchers: watch::Watchers::default(),
+            sweep: idle::Sweep::default(),
+            port: 0,
+            memory_bytes: config.memory_bytes,
+            moved_s: 0,
+            now_ns: config.start_ns,
             config: Config { inline_value_bytes, ..config },
         }
     }
@@ -151,7 +215,22 @@ impl Kv {
     }
 
     fn second(&self, now_ns: u64) -> u32 {
-        (now_ns.saturating_sub(self.config.start_ns) / 1_000_000_000 + FIRST_SECOND) as u32
+        (now_ns.saturating_sub(self.config.start_ns) / 1_000_000_000 + FIRST_SECOND) as u32 + self.moved_s
+    }
+
+    /// The time in seconds since 1970 of a second of the items' clock.
+    fn unix_second(&self, second: u32) -> u64 {
+        (self.config.start_unix_ns / 1_000_000_000 + u64::from(second)).saturating_sub(FIRST_SECOND)
+    }
+
+    fn unix_ns(&self, now_ns: u64) -> u64 {
+        self.config.start_unix_ns + now_ns.saturating_sub(self.config.start_ns)
+    }
+
+    /// Somebody wants to know what is asked for.
+    #[inline]
+    fn is_observed(&self) -> bool {
+        self.detail.on || self.watchers.topics != 0
     }
 
     /// The second from which an item is past its time, by memcached's rules; 0 for never.
@@ -180,8 +259,16 @@ impl Kv {
             let rest = &bytes[at..];
             let progress = match &mut connection.state {
                 State::Closing => Progress::Consumed(rest.len()),
+                State::Dump(_) => {
+                    if !self.continue_dump(connection, io) {
+                        break true;
+                    }
+                    continue;
+                }
+                State::Watch if !rest.is_empty() => Progress::Consumed(rest.len()),
                 _ if rest.is_empty() => break false,
-                State::Line => self.line(connection, io, rest),
+                State::Line => self.line(connection, io, rest, at == 0),
+                State::Watch => break false,
                 State::Keys { .. } => self.keys(connection, io, rest),
                 State::Value { .. } => self.value(connection, io, rest),
                 State::Swallow { left } => {
@@ -217,7 +304,7 @@ impl Kv {
         at
     }
 
-    fn line(&mut self, connection: &mut Connection, io: &mut impl Io, rest: &[u8]) -> Progress {
+    fn line(&mut self, connection: &mut Connection, io: &mut impl Io, rest: &[u8], first: bool) -> Progress {
         let Some(end) = newline(&rest[..rest.len().min(LINE_MAX)]) else {
             if rest.len() < LINE_MAX {
                 return Progress::Starved;
@@ -251,6 +338,9 @@ impl Kv {
                 let expires = self.expires(expires, io.now_ns());
                 self.touch(connection, io, key, expires, noreply);
             }
+            Command::Flush { noreply, .. } if !self.config.may_flush => {
+                reply(connection, io, command::NO_FLUSH, Some(Answer::Refused), noreply);
+            }
             Command::Flush { delay, noreply } => {
                 self.tally.flushes += 1;
                 let at_s = if delay > 0 { self.expires(delay, io.now_ns()) } else { 0 };
@@ -259,12 +349,19 @@ impl Kv {
             }
             Command::Verbosity { noreply } => reply(connection, io, answer::OK, None, noreply),
             Command::Version => reply(connection, io, answer::VERSION, None, false),
-            Command::Stats(report) => {
-                if io.write(self.report(report, io.now_ns()).as_bytes()).is_err() {
+            Command::Admin => {
+                if !has_room(io) {
                     return Progress::Blocked;
                 }
+                self.admin(connection, io, line, first);
             }
-            Command::Quit => {
+            end @ (Command::Quit | Command::HangUp) => {
+                connection.wrong = end == Command::HangUp;
+                if self.watchers.watch(watch::topic::CONNECTIONS) {
+                    let reason = if connection.wrong { "error" } else { "normal" };
+                    self.tell_connection(io.connection(), io.now_ns(), Some(reason));
+                    connection.told = true;
+                }
                 io.close();
                 connection.state = State::Closing;
             }
@@ -288,7 +385,8 @@ impl Kv {
 
 /// Closes this side once the other side has, and has been told everything it asked for.
 fn close_if_done(connection: &Connection, io: &mut impl Io) {
-    if connection.finished && !connection.blocked && connection.owed == Owed::Nothing {
+    let dumping = matches!(connection.state, State::Dump(_));
+    if connection.finished && !connection.blocked && !dumping && connection.owed == Owed::Nothing {
         io.close();
     }
 }
@@ -355,14 +453,21 @@ fn long_line(connection: &mut Connection, io: &mut impl Io, rest: &[u8]) -> Prog
 }
 
 impl Application for Kv {
-    fn opened(&mut self, io: &mut impl Io, _port: u16, _outgoing: bool) {
-        let slot = io.connection().slot as usize;
+    fn opened(&mut self, io: &mut impl Io, port: u16, _outgoing: bool) {
+        let id = io.connection();
+        let slot = id.slot as usize;
+        self.port = port;
         if self.connections.len() <= slot {
             // Grows to the stack's own bound on connections, only when one is opened.
             self.connections.resize_with(slot + 1, Connection::default);
             self.pending.resize_with(slot + 1, Pending::default);
         }
-        self.connections[slot] = Connection { open: true, ..Connection::default() };
+        let heard_s = self.second(io.now_ns());
+        self.connections[slot] =
+            Connection { open: true, generation: id.generation, heard_s, ..Connection::default() };
+        if self.watchers.watch(watch::topic::CONNECTIONS) {
+            self.tell_connection(id, io.now_ns(), None);
+        }
         self.tally.connections += 1;
         self.tally.connections_total += 1;
     }
@@ -370,8 +475,11 @@ impl Application for Kv {
     fn received(&mut self, io: &mut impl Io, bytes: &[u8]) -> usize {
         let id = io.connection();
         let mut connection = core::mem::take(self.connection(id));
-        self.store.tick(self.second(io.now_ns()));
+        let second = self.second(io.now_ns());
+        self.store.tick(second);
+        connection.heard_s = second;
         let consumed = self.serve(&mut connection, io, bytes);
+        self.tally.received_bytes += consumed as u64;
         *self.connection(id) = connection;
         consumed
     }
@@ -379,9 +487,22 @@ impl Application for Kv {
     fn writable(&mut self, io: &mut impl Io) {
         // What stayed unconsumed for lack of room is offered again by the stack.
         let id = io.connection();
-        let connection = self.connection(id);
-        settle(connection, io);
-        close_if_done(connection, io);
+        let mut connection = core::mem::take(self.connection(id));
+        if connection.cut {
+            io.abort();
+        } else if matches!(connection.state, State::Watch) {
+            if settle(&mut connection, io) {
+                self.watchers.send(io);
+            }
+        } else if settle(&mut connection, io) {
+            self.continue_dump(&mut connection, io);
+        }
+        close_if_done(&connection, io);
+        *self.connection(id) = connection;
+    }
+
+    fn wanted(&mut self, now_ns: u64) -> Option<ConnectionId> {
+        self.attend(now_ns)
     }
 
     fn finished(&mut self, io: &mut impl Io) {
@@ -391,10 +512,22 @@ impl Application for Kv {
         close_if_done(connection, io);
     }
 
-    fn ended(&mut self, connection: ConnectionId, _reason: Ended) {
+    fn ended(&mut self, id: ConnectionId, reason: Ended) {
         // A connection that was never opened has no place here.
-        let Some(place) = self.connections.get_mut(connection.slot as usize) else { return };
+        let Some(place) = self.connections.get_mut(id.slot as usize) else { return };
         let connection = core::mem::take(place);
+        self.watchers.left(id);
+        if connection.open && !connection.told && self.watchers.watch(watch::topic::CONNECTIONS) {
+            let wrong = connection.wrong || reason != Ended::Closed;
+            let reason = if connection.cut {
+                "idle_timeout"
+            } else if wrong {
+                "error"
+            } else {
+                "normal"
+            };
+            self.tell_connection(id, self.now_ns, Some(reason));
+        }
         if let State::Value { reserved, .. } = connection.state {
             self.store.discard(reserved);
         }

@@ -1,10 +1,6 @@
-//! Items under keys, in bounded memory that is allocated once.
+//! Items under keys, in bounded memory that is allocated at the start and grows and shrinks by whole segments.
 //!
-//! **Eviction** is CLOCK over the arena itself: one hand goes round; where it looks for room it frees what nobody
-//! asked for since it last passed and joins neighbouring free blocks, so memory cannot die of fragmentation. While
-//! at least 1/[`SPARE_SHARE`] of the memory is free, items are left alone and only holes are used. An allocation
-//! gives at most [`SECOND_CHANCES_MAX`] second chances, which bounds its work; after them it evicts whatever is not
-//! being sent or filled.
+//! **Making room** is told in `room`; **counting** what more or less memory would mean, in `curve`.
 //!
 //! **Time** is told once a call ([`Store::tick`]). What is past its time, or flushed, is found out when somebody asks
 //! for it or when the hand comes by, so no scan ever stalls a request.
@@ -16,19 +12,26 @@
 //! block is free when the last pin is released.
 
 use crate::arena::{Arena, HEADER, NONE, State, TAIL, UNIT, mark, units};
+use crate::class::{CLASSES, ClassCounts};
 use crate::hash::Secret;
 use alloc::vec::Vec;
+use ghosts::Ghosts;
+use room::Rooms;
 
 mod change;
+mod crawl;
+mod curve;
+mod ghosts;
+mod room;
 
 pub use change::{Changed, Outcome, Verb};
+pub(crate) use crawl::Gone;
+pub use room::{SECOND_CHANCES_MAX, SPARE_SHARE};
 
-/// Items that one allocation passes over, at most, because they were asked for lately or there is free memory.
-pub const SECOND_CHANCES_MAX: u32 = 64;
-/// While at least one part in so many is free, nothing is evicted for a mere lack of a large enough hole nearby.
-pub const SPARE_SHARE: u32 = 16;
 /// At most one part in so many may be promised to values that are still arriving.
 pub const PROMISED_SHARE: u32 = 4;
+/// As many segments are wanted before segments become larger than they must be.
+const SEGMENTS_GOOD: usize = 32;
 /// Arena bytes for which there is one bucket: about the size of a small item, so chains stay short.
 const BYTES_A_BUCKET: usize = 128;
 
@@ -72,10 +75,24 @@ pub struct Counts {
     pub stored: u64,
     /// Items that made room for others.
     pub evicted: u64,
+    /// Of those, items that nobody ever asked for.
+    pub evicted_unfetched: u64,
+    /// Items past their time, or flushed, whose memory went to others.
+    pub reclaimed: u64,
+    /// Of those, items that the walk over all found.
+    pub crawled: u64,
+    /// Items that the walk looked at.
+    pub crawl_looked: u64,
+    /// Walks that were begun.
+    pub crawls: u64,
     /// Items that were found past their time.
     pub expired: u64,
     /// Items that were found flushed.
     pub flushed: u64,
+    /// Items that left probation for the main ring.
+    pub promoted: u64,
+    /// Items that came back soon after they had left.
+    pub returned: u64,
     /// Values that were refused because too much was promised to others that were still arriving.
     pub unpromised: u64,
     /// Pins now.
@@ -89,7 +106,9 @@ pub struct Store {
     buckets: Vec<u32>,
     secret: Secret,
     item_bytes_max: usize,
-    hand: u32,
+    rooms: Rooms,
+    /// Of all segments.
+    units: u32,
     free_units: u32,
     unique: u64,
     now_s: u32,
@@ -99,46 +118,83 @@ pub struct Store {
     flush_at_s: u32,
     promised_units: u32,
     counts: Counts,
+    classes: [ClassCounts; CLASSES],
+    crawler: crawl::Crawler,
+    curve: curve::Curve,
+    /// Whether items that are past their time are looked for.
+    pub crawls: bool,
+    /// What was evicted, when somebody wants to know.
+    gone: Option<Vec<Gone>>,
 }
 
 impl Store {
     /// A store in `memory_bytes`, index included. `item_bytes_max` bounds an item with its key and header.
     pub fn new(memory_bytes: usize, item_bytes_max: usize, seed: [u8; 16]) -> Self {
-        // The index takes 4 bytes for every 128 of the arena, rounded down to a power of two.
+        // The index takes 4 bytes for every 128 of the arena, rounded down to a power of two, the ghosts half of that.
         let buckets = (memory_bytes / (BYTES_A_BUCKET + 4)).max(1);
         let buckets = 1usize << buckets.ilog2();
-        let arena = Arena::new(memory_bytes.saturating_sub(buckets * 4));
-        Self {
+        let arena_bytes = memory_bytes.saturating_sub(buckets * 4 + Ghosts::bytes(buckets)).max(UNIT);
+        let item_bytes_max = item_bytes_max.min(arena_bytes);
+        // Large items waste less of large segments; a good number of segments makes fine rings.
+        let mut segment_bytes = item_bytes_max.max(UNIT).next_power_of_two();
+        while segment_bytes < 4 * item_bytes_max && arena_bytes / (2 * segment_bytes) >= SEGMENTS_GOOD {
+            segment_bytes *= 2;
+        }
+        let mut store = Self {
+            arena: Arena::new((segment_bytes / UNIT).ilog2()),
+            rooms: Rooms::new(buckets),
+            units: 0,
             buckets: alloc::vec![NONE; buckets],
             secret: Secret::new(seed),
-            item_bytes_max: item_bytes_max.min(arena.units() as usize * UNIT),
-            hand: 0,
-            free_units: arena.units(),
+            item_bytes_max,
+            free_units: 0,
             unique: 0,
             now_s: 0,
             flushed_below: 0,
             flush_at_s: u32::MAX,
             promised_units: 0,
             counts: Counts::default(),
-            arena,
+            classes: [ClassCounts::default(); CLASSES],
+            crawler: crawl::Crawler::default(),
+            curve: curve::Curve::new(),
+            crawls: true,
+            gone: None,
+        };
+        let mut left = arena_bytes;
+        while left >= UNIT {
+            let len = left.min(segment_bytes);
+            assert!(store.add_segment(len), "there is memory for what the configuration says");
+            left -= len;
         }
+        store
+    }
+
+    /// Buckets of the index, as a power of two.
+    pub(crate) fn index_power(&self) -> u32 {
+        self.buckets.len().ilog2()
+    }
+
+    /// Bytes of the index and the ghosts.
+    pub(crate) fn index_bytes(&self) -> usize {
+        self.buckets.len() * 4 + Ghosts::bytes(self.buckets.len())
     }
 
     /// What was counted.
     pub fn counts(&self) -> Counts {
-        let used = self.arena.units() - self.free_units;
+        let used = self.units - self.free_units;
         Counts { used_bytes: u64::from(used) * UNIT as u64, ..self.counts }
     }
 
     /// Bytes that items can have in all.
     pub fn capacity_bytes(&self) -> usize {
-        self.arena.units() as usize * UNIT
+        self.units as usize * UNIT
     }
 
     /// The time of what is called next, in seconds from a start of the caller's choice.
     #[inline]
     pub fn tick(&mut self, now_s: u32) {
         self.now_s = now_s;
+        self.retire();
         if now_s >= self.flush_at_s {
             self.flushed_below = self.unique + 1;
             self.flush_at_s = u32::MAX;
@@ -147,15 +203,36 @@ impl Store {
 
     /// The item of a key, which is noted as asked for. One that is past its time is removed.
     pub fn find(&mut self, key: &[u8]) -> Option<Item> {
-        let item = self.peek(key)?;
+        let item = self.look(key)?;
         self.asked_for(item);
         Some(item)
+    }
+
+    /// Finds and counts that somebody asked, without noting it at the item.
+    #[inline(always)]
+    pub fn look(&mut self, key: &[u8]) -> Option<Item> {
+        let hash = self.secret.hash(key);
+        if self.curve.follows(hash) {
+            self.curve.asked(hash);
+        }
+        self.peek_hashed(key, hash)
+    }
+
+    /// Which part of the requests a cache with so many bytes for items would miss, as far as a sample tells and if it
+    /// were LRU; `None` before anything was learnt.
+    pub fn miss_ratio(&self, capacity_bytes: usize) -> Option<f64> {
+        self.curve.miss_ratio((capacity_bytes / UNIT) as u64)
     }
 
     /// Finds without noting it.
     #[inline(always)]
     pub fn peek(&mut self, key: &[u8]) -> Option<Item> {
         let hash = self.secret.hash(key);
+        self.peek_hashed(key, hash)
+    }
+
+    #[inline(always)]
+    fn peek_hashed(&mut self, key: &[u8], hash: u64) -> Option<Item> {
         let block = self.search(key, hash)?;
         if self.is_past(block) {
             self.remove_past(block, hash);
@@ -167,7 +244,7 @@ impl Store {
     /// Notes that somebody asked for an item.
     #[inline]
     pub fn asked_for(&mut self, item: Item) {
-        self.arena.mark_at(item.0, mark::VISITED | mark::FETCHED, self.now_s);
+        self.arena.visit(item.0, self.now_s);
     }
 
     /// The client's flags of an item.
@@ -225,7 +302,17 @@ impl Store {
             self.counts.unpromised += 1;
             return Err(NoSpace::Full);
         }
-        let block = self.allocate(units).ok_or(NoSpace::Full)?;
+        let hash = self.secret.hash(key);
+        let proven = match self.search(key, hash) {
+            // The new value keeps what the old one has proved.
+            Some(old) => self.rooms.owners[self.arena.segment(old)] == room::Owner::Main,
+            None => {
+                let returns = self.rooms.ghosts.returns(hash);
+                self.counts.returned += u64::from(returns);
+                returns
+            }
+        };
+        let block = self.allocate(units, proven).ok_or(NoSpace::Full)?;
         if !here {
             self.promised_units += units;
         }
@@ -240,7 +327,7 @@ impl Store {
     }
 
     fn promised_units_max(&self) -> u32 {
-        (self.arena.units() / PROMISED_SHARE).max(self.item_bytes_max.div_ceil(UNIT) as u32)
+        (self.units / PROMISED_SHARE).max(self.item_bytes_max.div_ceil(UNIT) as u32)
     }
 
     /// The value is no longer awaited. (While it is, its place for pins tells that it was promised.)
@@ -258,8 +345,12 @@ impl Store {
 
     /// Makes a finished block the item of its key, in the place of `old`.
     fn link(&mut self, block: u32, hash: u64, old: Option<u32>) {
+        let proved = old.map_or(0, |old| self.arena.marks(old) & (mark::VISITED | mark::AGAIN));
         if let Some(old) = old {
             self.unlink(old, hash);
+        }
+        if self.curve.follows(hash) {
+            self.curve.stored(hash, self.arena.size(block));
         }
         let bucket = self.bucket(hash as u32);
         self.unique += 1;
@@ -267,10 +358,15 @@ impl Store {
         self.arena.set_tag(block, tag(hash));
         self.arena.set_next(block, self.buckets[bucket]);
         self.arena.set_state(block, State::Linked);
+        self.arena.mark(block, proved);
         self.arena.set_accessed(block, self.now_s);
         self.buckets[bucket] = block;
         self.counts.items += 1;
         self.counts.stored += 1;
+        let (class, bytes) = self.classified(block);
+        self.classes[class].stored += 1;
+        self.classes[class].items += 1;
+        self.classes[class].bytes += bytes;
     }
 
     /// Gives the memory back.
@@ -338,6 +434,9 @@ impl Store {
             self.arena.set_next(before, next);
         }
         self.counts.items -= 1;
+        let (class, bytes) = self.classified(block);
+        self.classes[class].items -= 1;
+        self.classes[class].bytes -= bytes;
         if self.arena.pins(block) == 0 {
             self.free(block);
         } else {
@@ -345,87 +444,18 @@ impl Store {
         }
     }
 
-    fn free(&mut self, block: u32) {
-        let units = self.arena.size(block);
-        self.arena.make_free(block, units);
-        self.free_units += units;
-    }
-
-    /// Moves the hand until it has passed enough neighbouring free memory, and takes that.
-    fn allocate(&mut self, units: u32) -> Option<u32> {
-        let end = self.arena.units();
-        let mut chances = SECOND_CHANCES_MAX;
-        let mut passed = 0u64;
-        // Free memory from `start` to the hand.
-        let mut start = self.hand;
-        // The first round respects what is worth keeping; the second does not; the third sees in one piece what the
-        // second began in the middle of.
-        while passed <= 3 * u64::from(end) {
-            if passed > u64::from(end) {
-                chances = 0;
-            }
-            if self.hand == end {
-                self.join(start, end);
-                self.hand = 0;
-                start = 0;
-            }
-            let block = self.hand;
-            let size = self.arena.size(block);
-            passed += u64::from(size);
-            self.hand += size;
-            let gone = match self.arena.state(block) {
-                State::Free => true,
-                State::Linked if self.arena.pins(block) == 0 => self.leaves(block, &mut chances),
-                _ => false,
-            };
-            if !gone {
-                self.join(start, block);
-                start = self.hand;
-            } else if self.hand - start >= units {
-                return Some(self.cut(start, units));
-            }
+    /// Lets the chain of a bucket find an item at another place.
+    fn relink(&mut self, from: u32, to: u32, hash: u64) {
+        let bucket = self.bucket(hash as u32);
+        let mut before = self.buckets[bucket];
+        if before == from {
+            self.buckets[bucket] = to;
+            return;
         }
-        self.join(start, self.hand);
-        None
-    }
-
-    /// Whether the hand evicts a linked block that nobody pins.
-    fn leaves(&mut self, block: u32, chances: &mut u32) -> bool {
-        let past = self.is_past(block);
-        if !past {
-            let spare = self.free_units >= self.arena.units() / SPARE_SHARE;
-            if *chances > 0 && (spare || self.arena.marks(block) & mark::VISITED != 0) {
-                *chances -= 1;
-                self.arena.unmark(block, mark::VISITED);
-                return false;
-            }
+        while self.arena.next(before) != from {
+            before = self.arena.next(before);
         }
-        let hash = self.secret.hash(self.arena.key(block));
-        if past {
-            self.remove_past(block, hash);
-        } else {
-            self.counts.evicted += 1;
-            self.unlink(block, hash);
-        }
-        true
-    }
-
-    /// Makes one free block of the free memory from `start` to `end`.
-    fn join(&mut self, start: u32, end: u32) {
-        if end > start {
-            self.arena.make_free(start, end - start);
-        }
-    }
-
-    /// Takes `units` from the free memory between `start` and the hand, and moves the hand behind them.
-    fn cut(&mut self, start: u32, units: u32) -> u32 {
-        let rest = self.hand - start - units;
-        if rest > 0 {
-            self.arena.make_free(start + units, rest);
-        }
-        self.hand = start + units;
-        self.free_units -= units;
-        start
+        self.arena.set_next(before, to);
     }
 }
 

@@ -55,9 +55,18 @@ fn serve() -> Result<(), String> {
         Ok(_) | Err(NoSource::Device(_)) => {}
         Err(why) => log!("kv: the source of entropy is not used: {why:?}"),
     }
+    let allowed = configuration.allowed;
     let application = Kv::new(nom_kv::Config {
         item_bytes_max: configuration.item_bytes_max,
         inline_value_bytes: configuration.inline_value_bytes,
+        memory_bytes_max: allowed.items_bytes_max,
+        evicts: allowed.evicts,
+        crawls: allowed.crawls,
+        sender_limit_s: allowed.sender_limit_s,
+        idle_limit_s: allowed.idle_limit_s,
+        may_flush: allowed.flush,
+        may_watch: allowed.watch,
+        may_move_time: allowed.move_time,
         start_unix_ns: home.unix_ns(),
         ..nom_kv::Config::new(configuration.items_bytes, seed(&mut home).map_err(text)?, home.now_ns())
     });

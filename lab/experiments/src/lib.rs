@@ -9,9 +9,12 @@ pub mod boot;
 pub mod figures;
 pub mod idle;
 pub mod instructions;
+pub mod kv;
 pub mod kv_cost;
+pub mod kv_hits;
 pub mod link;
 pub mod linux_guest;
+pub mod memcached_suite;
 pub mod memory_link;
 pub mod profile;
 pub mod quiet;
@@ -32,8 +35,12 @@ pub struct Settings {
     pub runs: Option<usize>,
     /// Where fetched peers are kept.
     pub cache: PathBuf,
+    /// Which question a bench with several is to answer; empty: its usual one.
+    pub question: &'static str,
     /// Hardware virtualisation instead of the emulator.
     pub kvm: bool,
+    /// A checkout of a system that is compared with.
+    pub peer: Option<PathBuf>,
     /// Recorded arrivals to play; `None`: those of the bench.
     pub recording: Option<PathBuf>,
     /// A price schedule; `None`: that of the bench.
@@ -59,7 +66,8 @@ pub static BENCHES: &[Bench] = &[
     Bench { name: "size", claim: size::CLAIM, measure: size::measure },
     Bench { name: "idle", claim: idle::CLAIM, measure: idle::measure },
     Bench { name: "stack", claim: stack::CLAIM, measure: stack::measure },
-    Bench { name: "kv", claim: kv_cost::CLAIM, measure: kv_cost::measure },
+    Bench { name: "kv", claim: kv::CLAIM, measure: kv::measure },
+    Bench { name: "memcached-suite", claim: memcached_suite::CLAIM, measure: memcached_suite::measure },
     Bench { name: "virtio", claim: virtio::CLAIM, measure: virtio::measure },
     Bench { name: "memory_link", claim: memory_link::CLAIM, measure: memory_link::measure },
     Bench { name: "link", claim: link::CLAIM, measure: link::measure },

@@ -84,6 +84,13 @@ pub trait Application {
     /// There is room to write again after a [`NoRoom`].
     fn writable(&mut self, io: &mut impl Io);
 
+    /// A connection that the application wants to be called for by [`Application::writable`] though nothing arrived
+    /// there: it has something to send, or wants it to end. Asked with each step, some times in a row while it names
+    /// one; one that is gone is passed over.
+    fn wanted(&mut self, _now_ns: u64) -> Option<ConnectionId> {
+        None
+    }
+
     /// The other side will send no more. What was not consumed is offered once more just before; what is left even
     /// then is offered again only after a [`NoRoom`], and is lost when the application closes.
     fn finished(&mut self, io: &mut impl Io);

@@ -18,6 +18,8 @@ use crate::neighbours::Neighbours;
 use crate::port::{Arrival, Egress, Ingress};
 use crate::tcp::{Handle, Tcp, World};
 
+/// Connections for which the application is called by its own wish in one step.
+const CALLS_PER_STEP: usize = 64;
 /// Frames that run to completion in one step. A few, so that the time that the caller gives stays true.
 const FRAMES_PER_STEP: usize = 4;
 /// Frames held at the same time, whatever the knobs say.
@@ -104,6 +106,7 @@ impl<I: Ingress, E: Egress, A: Application> Engine<I, E, A> {
         if self.held.is_empty() {
             self.held_until_ns = None;
         }
+        worked |= self.call_wanted(now_ns);
         worked |= self.split(now_ns, |tcp, world, _| {
             let timers = tcp.run_timers(world);
             tcp.wake_waiting(world);
@@ -114,6 +117,20 @@ impl<I: Ingress, E: Egress, A: Application> Engine<I, E, A> {
         // What left in this step is measured in the next one, which must not be put off by a sleep.
         worked |= self.out.departures.wait();
         Step { worked, deadline_ns: self.deadline_ns(now_ns) }
+    }
+
+    /// Calls the application for connections that it names by itself.
+    fn call_wanted(&mut self, now_ns: u64) -> bool {
+        let mut called = false;
+        for _ in 0..CALLS_PER_STEP {
+            let Some(id) = self.application.wanted(now_ns) else { break };
+            let Some(slot) = self.tcp.resolve(id) else { continue };
+            called = true;
+            self.split(now_ns, |tcp, world, _| {
+                tcp.call_open(world, slot, |application, handle| application.writable(handle))
+            });
+        }
+        called
     }
 
     fn run_to_completion(&mut self, now_ns: u64) -> bool {

@@ -24,8 +24,8 @@ fn lines_and_their_meaning() {
         (b"delete", refuse(ERROR)),
         (b"", refuse(ERROR)),
         (b"GET a", refuse(ERROR)),
-        (b"stats items", Command::Stats(Report::Items)),
-        (b"stats else", refuse(ERROR)),
+        (b"stats items", Command::Admin),
+        (b"lru_crawler metadump all", Command::Admin),
         (b"add k 7 -1 3", Command::Set(Set { verb: Verb::Add, ..whole })),
         (b"cas k 7 -1 3 9", Command::Set(Set { verb: Verb::Cas, unique: 9, ..whole })),
         (b"cas k 7 -1 3 9 noreply", Command::Set(Set { verb: Verb::Cas, unique: 9, noreply: true, ..whole })),
@@ -48,7 +48,7 @@ fn lines_and_their_meaning() {
         (b"verbosity", refuse(ERROR)),
         (b"mg k v", Command::Meta { letter: b'g', words_at: 2 }),
         (b"mx k v", refuse(ERROR)),
-        (b"GET / HTTP/1.1", Command::Quit),
+        (b"GET / HTTP/1.1", Command::HangUp),
     ] {
         assert_eq!(parse(line), command, "{line:?}");
     }

@@ -1,5 +1,6 @@
 //! `get`, `gets`, `gat`, `gats`: key by key, each with its reply.
 
+use super::watch::topic;
 use super::{Connection, Kv, Owed, Progress, State, reply, settle};
 use crate::answer;
 use crate::command::{self, NextKey, next_key};
@@ -29,7 +30,11 @@ impl Kv {
             NextKey::Unknown(spaces) => return Progress::Consumed(spaces),
         };
         let key = &rest[word.clone()];
-        let Some(item) = self.store.find(key) else {
+        let found = self.store.find(key);
+        if self.is_observed() {
+            self.observe_fetch(io, key, found);
+        }
+        let Some(item) = found else {
             self.tally.fetched(false, expires.is_some());
             return Progress::Consumed(word.end);
         };
@@ -65,6 +70,17 @@ impl Kv {
         self.send_pinned(connection, io, item, None);
         self.tally.fetched(true, expires.is_some());
         Progress::Consumed(word.end)
+    }
+
+    /// Tells whoever wants to know.
+    #[cold]
+    pub(super) fn observe_fetch(&mut self, io: &impl Io, key: &[u8], found: Option<Item>) {
+        if self.detail.on {
+            self.detail.got(key, found.is_some());
+        }
+        if self.watchers.watch(topic::FETCHERS) {
+            self.tell_fetched(io, key, found);
+        }
     }
 
     /// Sends a value without copying it, now or as soon as there is room, and counts the operation then.

@@ -78,10 +78,13 @@ impl Kv {
         let request = Request::read(key, words)?.check_opaque()?;
         let (key, flags) = (request.key.bytes(), &request.flags);
         let mut created = false;
-        let mut found = self.store.peek(key);
+        let mut found = self.store.look(key);
         if found.is_none() && flags.vivify.is_some() {
             found = self.store.put(key, b"", 0, flags.binary).ok();
             created = found.is_some();
+        }
+        if self.is_observed() {
+            self.observe_fetch(io, key, found);
         }
         self.tally.fetched(found.is_some(), flags.time.is_some());
         self.reply.clear();

@@ -14,7 +14,16 @@ impl Kv {
         key: &[u8],
         noreply: bool,
     ) {
-        let line = if self.store.delete(key) {
+        let found = self.store.delete(key);
+        if self.is_observed() {
+            if self.detail.on {
+                self.detail.deleted(key);
+            }
+            if self.watchers.watch(super::watch::topic::DELETIONS) {
+                self.tell_deleted(io, key, found);
+            }
+        }
+        let line = if found {
             self.tally.delete_hits += 1;
             answer::DELETED
         } else {

@@ -1,5 +1,6 @@
 //! `set` and its family, and `ms`: a line, and then data that arrives in any pieces.
 
+use super::watch::topic;
 use super::{Connection, Kv, Progress, State, reply};
 use crate::answer;
 use crate::command::{self, Set};
@@ -86,7 +87,26 @@ impl Kv {
         verb: Verb,
         noreply: bool,
     ) {
-        let outcome = self.store.commit(reserved, verb, false);
+        let observed = self.is_observed().then(|| {
+            let item = self.store.reserved_item(&reserved);
+            (self.store.key(item).to_vec(), self.store.data(item).len() - 2)
+        });
+        let outcome = if let Some((key, len)) = observed {
+            let old = self.store.peek(&key);
+            if self.watchers.watch(topic::FETCHERS) {
+                self.tell_fetched(io, &key, old);
+            }
+            let outcome = self.store.commit(reserved, verb, false);
+            if self.detail.on {
+                self.detail.set(&key);
+            }
+            if self.watchers.watch(topic::MUTATIONS) {
+                self.tell_stored(io, &key, verb, outcome, len);
+            }
+            outcome
+        } else {
+            self.store.commit(reserved, verb, false)
+        };
         self.tally.stored(verb, outcome);
         let line = match outcome {
             Outcome::Stored => answer::STORED,

@@ -84,7 +84,7 @@ impl Store {
         let hash = self.secret.hash(self.arena.key(block));
         let mut old = self.search(self.arena.key(block), hash);
         if let Some(past) = old.filter(|old| self.is_past(*old)) {
-            self.remove_past(past, hash);
+            self.reclaim(past, hash);
             old = None;
         }
         if verb == Verb::Set {
@@ -293,5 +293,13 @@ impl Store {
     pub fn reset_counts(&mut self) {
         let now = self.counts;
         self.counts = super::Counts { items: now.items, pins: now.pins, ..Default::default() };
+        for class in &mut self.classes {
+            *class = super::ClassCounts {
+                stored: class.stored,
+                items: class.items,
+                bytes: class.bytes,
+                ..Default::default()
+            };
+        }
     }
 }

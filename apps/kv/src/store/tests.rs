@@ -7,31 +7,37 @@ use std::vec;
 impl Store {
     /// Walks the arena and checks everything that must hold between operations.
     fn check(&self) {
-        let mut at = 0;
         let (mut free, mut items, mut pins, mut promised) = (0, 0, 0, 0);
-        let mut hand_seen = self.hand == self.arena.units();
-        while at < self.arena.units() {
-            hand_seen |= at == self.hand;
-            let size = self.arena.size(at);
-            assert!(size >= 1);
-            match self.arena.state(at) {
-                State::Free => free += size,
-                State::Linked => {
-                    items += 1;
-                    pins += u64::from(self.arena.pins(at));
-                    let key = self.arena.key(at);
-                    assert_eq!(self.search(key, self.secret.hash(key)), Some(at));
+        let mut hands_seen = 0;
+        let hands = [self.rooms.main.hand, self.rooms.probation.hand];
+        for segment in 0..self.arena.segments() {
+            let (mut at, end) = (self.arena.start(segment), self.arena.end(segment));
+            let free_before = free;
+            while at < end {
+                hands_seen += hands.iter().filter(|hand| **hand == at).count();
+                let size = self.arena.size(at);
+                assert!(size >= 1);
+                match self.arena.state(at) {
+                    State::Free => free += size,
+                    State::Linked => {
+                        items += 1;
+                        pins += u64::from(self.arena.pins(at));
+                        let key = self.arena.key(at);
+                        assert_eq!(self.search(key, self.secret.hash(key)), Some(at));
+                    }
+                    State::Doomed => {
+                        assert!(self.arena.pins(at) > 0);
+                        pins += u64::from(self.arena.pins(at));
+                    }
+                    State::Filling => promised += size * self.arena.pins(at),
                 }
-                State::Doomed => {
-                    assert!(self.arena.pins(at) > 0);
-                    pins += u64::from(self.arena.pins(at));
-                }
-                State::Filling => promised += size * self.arena.pins(at),
+                at += size;
             }
-            at += size;
+            assert_eq!(at, end);
+            hands_seen += hands.iter().filter(|hand| **hand == end).count();
+            assert_eq!(free - free_before, self.rooms.free[segment], "segment {segment}");
         }
-        assert_eq!(at, self.arena.units());
-        assert!(hand_seen, "the hand stands between blocks");
+        assert!(hands_seen >= 2, "the hands stand between blocks");
         assert_eq!((free, items, pins), (self.free_units, self.counts.items, self.counts.pins));
         assert_eq!(promised, self.promised_units);
     }
@@ -218,9 +224,103 @@ fn an_item_costs_48_bytes_at_most_on_average() {
         items += 1;
         payload += (key.len() + value.len()) as u64;
     }
-    // Nothing is evicted as long as one part in `SPARE_SHARE` is free.
+    // Nothing is evicted as long as one part in `SPARE_SHARE` of the main ring is free.
     let taken = memory_bytes as u64 - memory_bytes as u64 / u64::from(SPARE_SHARE);
     let used = store.counts().used_bytes + (memory_bytes - store.capacity_bytes()) as u64;
     assert!(used >= taken);
     assert!(used - payload <= 48 * items, "{} bytes an item", (used - payload) / items);
+}
+
+#[test]
+fn a_scan_does_not_throw_out_what_is_asked_for() {
+    let mut store = Store::new(1 << 20, 4_096, [5; 16]);
+    let hot = |number: usize| std::format!("hot{number}");
+    // Asked for twice before the memory is full, and then not before the scan is over.
+    for number in 0..2_000 {
+        put(&mut store, hot(number).as_bytes(), &[1; 100]).unwrap();
+    }
+    for number in (0..2_000).chain(0..2_000) {
+        assert!(store.find(hot(number).as_bytes()).is_some());
+    }
+    for number in 0..14_000 {
+        put(&mut store, std::format!("scan{number}").as_bytes(), &[1; 100]).unwrap();
+    }
+    let stayed = (0..2_000).filter(|number| store.find(hot(*number).as_bytes()).is_some()).count();
+    assert!(store.counts().evicted > 7_000);
+    assert_eq!(stayed, 2_000, "two memories full of scanned items went by");
+    store.check();
+}
+
+#[test]
+fn who_returns_needs_no_second_probation() {
+    let mut store = Store::new(1 << 20, 4_096, [5; 16]);
+    for number in 0..7_000 {
+        put(&mut store, std::format!("fill{number}").as_bytes(), &[1; 100]).unwrap();
+    }
+    put(&mut store, b"returning", &[1; 100]).unwrap();
+    let mut scanned = 0;
+    while store.peek(b"returning").is_some() {
+        put(&mut store, std::format!("scan{scanned}").as_bytes(), &[1; 100]).unwrap();
+        scanned += 1;
+    }
+    assert!(scanned < 1_500, "probation is a tenth of the memory: {scanned}");
+    put(&mut store, b"returning", &[1; 100]).unwrap();
+    for number in 0..3_000 {
+        put(&mut store, std::format!("more{number}").as_bytes(), &[1; 100]).unwrap();
+    }
+    assert!(store.peek(b"returning").is_some());
+    store.check();
+}
+
+#[test]
+fn memory_grows_and_shrinks_while_it_serves() {
+    for seed in 0..6 {
+        let mut random = Random::new(seed);
+        let mut store = Store::new(256 << 10, 4_096, [seed as u8; 16]);
+        let mut pinned: VecDeque<(Item, Vec<u8>)> = VecDeque::new();
+        let mut model: HashMap<String, Vec<u8>> = HashMap::new();
+        for step in 0..30_000u32 {
+            let key = std::format!("key{}", random.below(4_000));
+            if step % 5_000 == 0 {
+                let wanted = [64, 1_024, 128, 512, 32, 256][step as usize / 5_000] << 10;
+                assert!(store.resize(wanted));
+            }
+            store.tick(3);
+            if random.below(3) == 0 {
+                let value = vec![random.next() as u8; random.below(300)];
+                if put(&mut store, key.as_bytes(), &value).is_ok() {
+                    model.insert(key, value);
+                }
+            } else if let Some(item) = store.find(key.as_bytes()) {
+                let data = store.data(item);
+                assert_eq!(data[..data.len() - 2], model[&key]);
+                if random.below(40) == 0 {
+                    assert!(store.pin(item));
+                    pinned.push_back((item, model[&key].clone()));
+                }
+            }
+            if pinned.len() > 20 {
+                let (item, value) = pinned.pop_front().unwrap();
+                assert!(store.data(item).starts_with(&value), "pinned bytes changed");
+                store.release(item);
+            }
+            if step % 1_000 == 0 {
+                store.check();
+            }
+        }
+        let capacity = store.capacity_bytes() + store.index_bytes();
+        assert!(capacity <= 256 << 10, "{capacity}");
+        assert!(capacity > 192 << 10, "{capacity}");
+        pinned.into_iter().for_each(|(item, _)| store.release(item));
+        store.check();
+    }
+}
+
+#[test]
+fn a_failed_growth_changes_nothing() {
+    let mut store = Store::new(64 << 10, 4_096, [1; 16]);
+    put(&mut store, b"a", b"x").unwrap();
+    let before = store.capacity_bytes();
+    assert!(!store.resize(1 << 40), "nobody has a tebibyte");
+    assert!(store.capacity_bytes() == before && store.find(b"a").is_some());
 }
