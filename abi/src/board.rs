@@ -10,6 +10,7 @@
 //! word 2       generation of prices     word 3   when it was published (ns of the publisher's clock)
 //! word 4       when the provider says the price was set (ns since 1970)
 //! words 8..    four words a resource: rate low, rate high, valid-until (ns of the publisher's clock), spare
+//! words 256..  one word a device, whole by itself ([`crate::device::listed`])
 //! ```
 
 use core::sync::atomic::{AtomicU64, Ordering, fence};

@@ -48,6 +48,12 @@ pub enum Call {
     AcquireDevice,
     /// `(device)`: the device is reset, its registers disappear.
     ReleaseDevice,
+    /// `(address, pages)`: lets the caller's devices reach these pages of its own, at the same addresses and with the
+    /// rights that it has itself, until they are unmapped or withdrawn. Only where an IOMMU confines devices; in a
+    /// trusted image they reach everything, by physical addresses.
+    RegisterDma,
+    /// `(address, pages)`: they no longer do.
+    WithdrawDma,
     /// `(events)`: lets the interrupts of these devices in again ([`crate::upcall::device_event`]).
     Unmask,
     /// `(until_ns, events)`: unmasks like `Unmask`, then halts the core until an event or that time ([`FOREVER`]:
@@ -78,7 +84,7 @@ pub enum Call {
 }
 
 /// All calls in the order of their numbers.
-pub const CALLS: [Call; 22] = [
+pub const CALLS: [Call; 24] = [
     Call::Nothing,
     Call::Log,
     Call::Exit,
@@ -89,6 +95,8 @@ pub const CALLS: [Call; 22] = [
     Call::Protect,
     Call::AcquireDevice,
     Call::ReleaseDevice,
+    Call::RegisterDma,
+    Call::WithdrawDma,
     Call::Unmask,
     Call::Wait,
     Call::SetTimer,
@@ -174,7 +182,7 @@ pub enum CallError {
     NoMemory,
     /// There is no such thing.
     NoSuch,
-    /// Only an image that says `image.trusted = yes` may.
+    /// Only an image that says `image.trusted = yes` may, or one in a machine with an IOMMU before this device.
     NotTrusted,
     /// The image names another publisher of prices.
     NotPublisher,

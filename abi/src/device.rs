@@ -1,4 +1,7 @@
-//! Devices as an application sees them: plain addresses of registers that the kernel mapped for it.
+//! Devices as an application sees them: which there are, by the bulletin board, and plain addresses of the registers
+//! that the kernel mapped for it.
+
+use core::sync::atomic::{AtomicU64, Ordering};
 
 /// The most devices that a guest may have.
 pub const DEVICES_MAX: u32 = 32;
@@ -15,6 +18,70 @@ pub mod kind {
     pub const CONSOLE: u32 = 3;
     /// A source of entropy.
     pub const ENTROPY: u32 = 4;
+}
+
+/// First of the board's words about devices, one a device; 0 where there is none.
+const BOARD_WORDS: usize = 256;
+
+/// What is to be known about a device beside what it is.
+pub mod state {
+    /// It is there.
+    pub const PRESENT: u8 = 1;
+    /// It is to be taken out: its owner has a moment to give it back.
+    pub const LEAVING: u8 = 2;
+    /// It did not finish its reset: nobody gets it any more.
+    pub const BROKEN: u8 = 4;
+    /// It has tried to reach memory that its owner did not register, or another's interrupt; that was blocked.
+    pub const BLOCKED: u8 = 8;
+    /// It went on with it, or raised interrupts without end: it was stopped until it is given back.
+    pub const STOPPED: u8 = 16;
+    /// An IOMMU stands before it: images that are not trusted may have it.
+    pub const CONFINED: u8 = 32;
+}
+
+/// What the bulletin board says of a device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Listed {
+    /// One of [`kind`].
+    pub kind: u16,
+    /// Bits of [`state`].
+    pub state: u8,
+    /// The number of the application that owns it.
+    pub owner: Option<u8>,
+    /// What its requests carry on PCI (bus, device, function); 0 for others.
+    pub requester: u16,
+    /// Devices of one group belong to one application at a time.
+    pub group: u16,
+}
+
+impl Listed {
+    fn word(&self) -> u64 {
+        u64::from(self.kind)
+            | u64::from(self.state) << 16
+            | self.owner.map_or(0, |owner| u64::from(owner) + 1) << 24
+            | u64::from(self.requester) << 32
+            | u64::from(self.group) << 48
+    }
+}
+
+/// Reads about the device of this number.
+pub fn listed(board: &[AtomicU64], number: u32) -> Option<Listed> {
+    let word = board.get(BOARD_WORDS..BOARD_WORDS + DEVICES_MAX as usize)?.get(number as usize)?;
+    let word = word.load(Ordering::Acquire);
+    (word != 0).then_some(Listed {
+        kind: word as u16,
+        state: (word >> 16) as u8,
+        owner: ((word >> 24) as u8).checked_sub(1),
+        requester: (word >> 32) as u16,
+        group: (word >> 48) as u16,
+    })
+}
+
+/// Writes about it.
+pub fn list(board: &[AtomicU64], number: u32, listed: Option<Listed>) {
+    if let Some(word) = board.get(BOARD_WORDS + (number % DEVICES_MAX) as usize) {
+        word.store(listed.map_or(0, |listed| listed.word()), Ordering::Release);
+    }
 }
 
 /// Registers as virtio-mmio (virtio 1.2, section 4.2): one block.
@@ -85,5 +152,32 @@ impl DeviceInfo {
             configuration: words[7],
             configuration_len: words[8],
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_board_says_what_was_written() {
+        let board = [const { AtomicU64::new(0) }; crate::board::WORDS];
+        crate::board::initialise(&board).unwrap();
+        let device = Listed {
+            kind: 4,
+            state: state::PRESENT | state::CONFINED,
+            owner: None,
+            requester: 0x110,
+            group: 0,
+        };
+        let owned = Listed { owner: Some(0), group: 0xffff, ..device };
+        list(&board, 0, Some(device));
+        list(&board, DEVICES_MAX - 1, Some(owned));
+        assert_eq!((listed(&board, 0), listed(&board, 1)), (Some(device), None));
+        assert_eq!(listed(&board, DEVICES_MAX - 1), Some(owned));
+        assert_eq!(listed(&board, DEVICES_MAX), None);
+        list(&board, 0, None);
+        assert_eq!(listed(&board, 0), None);
+        assert_eq!(crate::board::read(&board), Ok(crate::board::Prices::NONE), "prices were touched");
     }
 }

@@ -2,7 +2,7 @@
 //! `rdi`, on a stack with an unmapped page below it.
 
 /// First word of a [`Start`], with the version of the whole contract.
-pub const MAGIC: u64 = 0x6e6f_6d73_7400_0002;
+pub const MAGIC: u64 = 0x6e6f_6d73_7400_0003;
 
 /// Where everything is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,10 +22,8 @@ pub struct Start {
     pub statistics: u64,
     /// How large the heap shall be, from `kernel.heap`.
     pub heap_len: u64,
-    /// Devices that the guest has.
-    pub devices: u64,
-    /// One of [`crate::device::kind`] for each device.
-    pub device_kinds: [u32; crate::device::DEVICES_MAX as usize],
+    /// Not 0 when devices reach memory by the application's own addresses, once it is registered for them.
+    pub confined: u64,
     /// Cores that the guest has.
     pub cores: u64,
     /// Not 0 when the image is trusted with physical addresses.
@@ -35,5 +33,4 @@ pub struct Start {
 }
 
 /// Bytes of a [`Start`].
-pub const START_LEN: usize =
-    8 * 10 + 4 * crate::device::DEVICES_MAX as usize + crate::application::NAME_LEN_MAX as usize;
+pub const START_LEN: usize = 8 * 10 + crate::application::NAME_LEN_MAX as usize;

@@ -25,6 +25,8 @@ pub enum Counter {
     Switches = 9,
     /// Times that a core was interrupted by another one.
     CoreInterrupts = 10,
+    /// Times that the IOMMU has said that it blocked something.
+    BlockedTransfers = 11,
     /// Frames that the guest has.
     Frames = 16,
     /// Frames that are free.

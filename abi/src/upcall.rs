@@ -27,6 +27,8 @@ pub const CORE_WANTED: u64 = 8;
 pub const CORE_LOST: u64 = 16;
 /// Another context of the same application has called.
 pub const CALLED: u64 = 32;
+/// The board says something new about devices: one came, is to leave or has left, or one of the caller's own was blocked.
+pub const DEVICES: u64 = 64;
 /// Bit of device 0's interrupt; the others follow.
 const FIRST_DEVICE_BIT: u32 = 16;
 

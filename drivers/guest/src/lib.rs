@@ -76,7 +76,7 @@ pub fn acquire(kind: u32) -> Result<Acquired, CallError> {
     Ok(Acquired { registers, device, vectors })
 }
 
-/// The image is not trusted with physical addresses, and there is no other way yet.
+/// The image is not trusted with physical addresses, and the machine has no IOMMU.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Untrusted;
 
@@ -86,8 +86,8 @@ pub fn memory() -> Result<HeapMemory, Untrusted> {
     if heap.physical_base == 0 {
         return Err(Untrusted);
     }
-    // SAFETY: the kernel mapped this region contiguously at this physical address, for as long as the application
-    // runs, and it is the application's own heap.
+    // SAFETY: the kernel mapped this region contiguously at this physical address, or registered it for our devices at
+    // its own address, for as long as the application runs, and it is the application's own heap.
     let region = unsafe { Region::new(heap.virtual_base, heap.len, heap.physical_base) };
     Ok(HeapMemory::new(Regions::one(region)))
 }

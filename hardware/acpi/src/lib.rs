@@ -1,7 +1,7 @@
 //! Decoding of ACPI tables, free of registers.
 //!
 //! Only what the kernel asks: where PCI's configuration space is (MCFG), where the I/O interrupt controller is and
-//! which processors there are (MADT). Memory comes in through a closure; every table's checksum is verified and no
+//! which processors there are (MADT), and where the IOMMU is (DMAR). Memory comes in through a closure; every table's checksum is verified and no
 //! length is believed beyond its bound.
 
 #![no_std]
@@ -25,6 +25,18 @@ pub struct Configuration {
     pub last_bus: u8,
 }
 
+/// The one IOMMU of segment 0 (Intel VT-d).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Iommu {
+    /// The functions of bus 0 before which it stands, and before all that is behind them: a bit each, by device and
+    /// function.
+    covered: [u64; 4],
+    /// Physical address of its registers.
+    pub address: u64,
+    /// The platform can have it translate interrupts too.
+    pub interrupts: bool,
+}
+
 /// The most processors that are told apart.
 pub const PROCESSORS_MAX: usize = 64;
 
@@ -35,6 +47,8 @@ pub struct Found {
     pub configuration: Option<Configuration>,
     /// Physical address of the first I/O interrupt controller.
     pub interrupts: Option<u64>,
+    /// The IOMMU; `None` too when there are several, each before some of the devices.
+    pub iommu: Option<Iommu>,
     /// Processors that can be used.
     pub processors: u32,
     identities: [u32; PROCESSORS_MAX],
@@ -42,7 +56,21 @@ pub struct Found {
 
 impl Default for Found {
     fn default() -> Found {
-        Found { configuration: None, interrupts: None, processors: 0, identities: [0; PROCESSORS_MAX] }
+        Found {
+            configuration: None,
+            interrupts: None,
+            iommu: None,
+            processors: 0,
+            identities: [0; PROCESSORS_MAX],
+        }
+    }
+}
+
+impl Iommu {
+    /// Whether it stands before this function of bus 0, and before what is behind it.
+    pub fn covers(&self, device: u8, function: u8) -> bool {
+        let place = device << 3 | function & 7;
+        self.covered[usize::from(place / 64)] >> (place % 64) & 1 != 0
     }
 }
 
@@ -81,6 +109,7 @@ pub fn read<'a>(root: u64, memory: impl Fn(u64, usize) -> Option<&'a [u8]>) -> F
         match &table[..4] {
             b"MCFG" => configuration(table, &mut found),
             b"APIC" => interrupts(table, &mut found),
+            b"DMAR" => found.iommu = iommu(table),
             _ => {}
         }
     }
@@ -117,6 +146,50 @@ fn interrupts(table: &[u8], found: &mut Found) {
         }
         rest = &rest[len..];
     }
+}
+
+/// VT-d 3.0, 8.1. Where there is more than one unit, none: each would have to be driven.
+fn iommu(table: &[u8]) -> Option<Iommu> {
+    const INTERRUPTS: u8 = 1;
+    const UNIT: u64 = 0;
+    const INCLUDES_ALL: u8 = 1;
+    let interrupts = table.get(37)? & INTERRUPTS != 0;
+    let mut rest = table.get(48..)?;
+    let mut only = None;
+    while rest.len() >= 4 {
+        let len = word(rest, 2, 2) as usize;
+        let entry = rest.get(..len).filter(|entry| entry.len() >= 4)?;
+        if word(entry, 0, 2) == UNIT {
+            let address = word(entry.get(..16)?, 8, 8);
+            if word(entry, 6, 2) != 0 || address == 0 || only.is_some() {
+                return None;
+            }
+            let covered = if entry[4] & INCLUDES_ALL != 0 { [!0; 4] } else { covered(entry.get(16..)?) };
+            only = Some(Iommu { covered, address, interrupts });
+        }
+        rest = &rest[len..];
+    }
+    only
+}
+
+/// VT-d 3.0, 8.3.1: functions and bridges by their paths. Only those that begin and end on bus 0 count.
+fn covered(mut scopes: &[u8]) -> [u64; 4] {
+    const FUNCTION: u8 = 1;
+    const BRIDGE: u8 = 2;
+    const ONE_STEP: usize = 8;
+    let mut covered = [0; 4];
+    while let [kind, len, ..] = *scopes {
+        let len = usize::from(len);
+        if len < 2 || len > scopes.len() {
+            break;
+        }
+        if matches!(kind, FUNCTION | BRIDGE) && len == ONE_STEP && scopes[5] == 0 {
+            let place = scopes[6] << 3 | scopes[7] & 7;
+            covered[usize::from(place / 64)] |= 1 << (place % 64);
+        }
+        scopes = &scopes[len..];
+    }
+    covered
 }
 
 fn table<'a>(address: u64, memory: &impl Fn(u64, usize) -> Option<&'a [u8]>) -> Option<&'a [u8]> {
@@ -171,8 +244,14 @@ mod tests {
         body.extend(0xfec0_0000_u32.to_le_bytes());
         body.extend([0; 4]);
         let interrupts = table(b"APIC", &body);
+        let mut body = vec![38, 1];
+        body.extend([0; 10]);
+        body.extend([0, 0, 40, 0, 0, 0, 0, 0]);
+        body.extend(0xfed9_0000_u64.to_le_bytes());
+        body.extend([3, 8, 0, 0, 0, 0xff, 0, 0, 2, 8, 0, 0, 0, 0, 1, 0, 1, 8, 0, 0, 0, 0, 31, 3]);
+        let iommu = self::table(b"DMAR", &body);
         let mut list = Vec::new();
-        for (place, table) in [(0x200_u32, &configuration), (0x300, &interrupts)] {
+        for (place, table) in [(0x200_u32, &configuration), (0x300, &interrupts), (0x400, &iommu)] {
             memory[place as usize..place as usize + table.len()].copy_from_slice(table);
             list.extend(place.to_le_bytes());
         }
@@ -188,13 +267,17 @@ mod tests {
         assert_eq!(found.configuration, Some(Configuration { address: 0xb000_0000, last_bus: 255 }));
         assert_eq!(found.interrupts, Some(0xfec0_0000));
         assert_eq!(found.identities(), [0]);
+        let iommu = found.iommu.unwrap();
+        assert_eq!((iommu.address, iommu.interrupts), (0xfed9_0000, true));
+        assert!(iommu.covers(1, 0) && iommu.covers(31, 3));
+        assert!(!iommu.covers(0, 0) && !iommu.covers(1, 1) && !iommu.covers(31, 2));
     }
 
     #[test]
     fn any_changed_byte_is_survived_and_noticed_by_a_checksum() {
         let good = machine();
         let whole = read(0, |at, len| good.get(at as usize..at as usize + len));
-        for at in (0..20).chain(0x100..0x12c).chain(0x200..0x23c).chain(0x300..0x348) {
+        for at in (0..20).chain(0x100..0x130).chain(0x200..0x23c).chain(0x300..0x348).chain(0x400..0x458) {
             for change in [1, 0x40, 0xff] {
                 let mut bad = good.clone();
                 bad[at] ^= change;

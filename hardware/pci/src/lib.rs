@@ -1,20 +1,24 @@
 //! Decoding of PCI configuration space, free of registers.
 //!
-//! Whoever can read configuration space (by ports, by ECAM, from a recorded dump) lends it as a
-//! [`ConfigurationSpace`]; here it becomes functions, capabilities and virtio structures. Nothing that a device says
-//! is trusted: lists are bounded, places are checked against their own windows by the caller.
+//! Whoever can read configuration space (by ECAM, from a recorded dump) lends it as a [`ConfigurationSpace`]; here it
+//! becomes functions, groups, base addresses, capabilities and virtio structures. Nothing that a device says is trusted:
+//! lists are bounded, and a structure that leaves its own base address' room is none.
 
 #![no_std]
 #![forbid(unsafe_code)]
 
+mod bases;
+mod express;
 mod virtio;
 
-pub use virtio::{Messages, Place, Virtio, virtio};
+pub use bases::{Base, Bases, assign, base_address, bases, memory_window};
+pub use express::{Port, port};
+pub use virtio::{Messages, Place, Virtio, is_virtio, virtio};
 
 /// The most capabilities in one list: they have at least 4 bytes each, between 0x40 and 0x100.
 pub const CAPABILITIES_MAX: usize = 48;
-/// The deepest chain of bridges that is followed.
-pub const BRIDGES_MAX: u32 = 4;
+/// The deepest chain of buses that is followed.
+pub const BUSES_DEEP_MAX: u32 = 5;
 
 /// Identity of a function: bus, device (0 to 31), function (0 to 7).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -27,10 +31,23 @@ pub struct Function {
     pub function: u8,
 }
 
+impl Function {
+    /// What its requests to memory carry: bus, device and function in 16 bits.
+    pub fn requester(self) -> u16 {
+        u16::from(self.bus) << 8 | u16::from(self.device & 31) << 3 | u16::from(self.function & 7)
+    }
+}
+
 /// Something that reads the first 256 bytes of a function's configuration.
 pub trait ConfigurationSpace {
     /// The word at `offset` (a multiple of 4, below 256); all ones where there is no function.
     fn read(&self, function: Function, offset: u8) -> u32;
+}
+
+/// Something that writes them too.
+pub trait Configurable: ConfigurationSpace {
+    /// Changes the word at `offset`.
+    fn write(&self, function: Function, offset: u8, value: u32);
 }
 
 /// Offset of vendor (low half) and device numbers.
@@ -53,12 +70,51 @@ const BUSES: u8 = 0x18;
 const CAPABILITIES: u8 = 0x34;
 const STATUS_CAPABILITIES: u32 = 1 << 20;
 
-/// Calls `found` for every function behind bus 0 and its bridges, in the order of their numbers.
-pub fn functions(space: &impl ConfigurationSpace, found: &mut impl FnMut(Function)) {
-    bus(space, 0, BRIDGES_MAX, found);
+/// A function and what it depends on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Found {
+    /// The function.
+    pub function: Function,
+    /// The function that stands for its group: those that one cannot tell from another by what their requests carry, or
+    /// that reach one another without asking. These are the functions of one device, and all that lies behind a bridge
+    /// to a shared bus.
+    pub group: Function,
+    /// The function of bus 0 behind which it is, or itself.
+    pub root: Function,
 }
 
-fn bus(space: &impl ConfigurationSpace, number: u8, depth: u32, found: &mut impl FnMut(Function)) {
+/// Calls `found` for every function behind bus 0 and its bridges, in the order of their numbers.
+pub fn functions(space: &impl ConfigurationSpace, found: &mut impl FnMut(Found)) {
+    bus(space, 0, (None, None), &mut Walk { depth: BUSES_DEEP_MAX, seen: [0; 4] }, found);
+}
+
+/// The same for the bus behind a port of bus 0.
+pub fn functions_behind(space: &impl ConfigurationSpace, port: Function, found: &mut impl FnMut(Found)) {
+    if let Some(secondary) = secondary(space, port).filter(|&secondary| secondary > port.bus) {
+        let mut walk = Walk { depth: BUSES_DEEP_MAX, seen: [0; 4] };
+        bus(space, secondary, (None, Some(port)), &mut walk, found);
+    }
+}
+
+/// Bounds a walk: each bus is visited once, whatever bridges say.
+struct Walk {
+    depth: u32,
+    seen: [u64; 4],
+}
+
+fn bus(
+    space: &impl ConfigurationSpace,
+    number: u8,
+    (group, root): (Option<Function>, Option<Function>),
+    walk: &mut Walk,
+    found: &mut impl FnMut(Found),
+) {
+    let seen = &mut walk.seen[usize::from(number / 64)];
+    if walk.depth == 0 || *seen >> (number % 64) & 1 != 0 {
+        return;
+    }
+    *seen |= 1 << (number % 64);
+    walk.depth -= 1;
     for device in 0..32 {
         for function in 0..8 {
             let here = Function { bus: number, device, function };
@@ -68,22 +124,29 @@ fn bus(space: &impl ConfigurationSpace, number: u8, depth: u32, found: &mut impl
                 }
                 continue;
             }
-            found(here);
-            let header = space.read(here, HEADER) >> 16;
-            let secondary = (space.read(here, BUSES) >> 8) as u8;
+            let own = group.unwrap_or(Function { function: 0, ..here });
+            let root = root.unwrap_or(here);
+            found(Found { function: here, group: own, root });
             // A bridge leads to a higher bus; a lower one would be a loop.
-            if header & 0x7f == 1
-                && space.read(here, CLASS) >> 16 == 0x0604
+            if let Some(secondary) = secondary(space, here)
                 && secondary > number
-                && depth > 0
             {
-                bus(space, secondary, depth - 1, found);
+                let shared = group.or(if port(space, here).is_some() { None } else { Some(own) });
+                bus(space, secondary, (shared, Some(root)), walk, found);
             }
-            if function == 0 && header & 0x80 == 0 {
+            if function == 0 && space.read(here, HEADER) >> 16 & 0x80 == 0 {
                 break;
             }
         }
     }
+    walk.depth += 1;
+}
+
+/// The bus right behind a bridge; `None` when the function is no bridge between buses.
+pub fn secondary(space: &impl ConfigurationSpace, function: Function) -> Option<u8> {
+    let bridge =
+        space.read(function, HEADER) >> 16 & 0x7f == 1 && space.read(function, CLASS) >> 16 == 0x0604;
+    bridge.then(|| (space.read(function, BUSES) >> 8) as u8)
 }
 
 /// Vendor and device number.
@@ -113,24 +176,6 @@ pub fn capabilities<'a>(
         next = (word >> 8) as u8 & !3;
         Some((offset, word as u8))
     })
-}
-
-/// The physical address in a base address register; `None` for ports, an empty register, or no such register.
-pub fn base_address(space: &impl ConfigurationSpace, function: Function, register: u8) -> Option<u64> {
-    if register > 5 {
-        return None;
-    }
-    let low = space.read(function, BASE_ADDRESS + 4 * register);
-    if low & 1 != 0 {
-        return None;
-    }
-    let high = match low >> 1 & 3 {
-        0 => 0,
-        2 if register < 5 => space.read(function, BASE_ADDRESS + 4 * register + 4),
-        _ => return None,
-    };
-    let address = u64::from(low & !15) | u64::from(high) << 32;
-    (address != 0).then_some(address)
 }
 
 #[cfg(test)]

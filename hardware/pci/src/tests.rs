@@ -5,14 +5,37 @@ extern crate alloc;
 use super::*;
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
+use core::cell::RefCell;
 
-/// Functions by number, 64 words each.
-struct Machine(BTreeMap<Function, [u32; 64]>);
+/// Functions by number, 64 words each. Base addresses keep only the bits that their room leaves.
+struct Machine(RefCell<BTreeMap<Function, [u32; 64]>>);
+
+impl Machine {
+    fn new<const COUNT: usize>(functions: [(Function, [u32; 64]); COUNT]) -> Machine {
+        Machine(RefCell::new(BTreeMap::from(functions)))
+    }
+}
 
 impl ConfigurationSpace for Machine {
     fn read(&self, function: Function, offset: u8) -> u32 {
         assert!(offset.is_multiple_of(4));
-        self.0.get(&function).map_or(!0, |words| words[usize::from(offset / 4)])
+        self.0.borrow().get(&function).map_or(!0, |words| words[usize::from(offset / 4)])
+    }
+}
+
+impl Configurable for Machine {
+    fn write(&self, function: Function, offset: u8, value: u32) {
+        let mut functions = self.0.borrow_mut();
+        let Some(words) = functions.get_mut(&function) else { return };
+        let word = &mut words[usize::from(offset / 4)];
+        *word = match offset {
+            0x04 => *word & 0xffff_0000 | value & 0xffff,
+            0x14 => value & 0xffff_f000,
+            0x20 => value & 0xffff_c000 | 0xc,
+            0x24 => value,
+            0x10..0x28 => 0,
+            _ => value,
+        };
     }
 }
 
@@ -49,8 +72,12 @@ fn card() -> [u32; 64] {
 
 #[test]
 fn a_card_is_read() {
-    let machine = Machine(BTreeMap::from([(at(0, 2, 0), card())]));
-    let card = virtio(&machine, at(0, 2, 0)).unwrap();
+    let machine = Machine::new([(at(0, 2, 0), card())]);
+    let bases = bases(&machine, at(0, 2, 0));
+    assert_eq!(bases[1].unwrap().place, Place { address: 0xfebf_1000, len: 0x1000 });
+    assert_eq!(bases[4].unwrap(), Base { place: Place { address: 0xfebf_4000, len: 0x4000 }, wide: true });
+    assert_eq!(machine.0.borrow()[&at(0, 2, 0)], self::card(), "measuring left something behind");
+    let card = virtio(&machine, at(0, 2, 0), &bases).unwrap();
     assert_eq!(card.kind, 1);
     assert_eq!(card.common, Place { address: 0xfebf_4000, len: 0x1000 });
     assert_eq!(card.notify.address, 0xfebf_7000);
@@ -73,15 +100,86 @@ fn bridges_are_followed_and_loops_are_not() {
         words[6] = secondary << 8;
         words
     };
-    let machine = Machine(BTreeMap::from([
+    let machine = Machine::new([
         (at(0, 1, 0), bridge(1)),
         (at(0, 2, 0), bridge(0)),
         (at(1, 0, 0), card()),
         (at(1, 3, 0), bridge(1)),
-    ]));
+    ]);
     let mut found = Vec::new();
-    functions(&machine, &mut |function| found.push(function));
-    assert_eq!(found, [at(0, 1, 0), at(1, 0, 0), at(1, 3, 0), at(0, 2, 0)]);
+    functions(&machine, &mut |one| found.push((one.function, one.group, one.root)));
+    let shared = at(0, 1, 0);
+    let other = at(0, 2, 0);
+    assert_eq!(
+        found,
+        [
+            (shared, shared, shared),
+            (at(1, 0, 0), shared, shared),
+            (at(1, 3, 0), shared, shared),
+            (other, other, other)
+        ]
+    );
+}
+
+/// A port with a slot, as QEMU's `pcie-root-port` shows it.
+fn root_port(secondary: u32) -> [u32; 64] {
+    let mut words = [0; 64];
+    words[0] = 0x000c_1b36;
+    words[1] = 1 << 20;
+    words[2] = 0x0604_0000;
+    words[3] = 1 << 16;
+    words[6] = secondary << 8;
+    words[8] = 0xfe50_fe40;
+    words[13] = 0x54;
+    words[0x54 / 4] = 0x0142_0010;
+    words[0x68 / 4] = 0x0002_007b;
+    words
+}
+
+#[test]
+fn what_is_behind_a_port_is_a_group_of_its_own() {
+    let mut first = card();
+    first[3] = 0x80 << 16;
+    let machine = Machine::new([(at(0, 1, 0), root_port(1)), (at(1, 0, 0), first), (at(1, 0, 3), card())]);
+    let mut found = Vec::new();
+    functions(&machine, &mut |one| found.push((one.function, one.group, one.root)));
+    let (root, device) = (at(0, 1, 0), at(1, 0, 0));
+    assert_eq!(found, [(root, root, root), (device, device, root), (at(1, 0, 3), device, root)]);
+    let mut behind = Vec::new();
+    functions_behind(&machine, root, &mut |one| behind.push((one.function, one.group, one.root)));
+    assert_eq!(behind, found[1..]);
+    assert_eq!(port(&machine, at(0, 1, 0)), Some(Port { offset: 0x54, hot_plug: true, message: 0 }));
+    assert_eq!(port(&machine, device), None);
+    assert_eq!(memory_window(&machine, at(0, 1, 0)), Some(Place { address: 0xfe40_0000, len: 2 << 20 }));
+}
+
+#[test]
+fn bases_get_places_of_their_own_or_none() {
+    let mut fresh = card();
+    (fresh[5], fresh[8]) = (0, 0xc);
+    let machine = Machine::new([(at(1, 0, 0), fresh)]);
+    let mut bases = bases(&machine, at(1, 0, 0));
+    assert!(virtio(&machine, at(1, 0, 0), &bases).is_none(), "it has no place yet");
+    let window = Place { address: 0xfe40_0000, len: 2 << 20 };
+    let before = bases;
+    assert_eq!(assign(&machine, at(1, 0, 0), &mut bases, Place { len: 0x4000, ..window }), None);
+    assert_eq!(bases, before);
+    assert_eq!(assign(&machine, at(1, 0, 0), &mut bases, window), Some(0xfe40_5000));
+    assert_eq!(bases, self::bases(&machine, at(1, 0, 0)));
+    let card = virtio(&machine, at(1, 0, 0), &bases).unwrap();
+    assert_eq!(card.notify.address, 0xfe40_3000);
+    assert_eq!(card.messages.unwrap().table.address, 0xfe40_4000);
+}
+
+#[test]
+fn a_structure_outside_of_its_own_room_is_none() {
+    for (word, value) in [(0x48 / 4, 0x3001), (0x58 / 4, 0x4000), (0x78 / 4, u32::MAX), (0x9c / 4, 0xff1)] {
+        let mut bad = card();
+        bad[word] = value;
+        let machine = Machine::new([(at(0, 0, 0), bad)]);
+        let found = virtio(&machine, at(0, 0, 0), &bases(&machine, at(0, 0, 0)));
+        assert!(found.is_none_or(|card| card.messages.is_none()), "{word}: {found:x?}");
+    }
 }
 
 #[test]
@@ -96,11 +194,14 @@ fn any_changed_word_is_survived() {
             8..=11 => !0,
             _ => bad[(seed >> 40) as usize % 64],
         };
-        let machine = Machine(BTreeMap::from([(at(0, 0, 0), bad)]));
+        let machine = Machine::new([(at(0, 0, 0), bad)]);
         let mut count = 0;
         functions(&machine, &mut |_| count += 1);
         assert!(count <= 1);
-        if let Some(card) = virtio(&machine, at(0, 0, 0)) {
+        let _ = port(&machine, at(0, 0, 0));
+        let bases = bases(&machine, at(0, 0, 0));
+        if let Some(card) = virtio(&machine, at(0, 0, 0), &bases) {
+            assert!(bases.iter().flatten().any(|base| base.place.holds(&card.common)));
             assert!(card.common.len > 0 && card.common.pages().1 <= 257);
         }
     }

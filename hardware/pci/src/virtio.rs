@@ -1,6 +1,6 @@
 //! Virtio over PCI (virtio 1.2, section 4.1): where a device's structures are.
 
-use crate::{ConfigurationSpace, Function, base_address, capabilities, identity, subsystem};
+use crate::{Bases, ConfigurationSpace, Function, capabilities, identity, subsystem};
 
 const VENDOR: u16 = 0x1af4;
 const MODERN_FIRST: u16 = 0x1040;
@@ -31,6 +31,13 @@ impl Place {
     pub fn pages(&self) -> (u64, u64) {
         let first = self.address & !4095;
         (first, (self.address + self.len).div_ceil(4096) - first / 4096)
+    }
+
+    /// Whether the other one lies inside.
+    pub fn holds(&self, other: &Place) -> bool {
+        other.address >= self.address
+            && other.len <= self.len
+            && other.address - self.address <= self.len - other.len
     }
 
     /// Whether they share a page.
@@ -73,8 +80,15 @@ pub struct Virtio {
     pub messages: Option<Messages>,
 }
 
-/// Reads a function as a virtio device. `None` when it is none, or only a legacy one, or makes no sense.
-pub fn virtio(space: &impl ConfigurationSpace, function: Function) -> Option<Virtio> {
+/// Whether a function says that it is a virtio device, modern or not.
+pub fn is_virtio(space: &impl ConfigurationSpace, function: Function) -> bool {
+    let (vendor, number) = identity(space, function);
+    vendor == VENDOR && (TRANSITIONAL_FIRST..=MODERN_LAST).contains(&number)
+}
+
+/// Reads a function as a virtio device. `None` when it is none, or only a legacy one, or makes no sense: a structure
+/// lies in the room of one of the function's own base addresses, or it is none.
+pub fn virtio(space: &impl ConfigurationSpace, function: Function, bases: &Bases) -> Option<Virtio> {
     let (vendor, number) = identity(space, function);
     if vendor != VENDOR {
         return None;
@@ -92,7 +106,7 @@ pub fn virtio(space: &impl ConfigurationSpace, function: Function) -> Option<Vir
             |at: u8| offset.checked_add(at).filter(|&at| at <= 0xfc).map(|at| space.read(function, at));
         match capability {
             CAPABILITY_VENDOR => {
-                let Some((structure, place)) = structure(space, function, &word) else { continue };
+                let Some((structure, place)) = structure(bases, &word) else { continue };
                 // The first of each kind is the device's preferred one.
                 if places[usize::from(structure)].is_none() {
                     places[usize::from(structure)] = Some(place);
@@ -101,7 +115,7 @@ pub fn virtio(space: &impl ConfigurationSpace, function: Function) -> Option<Vir
                     }
                 }
             }
-            CAPABILITY_MESSAGES => messages = self::messages(space, function, offset, &word),
+            CAPABILITY_MESSAGES => messages = self::messages(bases, offset, &word),
             _ => {}
         }
     }
@@ -116,42 +130,33 @@ pub fn virtio(space: &impl ConfigurationSpace, function: Function) -> Option<Vir
     })
 }
 
-fn structure(
-    space: &impl ConfigurationSpace,
-    function: Function,
-    word: &impl Fn(u8) -> Option<u32>,
-) -> Option<(u8, Place)> {
+fn structure(bases: &Bases, word: &impl Fn(u8) -> Option<u32>) -> Option<(u8, Place)> {
     let structure = (word(0)? >> 24) as u8;
     if !(COMMON..=DEVICE).contains(&structure) {
         return None;
     }
-    let base = base_address(space, function, word(4)? as u8)?;
-    let (offset, len) = (word(8)?, word(12)?);
+    let len = word(12)?;
     if len == 0 || len > LEN_MAX {
         return None;
     }
-    let address = base.checked_add(u64::from(offset))?;
-    address.checked_add(u64::from(len) + 4096)?;
-    Some((structure, Place { address, len: u64::from(len) }))
+    Some((structure, inside(bases, word(4)? as u8, word(8)?, u64::from(len))?))
 }
 
-fn messages(
-    space: &impl ConfigurationSpace,
-    function: Function,
-    offset: u8,
-    word: &impl Fn(u8) -> Option<u32>,
-) -> Option<Messages> {
+fn messages(bases: &Bases, offset: u8, word: &impl Fn(u8) -> Option<u32>) -> Option<Messages> {
     let entries = (word(0)? >> 16 & 0x7ff) + 1;
-    let place = |word: u32, len: u64| {
-        let base = base_address(space, function, (word & 7) as u8)?;
-        let address = base.checked_add(u64::from(word & !7))?;
-        address.checked_add(len + 4096)?;
-        Some(Place { address, len })
-    };
+    let place = |word: u32, len: u64| inside(bases, (word & 7) as u8, word & !7, len);
     Some(Messages {
         offset,
         table: place(word(4)?, u64::from(entries) * 16)?,
         pending: place(word(8)?, u64::from(entries.div_ceil(64)) * 8)?,
         entries,
     })
+}
+
+fn inside(bases: &Bases, register: u8, offset: u32, len: u64) -> Option<Place> {
+    let base = bases.get(usize::from(register)).copied().flatten()?.place;
+    let place = Place { address: base.address.checked_add(u64::from(offset))?, len };
+    // Pages are counted behind it: there must be an address for their end.
+    place.address.checked_add(len + 4096)?;
+    (base.address != 0 && base.holds(&place)).then_some(place)
 }

@@ -99,6 +99,11 @@ pub struct Plan {
     pub entropy: bool,
     /// Features that the processor shall lack, by QEMU's names.
     pub lacking: Vec<&'static str>,
+    /// Whether an IOMMU stands before the devices (q35 only): then an image need not be trusted. The emulator reports on
+    /// its error stream what the IOMMU blocks.
+    pub iommu: bool,
+    /// Further arguments of a test.
+    pub further: Vec<String>,
     /// Kernel command line.
     pub command_line: Option<String>,
     /// Whether a foreign kernel runs, which wants ACPI, and whose initial file system follows the kernel.
@@ -119,9 +124,16 @@ impl Plan {
             management: false,
             entropy: false,
             lacking: Vec::new(),
+            iommu: false,
+            further: Vec::new(),
             command_line: None,
             foreign: false,
         }
+    }
+
+    /// What follows `virtio-NAME-` in the name of a device of this machine.
+    pub fn bus(&self) -> &'static str {
+        if self.iommu { "pci,iommu_platform=on,disable-legacy=on" } else { self.kind.bus() }
     }
 
     /// The arguments. The kernel, the initial file system and the management channel are inherited descriptors:
@@ -137,6 +149,8 @@ impl Plan {
         let machine = match (self.kind, self.foreign) {
             (Kind::Microvm, false) => "microvm,acpi=off",
             (Kind::Microvm, true) => "microvm,acpi=on",
+            // Where the processor executes, the I/O controller must be the emulator's for interrupts to be remapped.
+            (Kind::Q35, _) if self.iommu => "q35,kernel-irqchip=split",
             (Kind::Q35, _) => "q35",
         };
         let (accelerator, processor) = match self.accelerator {
@@ -149,13 +163,17 @@ impl Plan {
         add(&["-m", &format!("{}M", self.memory_mib), "-smp", &self.processors.to_string()]);
         // Threads get names, so that those which execute the guest can be told from the rest.
         add(&["-name", "nom,debug-threads=on"]);
+        // Devices do not ask an IOMMU that is made after them.
+        if self.iommu {
+            add(&["-device", "intel-iommu,intremap=on,aw-bits=48", "-trace", "vtd_dmar_fault"]);
+        }
+        let bus = self.bus();
         add(&["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]);
         add(&["-chardev", "stdio,id=serial,signal=off", "-serial", "chardev:serial"]);
         add(&["-device", &format!("isa-debug-exit,iobase={:#x},iosize=4", exit::PORT)]);
         if self.kind == Kind::Microvm {
             add(&["-global", "virtio-mmio.force-legacy=false"]);
         }
-        let bus = self.kind.bus();
         if let Some((host, guest)) = self.forward {
             let net = format!("user,id=net,hostfwd=tcp:127.0.0.1:{host}-:{guest}");
             add(&["-netdev", &net]);
@@ -184,6 +202,8 @@ impl Plan {
         if self.entropy {
             add(&["-device", &format!("virtio-rng-{bus}")]);
         }
+        line.extend(self.further.iter().cloned());
+        let mut add = |words: &[&str]| line.extend(words.iter().map(|word| word.to_string()));
         add(&["-kernel", &format!("/proc/self/fd/{kernel_fd}")]);
         if let Some(fd) = initial_fd {
             add(&["-initrd", &format!("/proc/self/fd/{fd}")]);

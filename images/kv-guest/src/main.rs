@@ -47,7 +47,7 @@ fn serve() -> Result<(), String> {
     let configuration = Configuration::parse(nom_runtime::configuration()).map_err(text)?;
     enough_memory(&configuration)?;
     let memory = memory()
-        .map_err(|_| "the network device needs a trusted image; say image.trusted = yes".to_string())?;
+        .map_err(|_| "the network device needs a machine with an IOMMU, or an image that is trusted; say image.trusted = yes".to_string())?;
     let (network, event) = open_network(&memory)?;
     let Network { device, receiver, sender } = network;
     let mut home = Guest::new(&memory, event);

@@ -22,7 +22,7 @@ pub const CASES: [Case; 6] = [
     ("device_console_interrupts", console_interrupts),
 ];
 
-fn text(error: CallError) -> NotOk {
+pub fn text(error: CallError) -> NotOk {
     alloc::format!("{error:?}").into()
 }
 
@@ -82,18 +82,42 @@ fn registers() -> Outcome {
 
 /// One queue of two entries, laid out as virtio 1.2, 2.7 says.
 #[repr(C, align(4096))]
-struct Queue {
-    descriptors: [[u64; 2]; 2],
-    available: [AtomicU16; 8],
+pub struct Queue {
+    pub descriptors: [[u64; 2]; 2],
+    pub available: [AtomicU16; 8],
     _apart: [u8; 4096 - 48],
-    used: [AtomicU16; 16],
+    pub used: [AtomicU16; 16],
     data: [u8; 128],
 }
 
+impl Queue {
+    pub fn new() -> Box<Queue> {
+        Box::new(Queue {
+            descriptors: [[0; 2]; 2],
+            available: [const { AtomicU16::new(0) }; 8],
+            _apart: [0; 4096 - 48],
+            used: [const { AtomicU16::new(0) }; 16],
+            data: [0; 128],
+        })
+    }
+
+    /// Where the device finds descriptors, what is available, and what is used.
+    pub fn places(&self) -> [u64; 3] {
+        let (available, used) = (self.available.as_ptr() as usize, self.used.as_ptr() as usize);
+        [self.descriptors.as_ptr() as usize, available, used].map(known)
+    }
+}
+
+/// The device's address of a place in the heap.
+fn known(at: usize) -> u64 {
+    let region = heap_region();
+    region.physical_base + (at - region.virtual_base) as u64
+}
+
 /// The few registers that one queue needs, for either transport.
-struct Registers {
-    transport: Transport,
-    queue: u32,
+pub struct Registers {
+    pub transport: Transport,
+    pub queue: u32,
 }
 
 impl Registers {
@@ -112,15 +136,26 @@ impl Registers {
         }
     }
 
-    fn start(&self, places: [u64; 3]) -> Result<(), Fault> {
+    pub fn start(&self, places: [u64; 3]) -> Result<(), Fault> {
+        self.start_with(places, 2)
+    }
+
+    /// Starts it with a queue of so many entries.
+    pub fn start_with(&self, places: [u64; 3], entries: u32) -> Result<(), Fault> {
         self.status(0)?;
         self.status(3)?;
         // VERSION_1 is the second word's first bit; nothing else is wanted.
         self.set(0x24, 0x08, true, 1)?;
-        self.set(0x20, 0x0c, true, 1)?;
+        // And that the IOMMU is asked, where that is offered: then it must be taken (virtio 1.2, 6.1).
+        self.set(0x14, 0x00, true, 1)?;
+        let offered = match self.transport {
+            Transport::Mmio { registers, .. } => read32(registers as u64 + 0x10)?,
+            Transport::Pci { common, .. } => read32(common as u64 + 4)?,
+        };
+        self.set(0x20, 0x0c, true, 1 | offered & 2)?;
         self.status(11)?;
         self.set(0x30, 0x16, false, self.queue)?;
-        self.set(0x38, 0x18, false, 2)?;
+        self.set(0x38, 0x18, false, entries)?;
         if matches!(self.transport, Transport::Pci { .. }) {
             self.set(0, 0x1a, false, 0)?;
         }
@@ -133,7 +168,7 @@ impl Registers {
         self.status(15)
     }
 
-    fn notify(&self) -> Result<(), Fault> {
+    pub fn notify(&self) -> Result<(), Fault> {
         match self.transport {
             Transport::Mmio { registers, .. } => write32(registers as u64 + 0x50, self.queue),
             Transport::Pci { common, notify, notify_multiplier, .. } => {
@@ -178,21 +213,11 @@ fn interrupts(kind: u32, queue_number: u32, device_writes: bool) -> Result<usize
     let _attempts = Attempts::begin();
     let device = acquire(listed.number).map_err(text)?;
     let registers = Registers { transport: device.transport, queue: queue_number };
-    let region = heap_region();
-    let mut queue = Box::new(Queue {
-        descriptors: [[0; 2]; 2],
-        available: [const { AtomicU16::new(0) }; 8],
-        _apart: [0; 4096 - 48],
-        used: [const { AtomicU16::new(0) }; 16],
-        data: [0; 128],
-    });
-    let physical = |at: usize| region.physical_base + (at - region.virtual_base) as u64;
-    let data = physical(queue.data.as_ptr() as usize);
+    let mut queue = Queue::new();
+    let data = known(queue.data.as_ptr() as usize);
     let (flags, len) = if device_writes { (2 << 32, 64) } else { (0, 12 + 60) };
     queue.descriptors[0] = [data, flags | len];
-    let (available, used) = (queue.available.as_ptr() as usize, queue.used.as_ptr() as usize);
-    let places = [physical(queue.descriptors.as_ptr() as usize), physical(available), physical(used)];
-    registers.start(places).map_err(fault)?;
+    registers.start(queue.places()).map_err(fault)?;
     for round in 1..=ROUNDS {
         // Every entry of the ring names descriptor 0; only the index moves.
         queue.available[1].store(round, Ordering::Release);

@@ -5,7 +5,7 @@
 //! so that a host can see how the kernel ends an application.
 //!
 //! In an image that holds it several times it goes by its name there: `many` tries what several applications do to each
-//! other, and starts the others, which do what it orders ([`orders`]).
+//! other, and starts the others, which do what it orders ([`orders`]); `devices` tries what devices may reach.
 
 #![no_std]
 #![no_main]
@@ -17,8 +17,10 @@ mod board;
 mod calls;
 mod cores;
 mod device;
+mod dma;
 mod endings;
 mod faults;
+mod flight;
 mod many;
 mod measured;
 mod memory;
@@ -84,6 +86,15 @@ fn main() -> u8 {
     match nom_runtime::name() {
         "many" => {
             let code = run(&[&many::CASES, &cores::CASES]);
+            let _ = nom_runtime::call::end_application("peer");
+            code
+        }
+        "devices" => {
+            let code = match dma::may_be_had() {
+                true if nom_runtime::trusted() => run(&[&device::CASES, &dma::CASES]),
+                true => run(&[&device::CASES, &dma::CASES, &dma::CONFINED_CASES]),
+                false => run(&[&dma::REFUSED]),
+            };
             let _ = nom_runtime::call::end_application("peer");
             code
         }

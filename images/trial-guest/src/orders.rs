@@ -1,12 +1,12 @@
 //! What an application does that `many` has started: the first word of the channel `orders` says it.
 
-use core::sync::atomic::Ordering;
+use core::sync::atomic::{AtomicU64, Ordering};
 
 use nom_runtime::abi::call::{CallError, PAGE_LEN, WRITE};
 use nom_runtime::abi::upcall::CORE_WANTED;
 use nom_runtime::call::{application_status, end_application, map, release_core, start_application};
 use nom_runtime::channel::Channel;
-use nom_runtime::{core_count, cores, wait};
+use nom_runtime::{core_count, cores, now_ns, wait};
 
 /// Ends with code 7.
 pub const EXIT: u64 = 1;
@@ -29,6 +29,12 @@ pub const SLEEP: u64 = 9;
 
 /// Changes all vector registers for ever.
 pub const SCRAMBLE: u64 = 10;
+/// Registers a page of a known content for its devices, and says later whether it has changed.
+pub const NEIGHBOUR: u64 = 11;
+/// Acquires and releases the device of a number again and again.
+pub const RACE: u64 = 12;
+/// Posts as many receive buffers to a network card as it takes, and waits.
+pub const FLIGHT: u64 = 13;
 
 /// The word of the order.
 pub const ORDER: usize = 0;
@@ -36,6 +42,12 @@ pub const ORDER: usize = 0;
 pub const DONE: usize = 1;
 /// What the ordered work has found.
 pub const FOUND: usize = 2;
+/// The number of a device plus 1; see [`RACE`].
+pub const DEVICE: usize = 3;
+/// Who has it at the moment.
+pub const HOLDER: usize = 4;
+/// How often two had it.
+pub const BOTH: usize = 5;
 /// A further core counts behind here.
 pub const CORES: usize = 8;
 
@@ -83,6 +95,42 @@ pub fn obey() -> u8 {
                 wait(None, 0);
             }
         }
+        NEIGHBOUR => {
+            const PATTERN: u64 = 0x5a5a_0123_4567_89ab;
+            let place = crate::dma::NEIGHBOUR_PLACE;
+            let all = (place..place + PAGE_LEN).step_by(8);
+            let ready = map(place, 1, WRITE).is_ok()
+                && all.clone().all(|at| nom_trial::write(at, PATTERN).is_ok())
+                && nom_runtime::call::register_dma(place, 1).is_ok();
+            words[DONE].store(u64::from(ready), Ordering::Release);
+            while words[DONE].load(Ordering::Acquire) != 2 {
+                wait(None, 0);
+            }
+            let changed = all.filter(|&at| nom_trial::read(at) != Ok(PATTERN)).count();
+            words[FOUND].store(changed as u64, Ordering::Release);
+            words[DONE].store(3, Ordering::Release);
+            loop {
+                wait(None, 0);
+            }
+        }
+        RACE => {
+            while words[DEVICE].load(Ordering::Acquire) == 0 {
+                wait(Some(now_ns() + 50_000), 0);
+            }
+            let number = words[DEVICE].load(Ordering::Acquire) as u32 - 1;
+            loop {
+                if let Ok(true) = grab(number, words) {
+                    words[FOUND].fetch_add(1, Ordering::AcqRel);
+                }
+            }
+        }
+        FLIGHT => {
+            words[FOUND].store(crate::flight::post(), Ordering::Release);
+            words[DONE].store(1, Ordering::Release);
+            loop {
+                wait(None, 0);
+            }
+        }
         PRY => {
             words[FOUND].store(pry(), Ordering::Release);
             words[DONE].store(1, Ordering::Release);
@@ -113,6 +161,21 @@ pub fn obey() -> u8 {
 fn count_on(_: u64) {
     loop {
         nom_runtime::call::nothing();
+    }
+}
+
+/// Acquires a device, sees that nobody else has it, and releases it; false when it was taken.
+pub fn grab(number: u32, words: &[AtomicU64]) -> Result<bool, crate::NotOk> {
+    match nom_runtime::device::acquire(number) {
+        Ok(device) => {
+            let other = words[HOLDER].swap(1, Ordering::AcqRel);
+            words[BOTH].fetch_add(other, Ordering::AcqRel);
+            words[HOLDER].store(0, Ordering::Release);
+            nom_trial::release(device).map_err(crate::device::text)?;
+            Ok(true)
+        }
+        Err(CallError::Taken) => Ok(false),
+        Err(error) => Err(crate::device::text(error)),
     }
 }
 

@@ -6,6 +6,7 @@ use nom_abi::call::{
     CONTIGUOUS, Call, CallError, EXECUTE, LOG_LEN_MAX, PAGE_LEN, PAGES_MAX, PRICE_WORDS, USER_END,
     USER_START, WRITE,
 };
+use nom_abi::device::state::CONFINED;
 use nom_abi::device::{DEVICE_INFO_WORDS, WINDOW_LEN};
 use nom_abi::exit::CODE_MAX;
 use nom_abi::upcall::{BLOCK_LEN, FRAME_LEN, REGISTRATION_WORDS, Registration};
@@ -47,6 +48,8 @@ pub trait Facts {
     fn free_frames(&self) -> u64;
     /// That many free frames lie together.
     fn together(&self, frames: u64) -> bool;
+    /// An IOMMU confines the devices of this image.
+    fn confined(&self) -> bool;
     /// Pages of address space that the device's registers take.
     fn device_pages(&self, device: Device) -> u64;
 }
@@ -104,6 +107,15 @@ pub enum Request {
         place: u64,
     },
     ReleaseDevice(Device),
+    /// There are frames enough for the tables.
+    RegisterDma {
+        address: u64,
+        pages: u64,
+    },
+    WithdrawDma {
+        address: u64,
+        pages: u64,
+    },
     Unmask {
         events: u64,
     },
@@ -197,6 +209,23 @@ pub fn decode(number: u64, arguments: [u64; 5], facts: &impl Facts) -> Result<Re
             facts.devices().may_release(device, facts.caller())?;
             Request::ReleaseDevice(device)
         }
+        Call::RegisterDma => {
+            if !facts.confined() {
+                return Err(CallError::NoSuch);
+            }
+            owned_pages(facts, first, second)?;
+            if facts.free_frames() < table_frames_max(second) + 1 {
+                return Err(CallError::NoMemory);
+            }
+            Request::RegisterDma { address: first, pages: second }
+        }
+        Call::WithdrawDma => {
+            if !facts.confined() {
+                return Err(CallError::NoSuch);
+            }
+            owned_pages(facts, first, second)?;
+            Request::WithdrawDma { address: first, pages: second }
+        }
         Call::Unmask => Request::Unmask { events: own_events(facts, first)? },
         Call::Wait => Request::Wait { until_ns: first, events: own_events(facts, second)? },
         Call::SetTimer => Request::SetTimer { at_ns: first },
@@ -257,11 +286,12 @@ fn map(address: u64, pages: u64, flags: u64, facts: &impl Facts) -> Result<Reque
 
 fn acquire_device(device: u64, address: u64, place: u64, facts: &impl Facts) -> Result<Request, CallError> {
     let device = facts.devices().named(device)?;
-    // Without an IOMMU a device can be told to reach everything.
-    if !facts.trusted() {
+    // A device that no IOMMU stands before can be told to reach everything.
+    let known = facts.devices().known(device).ok_or(CallError::NoSuch)?;
+    if !facts.trusted() && (!facts.confined() || known.state & CONFINED == 0) {
         return Err(CallError::NotTrusted);
     }
-    facts.devices().may_acquire(device)?;
+    facts.devices().may_acquire(device, facts.caller())?;
     let pages = facts.device_pages(device);
     if pages == 0 || pages > WINDOW_LEN / PAGE_LEN {
         return Err(CallError::NoSuch);
@@ -274,7 +304,8 @@ fn acquire_device(device: u64, address: u64, place: u64, facts: &impl Facts) -> 
     if !facts.unmapped(address, pages) {
         return Err(CallError::AlreadyMapped);
     }
-    if facts.free_frames() < table_frames_max(pages) {
+    // One more for the root of the device's own tables.
+    if facts.free_frames() < table_frames_max(pages) + 1 {
         return Err(CallError::NoMemory);
     }
     Ok(Request::AcquireDevice { device, address, place })

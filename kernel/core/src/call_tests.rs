@@ -18,6 +18,7 @@ struct World {
     channels: Channels,
     devices: Devices,
     trusted: bool,
+    confined: bool,
     publisher: bool,
     free: u64,
 }
@@ -25,7 +26,7 @@ struct World {
 fn world() -> World {
     let mut devices = Devices::new();
     for kind in [1, 3, 2] {
-        devices.add(kind);
+        devices.add(kind, 0, kind, kind == 2);
     }
     devices.acquire(Device(0), Application(0));
     devices.acquire(Device(1), Application(1));
@@ -39,7 +40,7 @@ fn world() -> World {
     channels.open(Channel(0), 1, end(Application(1)), (Frame(1), 1));
     channels.open(Channel(1), 0, end(Application(1)), (Frame(2), 1));
     channels.open(Channel(2), 0, end(Application(0)), (Frame(3), 1));
-    World { cores, channels, devices, trusted: true, publisher: true, free: 1000 }
+    World { cores, channels, devices, trusted: true, confined: true, publisher: true, free: 1000 }
 }
 
 fn inside(range: &core::ops::Range<u64>, start: u64, len: u64) -> bool {
@@ -58,6 +59,9 @@ impl Facts for World {
     }
     fn has_context_on(&self, core: Core) -> bool {
         self.cores.owner(core) == Some(Application(0))
+    }
+    fn confined(&self) -> bool {
+        self.confined
     }
     fn trusted(&self) -> bool {
         self.trusted
@@ -177,6 +181,11 @@ fn each_refusal_has_its_reason() {
         (Call::AcquireDevice, &[2, 0x70_0000, DATA.start + 4], BadAddress),
         (Call::AcquireDevice, &[2, DATA.start, DATA.start], AlreadyMapped),
         (Call::ReleaseDevice, &[1], NotOwner),
+        (Call::RegisterDma, &[CODE.start, 1], NotMapped),
+        (Call::RegisterDma, &[DATA.start, 5], NotMapped),
+        (Call::RegisterDma, &[DATA.start + 8, 1], BadAddress),
+        (Call::RegisterDma, &[DATA.start, 0], BadLength),
+        (Call::WithdrawDma, &[0xffff_8000_0000_0000, 1], BadAddress),
         (Call::Unmask, &[device_event(1)], NotOwner),
         (Call::Unmask, &[u64::MAX], NotOwner),
         (Call::Wait, &[0, 1], NotOwner),
@@ -191,7 +200,14 @@ fn each_refusal_has_its_reason() {
     let asked = |call: Call, arguments| decode(call as u64, arguments, &stranger);
     assert_eq!(asked(Call::PublishPrices, [DATA.start, 0, 0, 0, 0]), Err(NotPublisher));
     assert_eq!(asked(Call::Map, [0x60_0000, 1, CONTIGUOUS, 0, 0]), Err(NotTrusted));
-    assert_eq!(asked(Call::AcquireDevice, [2, 0x70_0000, DATA.start, 0, 0]), Err(NotTrusted));
+    // Only a device that an IOMMU stands before is for everybody.
+    let device = |number| [number, 0x70_0000, DATA.start, 0, 0];
+    assert!(asked(Call::AcquireDevice, device(2)).is_ok());
+    assert_eq!(asked(Call::AcquireDevice, device(0)), Err(NotTrusted));
+    let bare = World { trusted: false, confined: false, ..world() };
+    let asked = |call: Call, arguments| decode(call as u64, arguments, &bare);
+    assert_eq!(asked(Call::AcquireDevice, device(2)), Err(NotTrusted));
+    assert_eq!(asked(Call::RegisterDma, [DATA.start, 1, 0, 0, 0]), Err(NoSuch));
 }
 
 #[test]
@@ -270,7 +286,10 @@ fn whatever_is_accepted_is_within_rights() {
                 assert!(address + pages * PAGE_LEN <= USER_END && pages < world.free);
                 assert!(!(rights.write && rights.execute));
             }
-            Request::Unmap { address, pages } | Request::Protect { address, pages, .. } => {
+            Request::Unmap { address, pages }
+            | Request::Protect { address, pages, .. }
+            | Request::RegisterDma { address, pages }
+            | Request::WithdrawDma { address, pages } => {
                 assert!(world.owned(address, pages));
             }
             Request::AcquireCore { core, entry, .. } => {

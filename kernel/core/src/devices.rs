@@ -1,7 +1,8 @@
 //! Who owns which device.
 
 use nom_abi::call::CallError;
-use nom_abi::device::DEVICES_MAX;
+use nom_abi::device::state::{BLOCKED, BROKEN, CONFINED, LEAVING, PRESENT, STOPPED};
+use nom_abi::device::{DEVICES_MAX, Listed};
 use nom_abi::upcall::device_event;
 
 use crate::Application;
@@ -17,46 +18,84 @@ impl Device {
     }
 }
 
+/// What is known of one device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Known {
+    /// One of [`nom_abi::device::kind`].
+    pub kind: u16,
+    /// What its requests carry; 0 where there is nothing like it.
+    pub requester: u16,
+    /// Devices that cannot be told apart by an IOMMU, or that reach one another past it, have the same group: they
+    /// belong to one application at a time.
+    pub group: u16,
+    /// Bits of [`nom_abi::device::state`]. None set: it has left, and its number waits for its owner.
+    pub state: u8,
+    /// Whose it is.
+    pub owner: Option<Application>,
+}
+
 /// All devices and their owners.
 #[derive(Debug, Clone)]
 pub struct Devices {
-    kinds: [u32; DEVICES_MAX as usize],
-    owners: [Option<Application>; DEVICES_MAX as usize],
-    count: u32,
+    known: [Option<Known>; DEVICES_MAX as usize],
 }
 
 impl Devices {
     /// None yet.
     pub const fn new() -> Devices {
-        Devices { kinds: [0; DEVICES_MAX as usize], owners: [None; DEVICES_MAX as usize], count: 0 }
+        Devices { known: [None; DEVICES_MAX as usize] }
     }
 
-    /// Another device that was found; `None` when there are too many already, and it stays unused.
-    pub fn add(&mut self, kind: u32) -> Option<Device> {
-        let device = Device(self.count);
-        *self.kinds.get_mut(self.count as usize)? = kind;
-        self.count += 1;
-        Some(device)
+    /// Another device that was found, at the lowest number that is free; `None` when there are too many already, and it
+    /// stays unused.
+    pub fn add(&mut self, kind: u16, requester: u16, group: u16, confined: bool) -> Option<Device> {
+        let place = self.known.iter().position(Option::is_none)?;
+        let state = PRESENT | if confined { CONFINED } else { 0 };
+        self.known[place] = Some(Known { kind, requester, group, state, owner: None });
+        Some(Device(place as u32))
     }
 
-    /// What each device is for.
-    pub fn kinds(&self) -> &[u32] {
-        &self.kinds[..self.count as usize]
+    /// What is known of it.
+    pub fn known(&self, device: Device) -> Option<Known> {
+        self.known.get(device.0 as usize).copied().flatten()
+    }
+
+    /// All of them.
+    pub fn all(&self) -> impl Iterator<Item = Device> + '_ {
+        (0..DEVICES_MAX).map(Device).filter(|&device| self.known(device).is_some())
+    }
+
+    /// The device whose requests carry this.
+    pub fn requesting(&self, requester: u16) -> Option<Device> {
+        let by = |device: &Device| self.known(*device).is_some_and(|known| known.requester == requester);
+        self.all().find(by).filter(|_| requester != 0)
     }
 
     /// The device that an argument means.
     pub fn named(&self, claim: u64) -> Result<Device, CallError> {
-        u32::try_from(claim).ok().filter(|&number| number < self.count).map(Device).ok_or(CallError::NoSuch)
+        let device = u32::try_from(claim).map(Device).map_err(|_| CallError::NoSuch)?;
+        self.known(device).map(|_| device).ok_or(CallError::NoSuch)
     }
 
     /// Who owns it.
     pub fn owner(&self, device: Device) -> Option<Application> {
-        self.owners.get(device.0 as usize).copied().flatten()
+        self.known(device)?.owner
     }
 
-    /// Whether it may be acquired. Changes nothing.
-    pub fn may_acquire(&self, device: Device) -> Result<(), CallError> {
-        if self.owner(device).is_none() { Ok(()) } else { Err(CallError::Taken) }
+    /// Whether an application may acquire it: it is there and works, and neither it nor another one of its group is
+    /// somebody else's. Changes nothing.
+    pub fn may_acquire(&self, device: Device, application: Application) -> Result<(), CallError> {
+        let known = self.known(device).ok_or(CallError::NoSuch)?;
+        if known.owner.is_some() {
+            return Err(CallError::Taken);
+        }
+        if known.state & (PRESENT | LEAVING | BROKEN) != PRESENT {
+            return Err(CallError::Gone);
+        }
+        let others = |other: &Known| {
+            other.group == known.group && other.owner.is_some_and(|owner| owner != application)
+        };
+        if self.known.iter().flatten().any(others) { Err(CallError::Taken) } else { Ok(()) }
     }
 
     /// Whether `application` may give it back. Changes nothing.
@@ -66,26 +105,52 @@ impl Devices {
 
     /// Gives a free device to an application.
     pub fn acquire(&mut self, device: Device, application: Application) {
-        if let Some(owner @ None) = self.owners[..self.count as usize].get_mut(device.0 as usize) {
-            *owner = Some(application);
+        if let Some(Some(known)) = self.known.get_mut(device.0 as usize)
+            && known.owner.is_none()
+        {
+            known.owner = Some(application);
         }
     }
 
-    /// Takes it back from its owner, who must have lost its registers, and it must have been reset.
+    /// Takes it back from its owner, who must have lost its registers, and it must have been reset. What it did wrong
+    /// meanwhile is forgotten; a number whose device has left is free now.
     pub fn release(&mut self, device: Device) {
-        if let Some(owner) = self.owners.get_mut(device.0 as usize) {
-            *owner = None;
-        }
+        let Some(place) = self.known.get_mut(device.0 as usize) else { return };
+        *place = place.filter(|known| known.state & PRESENT != 0).map(|known| Known {
+            owner: None,
+            state: known.state & !(BLOCKED | STOPPED),
+            ..known
+        });
+    }
+
+    /// Adds to its state; answers what it was before.
+    pub fn mark(&mut self, device: Device, state: u8) -> u8 {
+        let Some(Some(known)) = self.known.get_mut(device.0 as usize) else { return 0 };
+        let before = known.state;
+        known.state |= state;
+        before
+    }
+
+    /// It is not there any more. Its number stays its owner's until that gives it back.
+    pub fn leave(&mut self, device: Device) {
+        let Some(place) = self.known.get_mut(device.0 as usize) else { return };
+        *place = place.filter(|known| known.owner.is_some()).map(|known| Known { state: 0, ..known });
     }
 
     /// What an application owns.
     pub fn owned(&self, application: Application) -> impl Iterator<Item = Device> + '_ {
-        (0..self.count).map(Device).filter(move |&device| self.owner(device) == Some(application))
+        self.all().filter(move |&device| self.owner(device) == Some(application))
     }
 
     /// The events that an application may ask to unmask: those of its own devices.
     pub fn events(&self, application: Application) -> u64 {
         self.owned(application).fold(0, |events, device| events | device.event())
+    }
+
+    /// What the bulletin board says of it.
+    pub fn listed(&self, device: Device) -> Option<Listed> {
+        let Known { kind, requester, group, state, owner } = self.known(device)?;
+        Some(Listed { kind, state, owner: owner.map(|owner| owner.0), requester, group })
     }
 }
 
@@ -100,48 +165,94 @@ mod tests {
     use super::*;
     use crate::tests::Dice;
 
+    /// Devices come, are acquired and released, leave with and without an owner; two of them share a group.
     #[test]
-    fn a_device_has_one_owner_through_long_histories() {
+    fn a_group_has_one_owner_through_long_histories() {
         let mut dice = Dice::new(5);
         let mut devices = Devices::new();
-        for kind in 0..6 {
-            assert_eq!(devices.add(kind), Some(Device(kind)));
-        }
-        let mut owners = [None; 6];
-        for _ in 0..20_000 {
+        // What each number's device is, whose, and whether it is there.
+        let mut model: [Option<(u16, Option<Application>, bool)>; 6] = [None; 6];
+        for _ in 0..50_000 {
             let application = Application(dice.below(3) as u8);
-            let claim = dice.below(8);
-            let Ok(device) = devices.named(claim) else {
-                assert!(claim >= 6);
-                continue;
-            };
-            let held = &mut owners[claim as usize];
-            if dice.below(2) == 0 {
-                assert_eq!(devices.may_acquire(device).is_ok(), held.is_none());
-                devices.acquire(device, application);
-                *held = held.or(Some(application));
-            } else if devices.may_release(device, application).is_ok() {
-                assert_eq!(*held, Some(application));
-                devices.release(device);
-                *held = None;
-            } else {
-                assert_ne!(*held, Some(application));
+            let place = dice.below(6) as usize;
+            let device = Device(place as u32);
+            match dice.below(4) {
+                0 => {
+                    let free = model.iter().position(Option::is_none);
+                    if let Some(free) = free {
+                        let group = (free / 2) as u16;
+                        assert_eq!(devices.add(1, 7 + free as u16, group, true), Some(Device(free as u32)));
+                        model[free] = Some((group, None, true));
+                    }
+                }
+                1 => {
+                    let taken = |group| {
+                        let mut all = model.iter().flatten();
+                        all.any(|other| other.0 == group && other.1.is_some_and(|owner| owner != application))
+                    };
+                    let may = model[place]
+                        .is_some_and(|(group, owner, there)| owner.is_none() && there && !taken(group));
+                    assert_eq!(devices.may_acquire(device, application).is_ok(), may);
+                    if may {
+                        devices.acquire(device, application);
+                        model[place].as_mut().unwrap().1 = Some(application);
+                    }
+                }
+                2 => {
+                    let may = model[place].is_some_and(|(_, owner, _)| owner == Some(application));
+                    assert_eq!(devices.may_release(device, application).is_ok(), may);
+                    if may {
+                        devices.mark(device, BLOCKED);
+                        devices.release(device);
+                        model[place] = model[place].filter(|one| one.2).map(|one| (one.0, None, true));
+                        assert!(devices.known(device).is_none_or(|known| known.state & BLOCKED == 0));
+                    }
+                }
+                _ => {
+                    devices.leave(device);
+                    let stays = model[place].filter(|one| one.1.is_some());
+                    model[place] = stays.map(|one| (one.0, one.1, false));
+                }
+            }
+            for (number, one) in (0..).zip(&model) {
+                let found = devices
+                    .known(Device(number))
+                    .map(|known| (known.group, known.owner, known.state & PRESENT != 0));
+                assert_eq!(found, *one);
+                assert_eq!(devices.named(number.into()).is_ok(), one.is_some());
             }
             let events = (0..6_u32)
-                .filter(|&number| owners[number as usize] == Some(application))
+                .filter(|&number| model[number as usize].is_some_and(|one| one.1 == Some(application)))
                 .fold(0, |events, number| events | device_event(number));
             assert_eq!(devices.events(application), events);
         }
     }
 
     #[test]
+    fn what_is_broken_or_leaving_is_nobodys() {
+        let mut devices = Devices::default();
+        let device = devices.add(1, 8, 8, false).unwrap();
+        assert_eq!(devices.mark(device, LEAVING), PRESENT);
+        assert_eq!(devices.may_acquire(device, Application(0)), Err(CallError::Gone));
+        let other = devices.add(1, 16, 16, false).unwrap();
+        devices.acquire(other, Application(0));
+        devices.mark(other, BROKEN);
+        devices.release(other);
+        assert_eq!(devices.may_acquire(other, Application(0)), Err(CallError::Gone));
+        assert_eq!(devices.requesting(16), Some(other));
+        assert_eq!(devices.requesting(0), None);
+    }
+
+    #[test]
     fn the_table_is_bounded() {
         let mut devices = Devices::default();
         for _ in 0..DEVICES_MAX {
-            assert!(devices.add(1).is_some());
+            assert!(devices.add(1, 0, 0, false).is_some());
         }
-        assert_eq!(devices.add(1), None);
-        assert_eq!(devices.kinds().len(), DEVICES_MAX as usize);
-        assert_eq!(devices.named(u64::from(DEVICES_MAX)), Err(CallError::NoSuch));
+        assert_eq!(devices.add(1, 0, 0, false), None);
+        assert_eq!(devices.all().count(), DEVICES_MAX as usize);
+        for claim in [u64::from(DEVICES_MAX), u64::MAX, 1 << 32] {
+            assert_eq!(devices.named(claim), Err(CallError::NoSuch));
+        }
     }
 }

@@ -17,6 +17,7 @@ pub mod cores;
 pub mod devices;
 pub mod elf;
 pub mod frames;
+pub mod iommu;
 pub mod lives;
 pub mod schedule;
 pub mod upcall;

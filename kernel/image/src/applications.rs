@@ -51,8 +51,6 @@ impl Kernel {
             return Err(CallError::NoMemory);
         }
         let entry = file.entry;
-        let mut device_kinds = [0; nom_abi::device::DEVICES_MAX as usize];
-        device_kinds[..self.devices.kinds().len()].copy_from_slice(self.devices.kinds());
         let mut name = [0; NAME_LEN_MAX as usize];
         name[..part.name.len()].copy_from_slice(part.name.as_bytes());
         let plan = load::Plan {
@@ -68,8 +66,7 @@ impl Kernel {
                 clock: 0,
                 statistics: 0,
                 heap_len: configuration.heap_len(part.name),
-                devices: self.devices.kinds().len() as u64,
-                device_kinds,
+                confined: u64::from(self.found.iommu.is_some()),
                 cores: u64::from(self.cores.count()),
                 trusted: u64::from(configuration.trusted),
                 name,
@@ -87,7 +84,7 @@ impl Kernel {
             None => number == self.first,
         };
         self.running[usize::from(number.0)] =
-            Some(Running { name: Name::new(part.name), space, home, publisher });
+            Some(Running { name: Name::new(part.name), space, reach: None, home, publisher });
         self.lives.started(number, starter);
         tell(Counter::FreeFrames, self.frames.free());
         say!("application {} starts on core {}", part.name, core.0);
@@ -200,10 +197,10 @@ impl Kernel {
         loop {
             let next = self.devices.owned(number).next();
             let Some(device) = next else { break };
-            self.found.silence(device);
-            self.windows[device.0 as usize] = (0, None);
-            self.schedule.forget(device.event());
-            self.devices.release(device);
+            self.take_device(device, None);
+        }
+        if let Some(reach) = running.reach {
+            reach.take_apart(&mut self.frames);
         }
         while let Some(channel) = self.channels.any_of(number) {
             self.close_channel(channel, number, None);

@@ -115,7 +115,14 @@ fn invoke(request: Request, kernel: &mut Kernel, caller: &Caller) -> Result<u64,
             tell(Counter::FreeFrames, kernel.frames.free());
             return Ok(first);
         }
+        Request::RegisterDma { address, pages } => {
+            kernel.register_dma(caller, address, pages);
+            tell(Counter::FreeFrames, kernel.frames.free());
+            return Ok(address);
+        }
+        Request::WithdrawDma { address, pages } => kernel.withdraw_dma(caller, address, pages),
         Request::Unmap { address, pages } => {
+            kernel.withdraw_dma(caller, address, pages);
             for page in 0..pages {
                 if let Some(frame) = caller.space.unmap(address + page * PAGE_LEN) {
                     let _ = kernel.frames.release(frame, caller.owner());
@@ -128,26 +135,13 @@ fn invoke(request: Request, kernel: &mut Kernel, caller: &Caller) -> Result<u64,
         Request::Protect { address, pages, rights } => {
             (0..pages).for_each(|page| caller.space.protect(address + page * PAGE_LEN, rights));
             processors::forget(&caller.space);
+            kernel.follow_dma(caller, address, pages);
         }
         Request::AcquireDevice { device, address, place } => {
-            kernel.devices.acquire(device, caller.number);
-            let kind = kernel.devices.kinds()[device.0 as usize];
-            let info = kernel.found.show(device, kind, address, &caller.space, &mut kernel.frames);
-            caller.space.words_out(place, &info.words());
-            kernel.windows[device.0 as usize] = (address, Some(caller.context));
-            interrupts::route_here(device.0);
+            kernel.give_device(device, address, place, caller);
             tell(Counter::FreeFrames, kernel.frames.free());
         }
-        Request::ReleaseDevice(device) => {
-            kernel.found.silence(device);
-            let (window, _) = core::mem::take(&mut kernel.windows[device.0 as usize]);
-            for page in 0..kernel.found.pages(device) {
-                caller.space.unmap(window + page * PAGE_LEN);
-            }
-            processors::forget(&caller.space);
-            kernel.schedule.forget(device.event());
-            kernel.devices.release(device);
-        }
+        Request::ReleaseDevice(device) => kernel.take_device(device, Some(&caller.space)),
         Request::Unmask { events } => unmask(kernel, caller, events),
         Request::SetTimer { at_ns } => {
             kernel.schedule.set_timer(caller.context, at_ns);

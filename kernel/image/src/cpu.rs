@@ -25,14 +25,6 @@ pub fn out32(port: u16, value: u32) {
     unsafe { asm!("out dx, eax", in("dx") port, in("eax") value, options(nomem, nostack, preserves_flags)) }
 }
 
-/// Reads a word from a port.
-pub fn in32(port: u16) -> u32 {
-    let value;
-    // SAFETY: as for `out8`.
-    unsafe { asm!("in eax, dx", in("dx") port, out("eax") value, options(nomem, nostack, preserves_flags)) }
-    value
-}
-
 /// A model-specific register.
 pub fn read_msr(register: u32) -> u64 {
     let (low, high): (u32, u32);
@@ -82,6 +74,12 @@ pub unsafe fn set_page_table(root: u64) {
 pub fn forget_page(address: u64) {
     // SAFETY: forgetting a translation is always allowed; it is looked up again.
     unsafe { asm!("invlpg [{}]", in(reg) address, options(nostack, preserves_flags)) }
+}
+
+/// Writes everything from the caches to memory, for who looks there past them.
+pub fn write_back_caches() {
+    // SAFETY: contents do not change.
+    unsafe { asm!("wbinvd", options(nostack, preserves_flags)) }
 }
 
 /// The time stamp counter.

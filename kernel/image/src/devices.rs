@@ -1,18 +1,22 @@
 //! Finding virtio devices, giving their registers away, and silencing them.
 
 use nom_abi::call::PAGE_LEN;
+use nom_abi::device::state::BROKEN;
 use nom_abi::device::{DEVICES_MAX, DeviceInfo, TRANSPORT_MMIO, TRANSPORT_PCI};
 use nom_kernel_core::command_line::mmio_devices;
 use nom_kernel_core::devices::{Device, Devices};
 use nom_kernel_core::frames::Frames;
 use nom_pci::{
-    COMMAND, COMMAND_BUS_MASTER, COMMAND_MEMORY, COMMAND_NO_PIN, ConfigurationSpace, Function, Place, Virtio,
+    Bases, COMMAND_BUS_MASTER, COMMAND_MEMORY, COMMAND_NO_PIN, Configurable, ConfigurationSpace, Function,
+    Place, Virtio,
 };
 
+use crate::ecam::Ecam;
 use crate::interrupts::{self, read32, write32};
+use crate::iommu::Iommu;
+use crate::paging;
 use crate::paging::{Leaf, Space};
 use crate::serial::say;
-use crate::{cpu, paging};
 
 /// How often a device is asked whether it has finished its reset.
 const RESET_ATTEMPTS: usize = 100_000;
@@ -31,42 +35,22 @@ enum Where {
 /// What was found.
 pub struct Found {
     places: [Option<Where>; DEVICES_MAX as usize],
+    ecam: Option<Ecam>,
+    /// The IOMMU, when it is driven.
+    pub iommu: Option<Iommu>,
 }
 
-/// Configuration space by the two old ports: 256 bytes a function, enough for what is read here.
-struct Ports;
-
-impl Ports {
-    fn select(function: Function, offset: u8) {
-        let address = u32::from(function.bus) << 16
-            | u32::from(function.device) << 11
-            | u32::from(function.function) << 8
-            | u32::from(offset & 0xfc);
-        cpu::out32(0xcf8, 1 << 31 | address);
-    }
-
-    fn write(&self, function: Function, offset: u8, value: u32) {
-        Ports::select(function, offset);
-        cpu::out32(0xcfc, value);
-    }
-}
-
-impl ConfigurationSpace for Ports {
-    fn read(&self, function: Function, offset: u8) -> u32 {
-        Ports::select(function, offset);
-        cpu::in32(0xcfc)
-    }
-}
-
-/// Finds the devices that the command line names and those on the PCI buses.
+/// Finds the devices that the command line names and those on the PCI buses. Whoever is not published may not touch
+/// memory.
 pub fn find(
     command_line: &str,
-    has_pci: bool,
+    ecam: Option<Ecam>,
+    iommu: Option<Iommu>,
     space: &Space,
     frames: &mut Frames<'_>,
     devices: &mut Devices,
 ) -> Found {
-    let mut found = Found { places: [None; DEVICES_MAX as usize] };
+    let mut found = Found { places: [None; DEVICES_MAX as usize], ecam, iommu };
     for named in mmio_devices(command_line) {
         match named {
             Ok(device) => {
@@ -79,12 +63,16 @@ pub fn find(
             Err(word) => say!("the command line names a device that cannot be: {word}; left out"),
         }
     }
-    if has_pci {
-        nom_pci::functions(&Ports, &mut |function| {
-            if let Some(virtio) = nom_pci::virtio(&Ports, function)
-                && add_pci(function, virtio, space, frames, devices, &mut found).is_none()
-            {
-                say!("a PCI device ({function:?}) makes no sense or is one too many; left out");
+    if let Some(ecam) = ecam {
+        nom_pci::functions(&ecam, &mut |one| {
+            if nom_pci::secondary(&ecam, one.function).is_none() {
+                ecam.command(one.function, 0, COMMAND_BUS_MASTER);
+            }
+            if nom_pci::is_virtio(&ecam, one.function) {
+                let bases = nom_pci::bases(&ecam, one.function);
+                if let Err(why) = found.add_pci(one, &bases, space, frames, devices) {
+                    say!("the PCI device {:#x} {why}; left out", one.function.requester());
+                }
             }
         });
     }
@@ -116,45 +104,13 @@ fn add_mmio(
     if pin >= interrupts::pins() {
         return Err("has an interrupt that does not exist");
     }
-    let device = devices.add(kind).ok_or("is one too many")?;
+    // Several may share a page of registers, but no IOMMU: each is a group of its own.
+    let group = u16::MAX - devices.all().count() as u16;
+    let device = devices.add(kind as u16, 0, group, false).ok_or("is one too many")?;
     reset_mmio(seen);
     interrupts::attach_pin(device.0, pin);
     found.places[device.0 as usize] = Some(Where::Mmio { registers, seen });
     Ok(())
-}
-
-fn add_pci(
-    function: Function,
-    virtio: Virtio,
-    space: &Space,
-    frames: &mut Frames<'_>,
-    devices: &mut Devices,
-    found: &mut Found,
-) -> Option<()> {
-    // Interrupt messages are writes to anywhere: their table is the kernel's alone.
-    let messages = virtio.messages?;
-    if structures(&virtio)
-        .any(|place| place.shares_page(&messages.table) || place.shares_page(&messages.pending))
-    {
-        return None;
-    }
-    let command = Ports.read(function, COMMAND) as u16;
-    Ports.write(
-        function,
-        COMMAND,
-        (u32::from(command) | COMMAND_MEMORY | COMMAND_NO_PIN) & !COMMAND_BUS_MASTER,
-    );
-    let common_seen = space.show_registers(virtio.common.address, virtio.common.len, frames)?;
-    let table_seen = space.show_registers(messages.table.address, messages.table.len, frames)?;
-    let device = devices.add(virtio.kind)?;
-    reset_pci(common_seen);
-    interrupts::attach_messages(device.0, table_seen, messages.entries.min(MESSAGES_MAX));
-    const ENABLE: u32 = 1 << 31;
-    const MASK_ALL: u32 = 1 << 30;
-    let control = Ports.read(function, messages.offset);
-    Ports.write(function, messages.offset, (control | ENABLE) & !MASK_ALL);
-    found.places[device.0 as usize] = Some(Where::Pci { function, virtio, common_seen });
-    Some(())
 }
 
 fn structures(virtio: &Virtio) -> impl Iterator<Item = Place> {
@@ -164,6 +120,47 @@ fn structures(virtio: &Virtio) -> impl Iterator<Item = Place> {
 }
 
 impl Found {
+    /// Publishes a virtio device on PCI. It is reset and silent.
+    pub fn add_pci(
+        &mut self,
+        nom_pci::Found { function, group, root }: nom_pci::Found,
+        bases: &Bases,
+        space: &Space,
+        frames: &mut Frames<'_>,
+        devices: &mut Devices,
+    ) -> Result<Device, &'static str> {
+        let ecam = self.ecam.ok_or("has no configuration space")?;
+        let virtio = nom_pci::virtio(&ecam, function, bases).ok_or("makes no sense, or is a legacy one")?;
+        // Interrupt messages are writes to anywhere: their table is the kernel's alone.
+        let messages = virtio.messages.ok_or("has no MSI-X")?;
+        if structures(&virtio)
+            .any(|place| place.shares_page(&messages.table) || place.shares_page(&messages.pending))
+        {
+            return Err("has registers on the page of its MSI-X table");
+        }
+        ecam.command(function, COMMAND_MEMORY | COMMAND_NO_PIN, COMMAND_BUS_MASTER);
+        let mut show = |place: Place| space.show_registers(place.address, place.len, frames);
+        let seen = show(virtio.common).zip(show(messages.table));
+        let (common_seen, table_seen) = seen.ok_or("cannot be mapped")?;
+        let requester = function.requester();
+        let confined = self.iommu.as_mut().is_some_and(|iommu| {
+            iommu.covers(root) && offers_platform_access(common_seen) && iommu.prepare(requester, frames)
+        });
+        let added = devices.add(virtio.kind as u16, requester, group.requester(), confined);
+        let device = added.ok_or("is one too many")?;
+        if !reset_pci(common_seen) {
+            devices.mark(device, BROKEN);
+        }
+        let entries = messages.entries.min(MESSAGES_MAX);
+        interrupts::attach_messages(device.0, table_seen, entries, self.iommu.is_some());
+        const ENABLE: u32 = 1 << 31;
+        const MASK_ALL: u32 = 1 << 30;
+        let control = ecam.read(function, messages.offset);
+        ecam.write(function, messages.offset, (control | ENABLE) & !MASK_ALL);
+        self.places[device.0 as usize] = Some(Where::Pci { function, virtio, common_seen });
+        Ok(device)
+    }
+
     /// Pages of address space that the device's registers take.
     pub fn pages(&self, device: Device) -> u64 {
         match self.places.get(device.0 as usize).copied().flatten() {
@@ -201,9 +198,7 @@ impl Found {
                 registers_len: registers.len,
                 ..DeviceInfo::default()
             },
-            Some(Where::Pci { function, virtio, .. }) => {
-                let command = Ports.read(function, COMMAND) as u16;
-                Ports.write(function, COMMAND, u32::from(command) | COMMAND_BUS_MASTER);
+            Some(Where::Pci { virtio, .. }) => {
                 let own = virtio.device.unwrap_or_default();
                 DeviceInfo {
                     kind,
@@ -223,22 +218,48 @@ impl Found {
         }
     }
 
-    /// Resets a device, so that it touches no memory any more, and keeps its interrupts out.
-    pub fn silence(&self, device: Device) {
+    /// From now on the device reaches memory, what its owner registered (`tables` and domain) or everything, and its
+    /// interrupts come to the core that this runs on.
+    pub fn connect(&mut self, device: Device, tables: Option<(u64, u64)>) {
+        interrupts::route_here(device.0);
+        let Some(Where::Pci { function, .. }) = self.places[device.0 as usize] else { return };
+        if let Some(iommu) = &mut self.iommu {
+            let requester = function.requester();
+            iommu.assign(requester, tables, false);
+            let to = (interrupts::vector(device.0), interrupts::identity(), requester);
+            iommu.route(device.0 as u16, Some(to));
+        }
+        if let Some(ecam) = self.ecam {
+            ecam.command(function, COMMAND_BUS_MASTER, 0);
+        }
+    }
+
+    /// Resets a device, so that it touches no memory any more, and keeps its interrupts out; then the IOMMU forgets it.
+    /// False when it did not finish its reset: then nobody may have it again.
+    pub fn silence(&mut self, device: Device) -> bool {
         let done = match self.places[device.0 as usize] {
             Some(Where::Mmio { seen, .. }) => reset_mmio(seen),
-            Some(Where::Pci { function, common_seen, .. }) => {
-                let done = reset_pci(common_seen);
-                let command = Ports.read(function, COMMAND) as u16;
-                Ports.write(function, COMMAND, u32::from(command) & !COMMAND_BUS_MASTER);
-                done
-            }
+            Some(Where::Pci { common_seen, .. }) => reset_pci(common_seen),
             None => true,
         };
-        if !done {
-            say!("device {} does not finish its reset", device.0);
-        }
         interrupts::mask(device.0);
+        self.disconnect(device);
+        if !done {
+            say!("device {} does not finish its reset: nobody gets it again", device.0);
+        }
+        done
+    }
+
+    /// Whatever the device does, it reaches nothing and raises no interrupt.
+    pub fn disconnect(&mut self, device: Device) {
+        let Some(Where::Pci { function, .. }) = self.places[device.0 as usize] else { return };
+        if let Some(ecam) = self.ecam {
+            ecam.command(function, 0, COMMAND_BUS_MASTER);
+        }
+        if let Some(iommu) = &mut self.iommu {
+            iommu.assign(function.requester(), None, false);
+            iommu.route(device.0 as u16, None);
+        }
     }
 }
 
@@ -252,4 +273,13 @@ fn reset_pci(common_seen: u64) -> bool {
     const STATUS: u64 = 0x14;
     paging::write_register8(common_seen + STATUS, 0);
     (0..RESET_ATTEMPTS).any(|_| paging::read_register8(common_seen + STATUS) == 0)
+}
+
+/// Whether it says that it asks the IOMMU. One that does not goes past it.
+fn offers_platform_access(common_seen: u64) -> bool {
+    const SELECT: u64 = 0;
+    const FEATURES: u64 = 4;
+    const ACCESS_PLATFORM: u32 = 1 << 1;
+    write32(common_seen + SELECT, 1);
+    read32(common_seen + FEATURES) & ACCESS_PLATFORM != 0
 }

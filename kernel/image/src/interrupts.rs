@@ -9,16 +9,23 @@ use nom_abi::device::DEVICES_MAX;
 use nom_abi::statistics::Counter;
 use nom_abi::upcall::device_event;
 use nom_kernel_core::cores::{CORES_MAX, Core};
+use nom_kernel_core::devices::Device;
+use nom_kernel_core::iommu;
 
+use crate::state::Kernel;
 use crate::{clock, count, cpu, processors, state};
 
 /// The timer's vector.
 pub const TIMER_VECTOR: u64 = 0x20;
 /// The vector by which one core interrupts another.
 pub const CALL_VECTOR: u64 = 0x21;
+/// The IOMMU has blocked something.
+pub const FAULT_VECTOR: u64 = 0x22;
 /// Vector of device 0; the others follow.
 pub const DEVICE_VECTOR: u64 = 0x40;
 const SPURIOUS_VECTOR: u64 = 0xff;
+/// How many interrupts of a masked device are put up with until it is stopped: a few may be under way.
+const STORM: u32 = 64;
 
 const ID: u64 = 0x20;
 const END_OF_INTERRUPT: u64 = 0xb0;
@@ -47,11 +54,21 @@ struct Line {
     entries: AtomicU32,
     /// Where that table is.
     table: AtomicU64,
+    /// Its messages name this entry of the IOMMU's plus 1; 0 when they name a core.
+    remapped: AtomicU32,
+    /// Interrupts that came although it is masked.
+    unasked: AtomicU32,
 }
 
-static LINES: [Line; DEVICES_MAX as usize] =
-    [const { Line { pin: AtomicU32::new(0), entries: AtomicU32::new(0), table: AtomicU64::new(0) } };
-        DEVICES_MAX as usize];
+static LINES: [Line; DEVICES_MAX as usize] = [const {
+    Line {
+        pin: AtomicU32::new(0),
+        entries: AtomicU32::new(0),
+        table: AtomicU64::new(0),
+        remapped: AtomicU32::new(0),
+        unasked: AtomicU32::new(0),
+    }
+}; DEVICES_MAX as usize];
 
 /// Reads a register.
 pub fn read32(address: u64) -> u32 {
@@ -151,17 +168,34 @@ pub fn attach_pin(device: u32, pin: u32) {
     mask(device);
 }
 
-/// The device's interrupts come by messages; all entries of the table lead to its one vector.
-pub fn attach_messages(device: u32, table: u64, entries: u32) {
+/// The device's interrupts come by messages; all entries of the table lead to its one vector, through an entry of the
+/// IOMMU's where there is one.
+pub fn attach_messages(device: u32, table: u64, entries: u32, remapped: bool) {
     let line = &LINES[device as usize];
+    line.pin.store(0, Ordering::Relaxed);
     line.table.store(table, Ordering::Relaxed);
     line.entries.store(entries, Ordering::Relaxed);
+    line.remapped.store(u32::from(remapped), Ordering::Relaxed);
     mask(device);
-    for entry in 0..u64::from(entries) {
-        write32(table + 16 * entry, 0xfee0_0000 | identity() << 12);
-        write32(table + 16 * entry + 4, 0);
-        write32(table + 16 * entry + 8, DEVICE_VECTOR as u32 + device);
-    }
+    let message = if remapped { (iommu::message_address(device as u16), 0) } else { direct(vector(device)) };
+    (0..u64::from(entries)).for_each(|entry| write_message(table, entry, message));
+}
+
+/// The vector of a device.
+pub fn vector(device: u32) -> u8 {
+    DEVICE_VECTOR as u8 + device as u8
+}
+
+/// A message that goes to the core that this runs on, past the IOMMU.
+pub fn direct(vector: u8) -> (u32, u32) {
+    (0xfee0_0000 | identity() << 12, u32::from(vector))
+}
+
+/// Writes an entry of an MSI-X table; whether it is masked does not change.
+pub fn write_message(table: u64, entry: u64, (address, data): (u32, u32)) {
+    write32(table + 16 * entry, address);
+    write32(table + 16 * entry + 4, 0);
+    write32(table + 16 * entry + 8, data);
 }
 
 fn set_mask(device: u32, masked: bool) {
@@ -189,6 +223,7 @@ pub fn unmask(events: u64) {
     }
     for device in 0..DEVICES_MAX {
         if events & device_event(device) != 0 {
+            LINES[device as usize].unasked.store(0, Ordering::Relaxed);
             set_mask(device, false);
         }
     }
@@ -200,10 +235,17 @@ pub fn route_here(device: u32) {
     if let Some(pin) = line.pin.load(Ordering::Relaxed).checked_sub(1) {
         input_output_write(0x11 + 2 * pin, identity() << 24);
     }
-    let table = line.table.load(Ordering::Relaxed);
-    for entry in 0..u64::from(line.entries.load(Ordering::Relaxed)) {
-        write32(table + 16 * entry, 0xfee0_0000 | identity() << 12);
+    if line.remapped.load(Ordering::Relaxed) == 0 {
+        let table = line.table.load(Ordering::Relaxed);
+        for entry in 0..u64::from(line.entries.load(Ordering::Relaxed)) {
+            write_message(table, entry, direct(vector(device)));
+        }
     }
+}
+
+/// Counts an interrupt that nobody asked for; true when there were too many.
+fn storms(device: u32) -> bool {
+    LINES[device as usize].unasked.fetch_add(1, Ordering::Relaxed) == STORM
 }
 
 /// An interrupt came.
@@ -225,7 +267,14 @@ pub fn arrived(vector: u64) {
             state::with(|kernel| {
                 mask(device);
                 kernel.device_calls(device);
+                if storms(device) {
+                    kernel.stop_device(Device(device), format_args!("interrupts without end"));
+                }
             });
+        }
+        FAULT_VECTOR => {
+            count(Counter::BlockedTransfers);
+            state::with(Kernel::transfers_blocked);
         }
         // A spurious interrupt is not to be acknowledged.
         SPURIOUS_VECTOR => return count(Counter::SpuriousInterrupts),

@@ -104,19 +104,14 @@ fn start_bytes(start: &Start) -> [u8; START_LEN] {
         start.clock,
         start.statistics,
         start.heap_len,
-        start.devices,
+        start.confined,
+        start.cores,
+        start.trusted,
     ];
-    let kinds = 8 * words.len();
-    let last = kinds + 4 * start.device_kinds.len();
-    for (place, word) in bytes.chunks_exact_mut(8).zip(words) {
+    let (numbers, name) = bytes.split_at_mut(8 * words.len());
+    for (place, word) in numbers.chunks_exact_mut(8).zip(words) {
         place.copy_from_slice(&word.to_le_bytes());
     }
-    for (place, kind) in bytes[kinds..last].chunks_exact_mut(4).zip(start.device_kinds) {
-        place.copy_from_slice(&kind.to_le_bytes());
-    }
-    for (place, word) in bytes[last..].chunks_exact_mut(8).zip([start.cores, start.trusted]) {
-        place.copy_from_slice(&word.to_le_bytes());
-    }
-    bytes[last + 16..].copy_from_slice(&start.name);
+    name.copy_from_slice(&start.name);
     bytes
 }

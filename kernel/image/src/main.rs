@@ -18,9 +18,12 @@ mod context;
 mod cpu;
 mod descriptor;
 mod devices;
+mod ecam;
 mod end;
 mod interrupts;
+mod iommu;
 mod load;
+mod owning;
 mod paging;
 mod processors;
 mod run;
@@ -118,8 +121,13 @@ extern "C" fn kernel_main(info: u64) -> ! {
     }
     let _ = nom_abi::board::initialise(paging::words(board, nom_abi::board::WORDS));
     let mut devices = Devices::new();
-    let has_pci = tables.configuration.is_some();
-    let found = devices::find(command_line, has_pci, &space, &mut frames, &mut devices);
+    let ecam = tables.configuration.and_then(|table| ecam::Ecam::show(table, &space, &mut frames));
+    let iommu = match configuration.trusted {
+        true => None,
+        false => iommu::start(tables.iommu, &space, &mut frames),
+    };
+    let found = devices::find(command_line, ecam, iommu, &space, &mut frames, &mut devices);
+    let found_devices = devices.all().count();
 
     processors::initialise(&space);
     let identities = tables.identities();
@@ -128,8 +136,12 @@ extern "C" fn kernel_main(info: u64) -> ! {
     say!(
         "{} KiB free, {} devices, {cores} cores, {}",
         frames.free() * PAGE_LEN / 1024,
-        devices.kinds().len(),
-        if configuration.trusted { "trusted" } else { "not trusted with devices" },
+        found_devices,
+        match (configuration.trusted, found.iommu.is_some()) {
+            (true, _) => "trusted",
+            (_, true) => "devices confined by the IOMMU",
+            _ => "not trusted with devices",
+        },
     );
     tell(Counter::Frames, frames.len() - frames.count(Owner::RESERVED));
     tell(Counter::KernelFrames, frames.count(Owner::KERNEL));
@@ -155,6 +167,7 @@ extern "C" fn kernel_main(info: u64) -> ! {
         code: 0,
         first,
     });
+    state::with(|kernel| kernel.devices.all().for_each(|device| kernel.list(device)));
     state::with(|kernel| start_applications(kernel, &bundle, &configuration, image_end));
     processors::begin();
     run::core()

@@ -9,6 +9,7 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use nom_abi::call::{PAGE_LEN, USER_END};
 use nom_kernel_core::call::Rights;
 use nom_kernel_core::frames::{Frame, Frames, Owner};
+use nom_kernel_core::iommu;
 
 use crate::cpu;
 
@@ -201,6 +202,37 @@ impl Space {
         Some(DEVICES + physical)
     }
 
+    /// The same in large pages, for much. What else lies on them can be seen too.
+    pub fn show_large(&self, physical: u64, len: u64, frames: &mut Frames<'_>) -> Option<u64> {
+        let end = physical.checked_add(len).filter(|&end| end <= PHYSICAL_END)?;
+        for at in (physical & !(LARGE_LEN - 1)..end).step_by(LARGE_LEN as usize) {
+            let entry = self.make(DEVICES + at, 1, frames)?;
+            let bits = PRESENT | WRITE | LARGE | UNCACHED | GLOBAL | NO_EXECUTE;
+            entry.store(at | bits, Ordering::Relaxed);
+        }
+        Some(DEVICES + physical)
+    }
+
+    /// An empty tree of tables for an application's devices.
+    pub fn for_devices(frames: &mut Frames<'_>, owner: Owner) -> Option<Space> {
+        Some(Space { root: fresh(frames, owner)?, owner })
+    }
+
+    /// Lets devices reach what this application sees on a page, with its own rights. Nothing when it sees nothing.
+    pub fn reach(&self, devices: &Space, page: u64, frames: &mut Frames<'_>) {
+        let seen = self.leaf(page);
+        if seen & (PRESENT | OWNED) == PRESENT | OWNED
+            && let Some(entry) = devices.make(page, 0, frames)
+        {
+            entry.store(iommu::leaf(seen & ADDRESS, seen & WRITE != 0), Ordering::Relaxed);
+        }
+    }
+
+    /// A page is out of reach of devices; true when it was not. They may still know it.
+    pub fn unreach(&self, page: u64) -> bool {
+        self.walk(page, 0).is_some_and(|entry| entry.swap(0, Ordering::Relaxed) != 0)
+    }
+
     /// Maps a page of an application where nothing is mapped; `None` when frames for tables run out.
     pub fn map(&self, address: u64, physical: u64, leaf: Leaf, frames: &mut Frames<'_>) -> Option<()> {
         let entry = self.make(address, 0, frames)?;
@@ -367,4 +399,10 @@ pub fn read_register8(address: u64) -> u8 {
 pub fn write_register8(address: u64, value: u8) {
     // SAFETY: as for reading.
     unsafe { (address as *mut u8).write_volatile(value) }
+}
+
+/// Writes a register of two bytes.
+pub fn write_register16(address: u64, value: u16) {
+    // SAFETY: as for reading.
+    unsafe { (address as *mut u16).write_volatile(value) }
 }

@@ -52,6 +52,8 @@ pub struct Running {
     pub name: Name,
     /// Its address space.
     pub space: Space,
+    /// The tables of its devices, where an IOMMU confines them.
+    pub reach: Option<Space>,
     /// Its first context.
     pub home: Context,
     /// It may publish prices.
@@ -284,6 +286,9 @@ impl Facts for Calling<'_> {
     }
     fn together(&self, frames: u64) -> bool {
         self.kernel.frames.find_together(frames, 1).is_some()
+    }
+    fn confined(&self) -> bool {
+        self.kernel.found.iommu.is_some()
     }
     fn device_pages(&self, device: Device) -> u64 {
         self.kernel.found.pages(device)

@@ -7,6 +7,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod hardware;
 pub mod mutate;
 pub mod random;
 pub mod targets;

@@ -1,6 +1,6 @@
 //! Everything that takes bytes from outside.
 
-use crate::{Target, wire};
+use crate::{Target, hardware, wire};
 use nom_feeds::http::Response;
 use nom_feeds::metadata::Answer;
 use nom_kernel_core::bundle::{self, Kind, Part};
@@ -89,6 +89,20 @@ pub static TARGETS: &[Target] = &[
             let Ok(text) = core::str::from_utf8(bytes) else { return };
             assert!(nom_kernel_core::command_line::mmio_devices(text).count() <= text.len());
         },
+    },
+    Target {
+        name: "pci",
+        what: "PCI functions that lie about themselves (hardware/pci)",
+        seeds: || vec![hardware::sample_pci()],
+        tokens: &[b"\xf4\x1a", b"\x09", b"\x11", b"\x10", b"\xff\xff\xff\xff", b"\x04\x06"],
+        run: hardware::pci,
+    },
+    Target {
+        name: "acpi",
+        what: "firmware's tables (hardware/acpi)",
+        seeds: || vec![hardware::sample_tables()],
+        tokens: &[b"RSD PTR ", b"RSDT", b"DMAR", b"APIC", b"MCFG", b"_MP_", b"PCMP", b"\xff\xff\xff\xff"],
+        run: hardware::sealed_tables,
     },
     Target {
         name: "kv",

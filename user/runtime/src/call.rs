@@ -135,6 +135,16 @@ pub(crate) fn release_device(device: u32) -> Result<(), CallError> {
     call(Call::ReleaseDevice, [u64::from(device), 0, 0, 0, 0]).map(|_| ())
 }
 
+/// Lets the caller's devices reach these pages, at the same addresses; answers the first one as devices know it.
+pub fn register_dma(address: u64, pages: u64) -> Result<u64, CallError> {
+    call(Call::RegisterDma, [address, pages, 0, 0, 0])
+}
+
+/// The caller's devices reach these pages no more.
+pub fn withdraw_dma(address: u64, pages: u64) -> Result<(), CallError> {
+    call(Call::WithdrawDma, [address, pages, 0, 0, 0]).map(|_| ())
+}
+
 pub(crate) fn unmask(events: u64) -> Result<(), CallError> {
     call(Call::Unmask, [events, 0, 0, 0, 0]).map(|_| ())
 }

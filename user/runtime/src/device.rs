@@ -1,7 +1,8 @@
 //! Devices: which there are, and acquiring them.
 
 use nom_abi::call::CallError;
-use nom_abi::device::{DEVICES_MAX, DeviceInfo, TRANSPORT_MMIO, WINDOW_LEN};
+use nom_abi::device::state::{LEAVING, PRESENT};
+use nom_abi::device::{DEVICES_MAX, DeviceInfo, TRANSPORT_MMIO, WINDOW_LEN, listed};
 use nom_abi::upcall::device_event;
 
 const WINDOWS_ADDRESS: u64 = 0x2000_0000_0000;
@@ -83,11 +84,19 @@ impl Device {
     }
 }
 
-/// The devices of the guest.
+/// The devices that the guest has at the moment, as the bulletin board says. The event
+/// [`nom_abi::upcall::DEVICES`] tells that it says something new.
 pub fn list() -> impl Iterator<Item = Listed> {
-    let start = crate::start::start();
-    let count = start.devices.min(u64::from(DEVICES_MAX)) as u32;
-    (0..count).zip(&start.device_kinds).map(|(number, &kind)| Listed { number, kind })
+    (0..DEVICES_MAX).filter_map(|number| {
+        let listed = listed(crate::board(), number)?;
+        let there = listed.state & (PRESENT | LEAVING) == PRESENT;
+        there.then_some(Listed { number, kind: u32::from(listed.kind) })
+    })
+}
+
+/// How a device stands: bits of [`nom_abi::device::state`]; 0 when it is not there.
+pub fn state(number: u32) -> u8 {
+    listed(crate::board(), number).map_or(0, |listed| listed.state)
 }
 
 /// Makes the device of this number ours and maps its registers.

@@ -1,5 +1,5 @@
-//! The heap: one region that is contiguous in virtual and, in a trusted image, in physical memory, so that devices
-//! can read and write all of it in place.
+//! The heap: one region that is contiguous in virtual memory and for devices, so that they can read and write all of it
+//! in place: in a trusted image it is contiguous in physical memory, behind an IOMMU it is registered for them.
 
 use core::alloc::{GlobalAlloc, Layout};
 use core::cell::UnsafeCell;
@@ -20,7 +20,8 @@ static PHYSICAL: AtomicU64 = AtomicU64::new(0);
 pub struct Region {
     /// Its first address in the application.
     pub virtual_base: usize,
-    /// Its first address on the bus; 0 when the image is not trusted with it.
+    /// Its first address as devices know it: a physical one in a trusted image, the same as `virtual_base` behind an
+    /// IOMMU. 0 where there is neither.
     pub physical_base: u64,
     /// Its bytes.
     pub len: usize,
@@ -38,7 +39,10 @@ pub fn heap_region() -> Region {
 pub(crate) fn claim(start: &Start) -> Result<(), CallError> {
     let pages = start.heap_len / PAGE_LEN;
     let flags = if start.trusted != 0 { WRITE | CONTIGUOUS } else { WRITE };
-    let physical = crate::call::map(HEAP_ADDRESS, pages, flags)?;
+    let mut physical = crate::call::map(HEAP_ADDRESS, pages, flags)?;
+    if start.confined != 0 {
+        physical = crate::call::register_dma(HEAP_ADDRESS, pages)?;
+    }
     let len = (pages * PAGE_LEN) as usize;
     PHYSICAL.store(physical, Ordering::Relaxed);
     LEN.store(len, Ordering::Relaxed);

@@ -6,6 +6,7 @@ use crate::service::progress;
 use nom_machine::machine::{End, Machine, Nameless};
 use nom_machine::packages;
 use nom_machine::qemu::{Kind, PACKAGE, PROGRAM, Plan};
+use nom_machine::serial::Serial;
 use nom_machine::trouble::{Outcome, Trouble};
 use std::net::{Ipv4Addr, TcpListener};
 use std::time::Duration;
@@ -46,9 +47,25 @@ pub fn guest(cases: &mut Cases) -> Outcome<()> {
 fn one(image: &Nameless, kind: Kind, processors: u32, title: &str, cases: &mut Cases) -> Outcome<()> {
     let forward = Some((free_port()?, 7));
     let plan = Plan { management: true, entropy: true, forward, processors, ..Plan::new(kind) };
-    let mut machine = Machine::start(&plan, image, None)?;
+    whole(&plan, image, title, cases).map(|_| ())
+}
+
+/// Runs a machine to its end and reads its cases; what it and the emulator have printed.
+pub fn whole(plan: &Plan, image: &Nameless, title: &str, cases: &mut Cases) -> Outcome<[Vec<String>; 2]> {
+    let mut machine = Machine::start(plan, image, None)?;
     let end = machine.wait(PATIENCE);
-    let lines: Vec<String> = machine.serial.lines().into_iter().map(|line| line.text).collect();
+    judge(&mut machine, end, title, cases)
+}
+
+/// Reads the cases of a machine that has ended, or should have.
+pub fn judge(
+    machine: &mut Machine,
+    end: Option<End>,
+    title: &str,
+    cases: &mut Cases,
+) -> Outcome<[Vec<String>; 2]> {
+    let texts = |serial: &Serial| serial.lines().into_iter().map(|line| line.text).collect::<Vec<_>>();
+    let lines = texts(&machine.serial);
     let ran = read(&lines, title, cases);
     let verdict = match end {
         Some(End::Code(0)) if ran > 0 => Ok(()),
@@ -62,7 +79,7 @@ fn one(image: &Nameless, kind: Kind, processors: u32, title: &str, cases: &mut C
         Some(line) => Err(Trouble::new(line.clone())),
     };
     cases.note(&format!("guest on {title} loses no frame"), verdict);
-    Ok(())
+    Ok([lines, texts(&machine.complaints)])
 }
 
 /// Reads `case NAME ok` and `case NAME FAILED why`, wherever on a line they begin; says how many there were.

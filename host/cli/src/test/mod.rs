@@ -5,6 +5,7 @@
 
 mod bad_input;
 mod client;
+mod devices;
 mod drivers;
 mod guest;
 mod replay;
@@ -90,6 +91,7 @@ const PARTS: &[Part] = &[
     ("laws", "the laws of the house", unit::laws),
     ("unit", "every crate's own tests", unit::unit),
     ("guest", "ring 3 in a guest, on each machine type", guest::guest),
+    ("devices", "what devices may reach, with an IOMMU and without", devices::short),
     ("end-to-end", "real clients against running services", services::services),
     ("replay", "one recording, the same answers in every home", replay::replay),
     ("bad-input", "what must be refused in one clear line", bad_input::bad_input),
@@ -107,7 +109,9 @@ pub fn test(typed: &Typed) -> Outcome<ExitCode> {
         }
     }
     let mut cases = Cases::default();
-    for (name, what, run) in PARTS {
+    let every: &[Part] = &[("guest", "devices on every kind of machine", devices::full)];
+    let parts = if typed.has("devices") { every } else { PARTS };
+    for (name, what, run) in parts {
         // The laws are among the unit tests; they run by themselves only when asked for.
         let wanted = if typed.words.is_empty() {
             *name != "laws"
