@@ -10,15 +10,16 @@
 //! - [`deployed`]: an application with its whole service, on a home of virtual time;
 //! - [`host`]: an engine with an application, and what its work costs; [`switch`]: frames by address;
 //! - [`player`]: recorded arrivals in virtual time; [`stream`]: a transfer that is checked byte for byte;
+//!   [`goodput`]: how much gets through, as a table that is kept;
 //! - [`capture`]: what went over the links, as pcapng.
 
 #![forbid(unsafe_code)]
 
 pub mod capture;
 pub mod deployed;
+pub mod goodput;
 pub mod host;
 pub mod link;
-
 pub mod player;
 pub mod port;
 pub mod simulation;
@@ -28,7 +29,6 @@ pub mod switch;
 pub use capture::Capture;
 pub use deployed::Deployed;
 pub use host::{Cost, Host, Usage};
-pub use link::{Fate, Link};
-
+pub use link::{Direction, Fate, Link};
 pub use player::Player;
 pub use simulation::{End, Node, NodeId, Rest, Simulation};

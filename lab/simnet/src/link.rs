@@ -88,21 +88,25 @@ const WIRE_OVERHEAD_LEN: u64 = 24;
 
 const ETHERNET_LEN: usize = 14;
 
-/// A direction of a link at work.
+/// A direction of a link at work. The simulation has two for each link; over real devices it serves as well.
 #[derive(Debug)]
-pub(crate) struct Direction {
+pub struct Direction {
     link: Link,
     random: Random,
     busy_until_ns: u64,
-    pub(crate) counters: LinkCounters,
+    /// What it did so far.
+    pub counters: LinkCounters,
 }
 
 /// When a frame arrives, at most twice, and what became of it.
-pub(crate) struct Passage {
-    pub(crate) arrivals_ns: [Option<u64>; 2],
-    pub(crate) fate: Fate,
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Passage {
+    /// When, once or twice.
+    pub arrivals_ns: [Option<u64>; 2],
+    /// What became of it.
+    pub fate: Fate,
     /// A bit was changed.
-    pub(crate) damaged: bool,
+    pub damaged: bool,
 }
 
 impl Passage {
@@ -112,17 +116,18 @@ impl Passage {
 }
 
 impl Direction {
-    pub(crate) fn new(link: Link, random: Random) -> Self {
+    /// An idle direction.
+    pub fn new(link: Link, random: Random) -> Self {
         Self { link, random, busy_until_ns: 0, counters: LinkCounters::default() }
     }
 
     /// Changes the link from now on; what is on its way stays as it was.
-    pub(crate) fn set(&mut self, link: Link) {
+    pub fn set(&mut self, link: Link) {
         self.link = link;
     }
 
     /// Sends a frame; a corrupt one is changed in place.
-    pub(crate) fn pass(&mut self, now_ns: u64, frame: &mut [u8]) -> Passage {
+    pub fn pass(&mut self, now_ns: u64, frame: &mut [u8]) -> Passage {
         let link = self.link;
         self.counters.frames += 1;
         self.counters.bytes += frame.len() as u64;

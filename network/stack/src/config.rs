@@ -2,6 +2,16 @@
 
 use core::net::Ipv4Addr;
 
+/// Who decides how fast to send.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum CongestionControl {
+    /// RFC 9438: back at the old window soon and then carefully, whatever the round trip.
+    #[default]
+    Cubic,
+    /// RFC 5681 and 6582: a segment a round trip.
+    NewReno,
+}
+
 /// Who the stack is, and its bounds. All memory is allocated from these when the engine is made, except connection
 /// records, which are allocated in pages as connections appear, up to the bound.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,6 +55,8 @@ pub struct Config {
     pub finish_wait_ns: u64,
     /// Initial congestion window in segments (RFC 6928).
     pub initial_window_segments: u32,
+    /// Who decides how fast to send.
+    pub congestion_control: CongestionControl,
 }
 
 impl Config {
@@ -68,6 +80,7 @@ impl Config {
             time_wait_ns: 30_000_000_000,
             finish_wait_ns: 60_000_000_000,
             initial_window_segments: 10,
+            congestion_control: CongestionControl::default(),
         }
     }
 }

@@ -85,6 +85,8 @@ pub struct Counters {
     pub retransmitted_segments: u64,
     /// Recoveries begun by duplicate acknowledgements.
     pub fast_retransmissions: u64,
+    /// Last segments sent again to learn whether they arrived.
+    pub tail_probes: u64,
     /// Retransmission time-outs.
     pub timeouts: u64,
     /// Probes of closed windows.

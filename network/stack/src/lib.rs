@@ -14,14 +14,15 @@
 //!    |
 //!  wire/       what the bytes mean: one file a format
 //!    |
-//!  tcp/        the connections, split by what happens: handshake, accept, acknowledge, recover, deliver, close,
-//!    |         output; `send_memory` and `receive_memory` hold what waits, `timers` and `table` find things
+//!  tcp/        the connections, split by what happens: handshake, accept, acknowledge, recover, congestion, deliver,
+//!    |         close, output; `timeline` and `scoreboard` know what was sent when and what arrived, `send_memory` and
+//!    |         `receive_memory` hold what waits, `timers` and `table` find things
 //!    |
 //!  application who is called with the bytes in place
 //! ```
 //!
-//! Limits today: IPv4 only, no UDP; NewReno with selective acknowledgements; no path-MTU discovery, no time stamps
-//! (they are billed bytes), no segmentation offload.
+//! Limits today: IPv4 only, no UDP; no path-MTU discovery, no time stamps (they are billed bytes), no segmentation
+//! offload.
 
 #![no_std]
 #![forbid(unsafe_code)]

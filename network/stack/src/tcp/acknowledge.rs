@@ -1,6 +1,7 @@
 //! What the other side has received, and how much more it will take.
 
 use super::connection::{Purpose, State};
+use super::recover::News;
 use super::{Tcp, World};
 use crate::application::{Application, Ended};
 use crate::port::Egress;
@@ -33,20 +34,36 @@ impl Tcp {
                 connection.purpose = Purpose::Nothing;
             }
         }
+        let reported = connection.scoreboard.bytes;
+        let flight_before = connection.max.since(una);
         if connection.sack && !segment.options.is_empty() {
-            self.note_sack(slot, segment);
+            self.note_sack(slot, segment, world.now_ns);
         }
         if !acknowledgement.after(una) {
-            if acknowledgement == una && segment.span() == 0 && same_window {
+            let connection = self.table.at(slot);
+            let delivered = connection.scoreboard.bytes.saturating_sub(reported);
+            if delivered > 0 {
+                if connection.purpose != Purpose::Probe && connection.purpose != Purpose::Linger {
+                    connection.purpose = Purpose::Nothing;
+                }
+                self.learn(world, slot, News { advance: 0, delivered, flight_before });
+            } else if (!connection.sack || segment.options.is_empty())
+                && acknowledgement == una
+                && segment.span() == 0
+                && same_window
+            {
                 self.duplicate_acknowledgement(world, slot);
             }
             return true;
         }
         let connection = self.table.at(slot);
+        if connection.timeline.count > 0 {
+            connection.complete_timeline();
+            connection.note_arrival(acknowledgement.minus(1), world.now_ns);
+        }
         connection.measure_round_trip(&self.config, acknowledgement, world.now_ns);
         let count = acknowledgement.since(una);
         let bytes = count.min(connection.queue.bytes());
-        let flight_before = connection.max.since(una);
         let fin = count > bytes;
         connection.una = acknowledgement;
         let rewound = connection.nxt.before(acknowledgement);
@@ -61,7 +78,11 @@ impl Tcp {
         if rewound {
             connection.queue.rewind();
         }
-        self.progress(world, slot, bytes, flight_before);
+        let connection = self.table.at(slot);
+        connection.scoreboard.drop_before(acknowledgement);
+        connection.timeline.drop_before(acknowledgement);
+        let delivered = (count + connection.scoreboard.bytes).saturating_sub(reported);
+        self.learn(world, slot, News { advance: count, delivered, flight_before });
         if fin && !self.fin_acknowledged(world, slot) {
             return false;
         }

@@ -2,6 +2,7 @@
 
 use super::connection::{Purpose, State};
 use super::sequence::Seq;
+use super::timeline::Timeline;
 use super::{From, Tcp, World};
 use crate::application::{Application, ConnectionId, Ended};
 use crate::counters::Drop;
@@ -116,7 +117,8 @@ impl Tcp {
         self.receive.clear(&mut connection.held);
         self.operations.clear(&mut connection.operations);
         connection.range_count = 0;
-        connection.scoreboard_count = 0;
+        connection.scoreboard.clear();
+        connection.timeline = Timeline::default();
     }
 
     /// This side gives the connection up and says so.

@@ -1,11 +1,14 @@
 //! One connection's record: plain data. What is done with it stands in the files beside, by what happens.
 
+use super::congestion::{Cubic, SlowStart};
 use super::operations::OperationList;
 use super::receive_memory::Held;
 use super::recover::TIMEOUT_INITIAL_NS;
+use super::scoreboard::Scoreboard;
 use super::send_memory::SendQueue;
 use super::sequence::Seq;
 use super::table::Key;
+use super::timeline::Timeline;
 
 /// RFC 9293, 3.3.2. A passive opening begins in SYN-RECEIVED; LISTEN is a set of ports, not a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -42,6 +45,11 @@ pub(crate) enum Purpose {
     #[default]
     Nothing,
     Retransmit,
+    /// Something may be lost once frames have had time to overtake each other.
+    Reorder,
+    /// Nothing was heard of the last bytes.
+    TailProbe,
+    /// The other side's window is closed.
     Probe,
     Linger,
 }
@@ -49,7 +57,7 @@ pub(crate) enum Purpose {
 /// No time.
 pub(crate) const NEVER: u64 = u64::MAX;
 /// Ranges out of order that are remembered.
-pub(crate) const RANGES: usize = 8;
+pub(crate) const RANGES: usize = 16;
 
 /// The record.
 #[derive(Debug, Clone, Copy)]
@@ -103,12 +111,36 @@ pub(crate) struct Connection {
     pub(crate) recovering: bool,
     /// What was outstanding when the last loss was found.
     pub(crate) recover: Seq,
-    /// In a recovery by selective acknowledgements: holes before here were sent again.
-    pub(crate) resent: Seq,
-    pub(crate) scoreboard: [(Seq, Seq); RANGES],
-    pub(crate) scoreboard_count: u8,
-    /// The first segment is to be sent again whatever the window says.
+    /// The recovery is one after a time-out.
+    pub(crate) timed_out: bool,
+    pub(crate) scoreboard: Scoreboard,
+    pub(crate) timeline: Timeline,
+    /// The next lost segment is sent again whatever the window says.
     pub(crate) resend: bool,
+    /// Of the bytes that arrived, those sent last: when, where, and how long ago that was then.
+    pub(crate) newest_ns: u64,
+    pub(crate) newest: Seq,
+    pub(crate) newest_round_ns: u64,
+    /// What was sent until then and before the newest arrival is lost.
+    pub(crate) lost_until_ns: u64,
+    /// Bytes that were lost and not sent again when that was found out last.
+    pub(crate) lost: u32,
+    /// When more may be lost.
+    pub(crate) reorder_ns: u64,
+    /// Frames overtook each other; and for how many quarters of a round trip that is allowed for.
+    pub(crate) reordering: bool,
+    pub(crate) patience: u8,
+    /// The other side reported bytes that came twice.
+    pub(crate) twice: bool,
+    /// A tail probe is due; where the last one ended, and whether it carried old bytes.
+    pub(crate) probe_tail: bool,
+    pub(crate) tail_probe: Option<(Seq, bool)>,
+    /// Outstanding when the recovery began, arrived and sent since.
+    pub(crate) recovery_flight: u32,
+    pub(crate) recovery_delivered: u32,
+    pub(crate) recovery_sent: u32,
+    pub(crate) cubic: Cubic,
+    pub(crate) slow_start: SlowStart,
     /// The other side's window is closed and bytes wait.
     pub(crate) probing: bool,
     /// A probe is due, and how many went out.
@@ -117,6 +149,8 @@ pub(crate) struct Connection {
     /// Time-outs since anything was heard.
     pub(crate) retries: u8,
     pub(crate) smoothed_ns: u64,
+    /// The shortest round trip that was seen.
+    pub(crate) least_ns: u64,
     pub(crate) variation_ns: u64,
     pub(crate) timeout_ns: u64,
     pub(crate) timed: bool,
@@ -182,15 +216,32 @@ impl Default for Connection {
             duplicates: 0,
             recovering: false,
             recover: Seq(0),
-            resent: Seq(0),
-            scoreboard: [(Seq(0), Seq(0)); RANGES],
-            scoreboard_count: 0,
+            timed_out: false,
+            scoreboard: Scoreboard::default(),
+            timeline: Timeline::default(),
             resend: false,
+            newest_ns: 0,
+            newest: Seq(0),
+            newest_round_ns: 0,
+            lost_until_ns: 0,
+            lost: 0,
+            reorder_ns: NEVER,
+            reordering: false,
+            patience: 1,
+            twice: false,
+            probe_tail: false,
+            tail_probe: None,
+            recovery_flight: 0,
+            recovery_delivered: 0,
+            recovery_sent: 0,
+            cubic: Cubic::default(),
+            slow_start: SlowStart::default(),
             probing: false,
             probe: false,
             probes: 0,
             retries: 0,
             smoothed_ns: 0,
+            least_ns: NEVER,
             variation_ns: 0,
             timeout_ns: TIMEOUT_INITIAL_NS,
             timed: false,

@@ -19,8 +19,9 @@ impl Connection {
     #[inline(always)]
     fn is_undisturbed(&self) -> bool {
         self.state == State::Established
-            && !(self.recovering | self.probing | self.probe | self.blocked | self.closed)
-            && self.retries | self.duplicates | self.scoreboard_count | self.range_count == 0
+            && !(self.recovering | self.probing | self.probe | self.probe_tail | self.blocked | self.closed)
+            && self.retries | self.duplicates | self.scoreboard.count | self.timeline.count | self.range_count
+                == 0
             && self.held.ready() == 0
             && self.fin_at.is_none()
             && self.nxt == self.max
@@ -60,7 +61,8 @@ impl Tcp {
             connection.probes = 0;
             connection.purpose = Purpose::Nothing;
             self.send.acknowledge(&mut connection.queue, count, world.application);
-            connection.grow(count, flight_before);
+            connection.tail_probe = None;
+            connection.grow(self.config.congestion_control, count, flight_before, world.now_ns);
         }
         // A segment with the next bytes is newer than all that were seen.
         let window = u32::from(segment.window) << connection.shift_in;

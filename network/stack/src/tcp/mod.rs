@@ -9,6 +9,7 @@
 mod accept;
 mod acknowledge;
 mod close;
+mod congestion;
 pub(crate) mod connection;
 mod deliver;
 mod expected;
@@ -18,10 +19,12 @@ mod operations;
 mod output;
 mod receive_memory;
 mod recover;
+mod scoreboard;
 mod secrets;
 pub(crate) mod send_memory;
 pub(crate) mod sequence;
 mod table;
+mod timeline;
 mod timers;
 
 use alloc::boxed::Box;

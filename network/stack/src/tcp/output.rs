@@ -48,6 +48,7 @@ impl Tcp {
                 (!connection.recovering || self.send_lost(world, slot))
                     && self.send_new(world, slot)
                     && (!self.table.get(slot).probe || self.send_probe(world, slot))
+                    && (!self.table.get(slot).probe_tail || self.send_tail_probe(world, slot))
             }
         };
         done && (!self.table.get(slot).acknowledge_now || self.acknowledge_alone(world, slot))
@@ -70,10 +71,9 @@ impl Tcp {
                 return false;
             };
             world.out.counters.retransmitted_segments += 1;
+            let end = sequence.plus((sent.0 + u32::from(sent.2)).max(1));
             let connection = self.table.at(slot);
-            connection.resend = false;
-            connection.timed = false;
-            connection.resent = connection.resent.max(sequence.plus(sent.0.max(1)));
+            connection.note_repetition(sequence, end, world.now_ns);
         }
     }
 
@@ -100,10 +100,8 @@ impl Tcp {
                 connection.congestion_window = connection.congestion_window.min(initial * size);
             }
             let flight = connection.flight();
-            // Limited transmit (RFC 3042): the first duplicates let new bytes out to provoke more of them.
-            let extra =
-                if connection.recovering { 0 } else { u32::from(connection.duplicates.min(2)) * size };
-            let by_congestion = (connection.congestion_window + extra).saturating_sub(connection.pipe());
+            // Bytes that arrived out of order make room for new ones (limited transmit, RFC 3042).
+            let by_congestion = connection.congestion_window.saturating_sub(connection.pipe());
             let by_window = connection.window.saturating_sub(flight);
             let len = unsent.min(size).min(by_congestion).min(by_window);
             if unsent > 0 {
@@ -140,6 +138,7 @@ impl Tcp {
             }
             if again {
                 world.out.counters.retransmitted_segments += 1;
+                connection.note_repetition(sequence, connection.nxt.min(connection.max), now_ns);
             } else {
                 if !connection.timed {
                     connection.timed = true;
@@ -147,13 +146,61 @@ impl Tcp {
                     connection.timed_ns = now_ns;
                 }
             }
-            connection.max = connection.max.max(connection.nxt);
+            if connection.nxt.after(connection.max) {
+                connection.complete_timeline();
+                connection.max = connection.nxt;
+                connection.recovery_sent = connection.recovery_sent.saturating_add(sent);
+                let quantum_ns = connection.smoothed_ns / 8;
+                connection.timeline.append(connection.una, connection.max, now_ns, quantum_ns);
+            }
             connection.sent_ns = now_ns;
             let max = connection.max;
             while let Some(arrived_ns) = self.operations.pop_sent(&mut connection.operations, max) {
                 world.out.departures.queue(arrived_ns, now_ns);
             }
         }
+    }
+
+    /// The last segment again, or a new one, so that the other side says what it has (RFC 8985, 7.3).
+    fn send_tail_probe<A: Application, E: Egress>(&mut self, world: &mut World<'_, A, E>, slot: u32) -> bool {
+        let connection = self.table.at(slot);
+        let size = u32::from(connection.segment_max);
+        let flight = connection.max.since(connection.una);
+        if flight == 0 || connection.recovering || connection.nxt != connection.max {
+            connection.probe_tail = false;
+            return true;
+        }
+        let unsent = connection.written().since(connection.una).saturating_sub(flight);
+        let new = unsent.min(size).min(connection.window.saturating_sub(flight));
+        if new > 0 && (new == size || new == unsent) {
+            // As if the window had room for one more.
+            let window = connection.congestion_window;
+            connection.congestion_window = connection.pipe() + new;
+            let sent = self.send_new(world, slot);
+            let connection = self.table.at(slot);
+            connection.congestion_window = window;
+            connection.tail_probe = Some((connection.max, false));
+            connection.probe_tail = !sent;
+            return sent;
+        }
+        let len = flight.min(size);
+        let sequence = connection.max.minus(len);
+        let offset = sequence.since(connection.una);
+        let bytes = connection.queue.bytes().saturating_sub(offset).min(len);
+        let flags = if bytes < len { FIN } else { 0 };
+        let from = self.send.seek(&connection.queue, offset);
+        let Some((sent, _, fin)) = self.data(world, slot, Piece { sequence, from, len: bytes, flags }) else {
+            return false;
+        };
+        world.out.counters.retransmitted_segments += 1;
+        world.out.counters.tail_probes += 1;
+        let end = sequence.plus((sent + u32::from(fin)).max(1));
+        let connection = self.table.at(slot);
+        connection.note_repetition(sequence, end, world.now_ns);
+        connection.tail_probe = Some((connection.max, true));
+        connection.probe_tail = false;
+        connection.twice = false;
+        true
     }
 
     /// One byte into a closed window, so that its opening is heard of (RFC 9293, 3.8.6.1), or all that fit into one
@@ -320,7 +367,18 @@ impl Tcp {
                 let factor = 1 << connection.probes.min(16);
                 (Purpose::Probe, connection.timeout_ns.saturating_mul(factor).min(timeout_max_ns))
             }
-            _ if connection.max != connection.una => (Purpose::Retransmit, connection.timeout_ns),
+            _ if connection.max != connection.una => {
+                let timeout_ns = connection.timeout_ns;
+                let reorder_ns = connection.reorder_ns.saturating_sub(now_ns);
+                if connection.reorder_ns != NEVER && reorder_ns < timeout_ns {
+                    connection.purpose = Purpose::Nothing;
+                    (Purpose::Reorder, reorder_ns)
+                } else if let Some(wait_ns) = connection.tail_probe_wait_ns() {
+                    (Purpose::TailProbe, wait_ns)
+                } else {
+                    (Purpose::Retransmit, timeout_ns)
+                }
+            }
             State::FinWait2 => (Purpose::Linger, finish_wait_ns),
             _ => (Purpose::Nothing, 0),
         };

@@ -1,88 +1,129 @@
-//! Losses and how fast to send: round-trip times (RFC 6298), slow start and congestion avoidance (RFC 5681), fast
-//! recovery by duplicate acknowledgements (NewReno, RFC 6582) or by selective ones (RFC 6675), time-outs.
+//! Losses: found by time (RACK, RFC 8985), provoked to show at the tail (TLP, the same), mended at the pace at which
+//! bytes arrive (PRR, RFC 6937), and time-outs as the last resort (RFC 6298). Peers that do not report what arrived get
+//! NewReno's recovery (RFC 6582).
 
-use super::connection::{Connection, Purpose, RANGES, State};
+use super::connection::{Connection, NEVER, Purpose, State};
 use super::sequence::Seq;
+use super::timeline::Stamp;
 use super::{Tcp, World};
 use crate::application::{Application, Ended};
-use crate::config::Config;
+use crate::config::{Config, CongestionControl};
 use crate::port::Egress;
 use crate::wire::tcp::{Options, Segment};
 
-/// Duplicate acknowledgements that mean a loss.
+/// Duplicate acknowledgements, or segments beyond a hole, that mean a loss as long as nothing was seen out of order.
 const DUPLICATES: u8 = 3;
-/// More than this is never outstanding, whatever the window.
-const CONGESTION_WINDOW_MAX: u32 = 1 << 26;
 /// Time-outs after which an opening is given up.
 const SYN_RETRIES: u8 = 5;
 /// Time-out before anything was measured (RFC 6298, 2.1).
 pub(super) const TIMEOUT_INITIAL_NS: u64 = 1_000_000_000;
 /// RFC 6298's G, the clock's step as far as time-outs are concerned.
 const GRANULARITY_NS: u64 = 1_000_000;
+/// The longest that a tail probe leaves the other side to put off its acknowledgement: everybody's usual delay is 40 ms.
+const PROBE_PATIENCE_NS: u64 = 50_000_000;
+/// Quarters of a round trip by which frames are let overtake each other; more each time that this was too little.
+const PATIENCE_QUARTERS_MAX: u8 = 16;
+
+/// What an acknowledgement said.
+#[derive(Clone, Copy)]
+pub(super) struct News {
+    /// Bytes acknowledged in order.
+    pub(super) advance: u32,
+    /// Bytes that arrived out of order or in order, for the first time.
+    pub(super) delivered: u32,
+    /// Outstanding before.
+    pub(super) flight_before: u32,
+}
 
 impl Tcp {
-    /// Bytes were acknowledged for the first time.
-    pub(super) fn progress<A: Application, E: Egress>(
+    /// Draws the conclusions of an acknowledgement that said something new.
+    pub(super) fn learn<A: Application, E: Egress>(
         &mut self,
-        _world: &mut World<'_, A, E>,
+        world: &mut World<'_, A, E>,
         slot: u32,
-        bytes: u32,
-        flight_before: u32,
+        news: News,
     ) {
+        let control = self.config.congestion_control;
+        let now_ns = world.now_ns;
         let connection = self.table.at(slot);
-        connection.drop_sacked();
-        let size = u32::from(connection.segment_max);
-        if connection.recovering {
-            if !connection.una.before(connection.recover) {
-                connection.recovering = false;
-                connection.resend = false;
-                connection.duplicates = 0;
-                let flight = connection.max.since(connection.una);
-                connection.congestion_window = connection.slow_start_end.min(flight.max(size) + size);
-            } else {
-                // What follows the bytes that filled one hole is the next hole.
-                connection.resend |= !connection.resent.after(connection.una);
-                if !connection.sack {
-                    connection.resend = true;
-                    connection.congestion_window =
-                        (connection.congestion_window.saturating_sub(bytes) + size).max(size);
-                }
-            }
-            return;
+        let mut new_loss = false;
+        if news.delivered > 0 && connection.tail_probe.is_some() {
+            connection.judge_tail_probe(control, news);
         }
-        connection.grow(bytes, flight_before);
+        if connection.recovering && !connection.una.before(connection.recover) {
+            connection.end_recovery();
+        } else if connection.recovering && !connection.sack && news.advance > 0 {
+            // What follows the bytes that filled one hole is the next hole.
+            let heard = (news.advance / u32::from(connection.segment_max).max(1)).saturating_sub(1);
+            connection.duplicates = connection.duplicates.saturating_sub(heard.min(255) as u8);
+            if !connection.timed_out {
+                connection.first_is_lost();
+                new_loss = true;
+            }
+        }
+        let lost_before = connection.lost;
+        if connection.find_losses(now_ns) {
+            new_loss |= connection.lost > lost_before;
+            if !connection.recovering && !connection.probing && connection.may_recover() {
+                connection.enter_recovery(control);
+                world.out.counters.fast_retransmissions += 1;
+            }
+        }
+        let connection = self.table.at(slot);
+        if connection.recovering && !connection.timed_out {
+            connection.pace_recovery(news, new_loss);
+        } else if news.advance > 0 {
+            if connection.timed_out {
+                connection.grow_used(control, news.delivered, now_ns);
+            } else {
+                connection.grow(control, news.advance, news.flight_before, now_ns);
+            }
+        }
     }
 
+    /// An acknowledgement that repeats the last one, from a peer that does not report what arrived.
     pub(super) fn duplicate_acknowledgement<A: Application, E: Egress>(
         &mut self,
         world: &mut World<'_, A, E>,
         slot: u32,
     ) {
+        let control = self.config.congestion_control;
         let connection = self.table.at(slot);
         if connection.max == connection.una || connection.probing {
             return;
         }
         connection.duplicates = connection.duplicates.saturating_add(1);
         if connection.recovering {
-            if !connection.sack {
+            if !connection.timed_out {
                 let size = u32::from(connection.segment_max);
-                connection.congestion_window =
-                    (connection.congestion_window + size).min(CONGESTION_WINDOW_MAX);
+                connection.pace_recovery(News { advance: 0, delivered: size, flight_before: 0 }, false);
             }
-        } else if connection.duplicates >= DUPLICATES && connection.una.after(connection.recover) {
-            connection.enter_recovery();
+        } else if connection.duplicates >= DUPLICATES && connection.may_recover() {
+            connection.first_is_lost();
+            connection.enter_recovery(control);
             world.out.counters.fast_retransmissions += 1;
         }
     }
 
-    /// Notes which bytes beyond the acknowledgement arrived.
-    pub(super) fn note_sack(&mut self, slot: u32, segment: &Segment<'_>) {
+    /// Notes which bytes beyond the acknowledgement arrived, or arrived twice (RFC 2883).
+    pub(super) fn note_sack(&mut self, slot: u32, segment: &Segment<'_>, now_ns: u64) {
         let options = Options::parse(segment.options);
         let connection = self.table.at(slot);
-        for &(start, end) in options.ranges() {
-            // Only what is outstanding; the rest is old, a duplicate report (RFC 2883), or made up.
+        connection.complete_timeline();
+        for (place, &(start, end)) in options.ranges().iter().enumerate() {
+            let twice = place == 0
+                && (!end.after(segment.acknowledgement)
+                    || options
+                        .ranges()
+                        .get(1)
+                        .is_some_and(|next| !start.before(next.0) && !end.after(next.1)));
+            if twice {
+                connection.arrived_twice();
+            }
+            // Only what is outstanding; the rest is old, or made up.
             if start.after(connection.una) && start.before(end) && !end.after(connection.max) {
-                connection.add_sacked(start, end);
+                connection.note_arrival(end.minus(1), now_ns);
+                connection.scoreboard.add(start, end);
             }
         }
     }
@@ -104,6 +145,19 @@ impl Tcp {
                 self.end(world, slot, Ended::TimedOut);
                 return false;
             }
+            Purpose::Reorder => {
+                let control = self.config.congestion_control;
+                if connection.find_losses(world.now_ns) && !connection.recovering && connection.may_recover()
+                {
+                    connection.enter_recovery(control);
+                    world.out.counters.fast_retransmissions += 1;
+                }
+                return true;
+            }
+            Purpose::TailProbe => {
+                connection.probe_tail = true;
+                return true;
+            }
             Purpose::Probe => {
                 connection.retries = connection.retries.saturating_add(1);
                 connection.probes = connection.probes.saturating_add(1);
@@ -114,6 +168,7 @@ impl Tcp {
                 connection.retries = connection.retries.saturating_add(1);
                 connection.timeout_ns = (connection.timeout_ns * 2).min(timeout_max_ns);
                 connection.timed = false;
+                let control = self.config.congestion_control;
                 if opening {
                     connection.nxt = connection.una;
                     if connection.state == State::SynSent
@@ -124,7 +179,7 @@ impl Tcp {
                         self.doubt_neighbour(world, slot);
                     }
                 } else {
-                    connection.collapse();
+                    connection.collapse(control);
                 }
             }
         }
@@ -145,6 +200,8 @@ impl Connection {
         if self.timed && !acknowledgement.before(self.timed_end) {
             self.timed = false;
             let sample_ns = now_ns.saturating_sub(self.timed_ns);
+            self.least_ns = self.least_ns.min(sample_ns.max(1));
+            self.slow_start.sample_ns = sample_ns;
             if self.smoothed_ns == 0 {
                 self.smoothed_ns = sample_ns.max(1);
                 self.variation_ns = sample_ns / 2;
@@ -163,140 +220,278 @@ impl Connection {
         self.timeout_ns = timeout_ns.min(most).max(least);
     }
 
-    /// Acknowledged bytes open the congestion window, outside of a recovery.
-    #[inline(always)]
-    pub(super) fn grow(&mut self, bytes: u32, flight_before: u32) {
-        self.duplicates = 0;
-        // A window that was not used says nothing about the path (RFC 7661).
-        if flight_before < self.congestion_window / 2 {
-            return;
+    /// What left by the short way since the last step of the timeline left by `sent_ns`.
+    pub(super) fn complete_timeline(&mut self) {
+        self.timeline.drop_before(self.una);
+        if self.timeline.end(self.una).before(self.max) {
+            self.timeline.append(self.una, self.max, self.sent_ns, self.smoothed_ns / 8);
         }
-        let size = u32::from(self.segment_max);
-        let window = self.congestion_window.max(1);
-        let growth = if window < self.slow_start_end {
-            bytes.min(2 * size)
-        } else {
-            ((u64::from(size) * u64::from(bytes.min(2 * size)) / u64::from(window)) as u32).max(1)
-        };
-        self.congestion_window = (window + growth).min(CONGESTION_WINDOW_MAX);
     }
 
-    fn enter_recovery(&mut self) {
+    /// The byte at this place arrived: whatever was sent before it and is missing may be lost.
+    pub(super) fn note_arrival(&mut self, place: Seq, now_ns: u64) {
+        let Some(stamp) = self.timeline.stamp_of(place) else { return };
+        let round_ns = now_ns.saturating_sub(stamp.at_ns());
+        // What arrived sooner than anything can is what was sent the first time.
+        if stamp == Stamp::LOST || stamp.is_again() && round_ns < self.least_ns {
+            return;
+        }
+        let overtaken = self.scoreboard.end().is_some_and(|end| place.before(end));
+        if !stamp.is_again() && overtaken && !self.is_reported(place) {
+            // It was sent once and arrives after something that was sent later.
+            self.reordering = true;
+        }
+        if stamp.at_ns() > self.newest_ns || stamp.at_ns() == self.newest_ns && place.after(self.newest) {
+            self.newest_ns = stamp.at_ns();
+            self.newest = place;
+            self.newest_round_ns = round_ns;
+        }
+    }
+
+    fn is_reported(&self, place: Seq) -> bool {
+        self.scoreboard.ranges().iter().any(|range| !place.before(range.0) && place.before(range.1))
+    }
+
+    /// Something was sent again for nothing: frames overtake each other farther than was thought.
+    fn arrived_twice(&mut self) {
+        self.twice = true;
+        if self.tail_probe.is_some() || self.timed_out {
+            // That was to be expected.
+        } else if !self.reordering {
+            self.reordering = true;
+        } else if self.recovering {
+            self.patience = (self.patience + 1).min(PATIENCE_QUARTERS_MAX);
+        }
+    }
+
+    /// Finds out which bytes are lost by now (RFC 8985, 6.2). Returns whether any are and were not sent again, and
+    /// notes when more of them may be.
+    pub(super) fn find_losses(&mut self, now_ns: u64) -> bool {
+        self.reorder_ns = NEVER;
+        if self.scoreboard.count == 0 && !self.recovering {
+            return false;
+        }
+        self.complete_timeline();
         let size = u32::from(self.segment_max);
-        let flight = self.max.since(self.una);
-        self.slow_start_end = (flight / 2).max(2 * size);
-        self.congestion_window = self.slow_start_end + if self.sack { 0 } else { 3 * size };
+        let enough = self.recovering || self.scoreboard.bytes >= u32::from(DUPLICATES) * size;
+        let patience_ns = if !self.reordering && enough {
+            0
+        } else {
+            (self.least_ns / 4).saturating_mul(u64::from(self.patience.max(1))).min(self.smoothed_ns)
+        };
+        let waited_ns = self.newest_round_ns.saturating_add(patience_ns);
+        self.lost_until_ns = self.lost_until_ns.max(now_ns.saturating_sub(waited_ns));
+        let (mut lost, mut next_ns) = (0, NEVER);
+        self.each_missing(|start, end, stamp| {
+            if self.is_lost(end, stamp) {
+                lost += end.since(start);
+            } else if self.sent_before_newest(end, stamp) {
+                next_ns = next_ns.min(stamp.at_ns().saturating_add(waited_ns).max(now_ns + 1));
+            }
+            true
+        });
+        self.reorder_ns = next_ns;
+        self.lost = lost;
+        lost > 0
+    }
+
+    fn sent_before_newest(&self, end: Seq, stamp: Stamp) -> bool {
+        self.sack
+            && (stamp.at_ns() < self.newest_ns
+                || stamp.at_ns() == self.newest_ns && !stamp.is_again() && !end.after(self.newest))
+    }
+
+    fn is_lost(&self, end: Seq, stamp: Stamp) -> bool {
+        stamp == Stamp::LOST || self.sent_before_newest(end, stamp) && stamp.at_ns() <= self.lost_until_ns
+    }
+
+    /// Visits every range that is outstanding and not reported, with the time at which it was sent, while the visitor
+    /// wants more.
+    fn each_missing(&self, mut visit: impl FnMut(Seq, Seq, Stamp) -> bool) {
+        let mut ranges = self.scoreboard.ranges().iter().copied().peekable();
+        let mut from = self.una;
+        for (end, stamp) in self.timeline.steps() {
+            while from.before(end) {
+                match ranges.peek() {
+                    Some(range) if !range.0.after(from) => {
+                        from = from.max(range.1.min(end));
+                        if range.1.after(end) {
+                            break;
+                        }
+                        ranges.next();
+                    }
+                    next => {
+                        let to = next.map_or(end, |range| range.0.min(end));
+                        if !visit(from, to, stamp) {
+                            return;
+                        }
+                        from = to;
+                    }
+                }
+            }
+        }
+    }
+
+    /// A recovery may begin: not for what was outstanding when the last one did.
+    fn may_recover(&self) -> bool {
+        self.una.after(self.recover) || self.sack && self.una == self.recover
+    }
+
+    fn enter_recovery(&mut self, control: CongestionControl) {
+        self.reduce(control);
+        self.recovery_flight = self.max.since(self.una).max(1);
+        self.recovery_delivered = 0;
+        self.recovery_sent = 0;
         self.recover = self.max;
         self.recovering = true;
-        self.resent = self.una;
+        self.timed_out = false;
+        // The first one goes whatever the window says.
         self.resend = true;
         self.timed = false;
+        self.tail_probe = None;
+        self.pace_recovery(News { advance: 0, delivered: 0, flight_before: 0 }, true);
     }
 
-    /// Everything outstanding counts as lost; it is sent again from the front.
-    fn collapse(&mut self) {
-        let size = u32::from(self.segment_max);
-        let flight = self.max.since(self.una);
-        if self.retries == 1 {
-            self.slow_start_end = (flight / 2).max(2 * size);
+    fn end_recovery(&mut self) {
+        if !self.timed_out {
+            self.congestion_window = self.slow_start_end;
         }
-        self.congestion_window = size;
         self.recovering = false;
+        self.timed_out = false;
         self.resend = false;
         self.duplicates = 0;
-        self.scoreboard_count = 0;
-        self.recover = self.max;
-        self.nxt = self.una;
-        self.queue.rewind();
     }
 
-    fn sacked(&self) -> &[(Seq, Seq)] {
-        &self.scoreboard[..usize::from(self.scoreboard_count)]
-    }
-
-    fn drop_sacked(&mut self) {
-        let old = self.sacked().iter().take_while(|range| !range.1.after(self.una)).count();
-        if old > 0 {
-            self.scoreboard.copy_within(old.., 0);
-            self.scoreboard_count -= old as u8;
-        }
-    }
-
-    /// Adds a range, in order and joined with what it touches. When there is no place for another range the one
-    /// that is farthest away is forgotten: at worst its bytes are sent again.
-    fn add_sacked(&mut self, start: Seq, end: Seq) {
-        let count = usize::from(self.scoreboard_count);
-        let first = self.scoreboard[..count].iter().take_while(|range| range.1.before(start)).count();
-        let last =
-            first + self.scoreboard[first..count].iter().take_while(|range| !range.0.after(end)).count();
-        let mut range = (start, end);
-        if first < last {
-            range = (start.min(self.scoreboard[first].0), end.max(self.scoreboard[last - 1].1));
-            self.scoreboard.copy_within(last..count, first + 1);
-        } else if first == RANGES {
-            return;
+    /// Proportional rate reduction (RFC 6937): as much leaves as arrives, in the proportion of the new window to the old.
+    fn pace_recovery(&mut self, news: News, new_loss: bool) {
+        let size = u32::from(self.segment_max);
+        self.recovery_delivered = self.recovery_delivered.saturating_add(news.delivered);
+        let pipe = self.pipe();
+        let target = self.slow_start_end;
+        let allowed = if pipe > target {
+            let due = u64::from(self.recovery_delivered) * u64::from(target);
+            let due = due.div_ceil(u64::from(self.recovery_flight)).min(1 << 30) as u32;
+            due.saturating_sub(self.recovery_sent)
         } else {
-            self.scoreboard.copy_within(first..count.min(RANGES - 1), first + 1);
+            let mut limit = self.recovery_delivered.saturating_sub(self.recovery_sent).max(news.delivered);
+            if news.advance > 0 && !new_loss {
+                limit += size;
+            }
+            limit.min(target - pipe)
+        };
+        self.congestion_window = pipe + allowed;
+    }
+
+    /// Everything outstanding and not reported counts as lost.
+    fn collapse(&mut self, control: CongestionControl) {
+        let size = u32::from(self.segment_max);
+        if self.retries == 1 && !self.timed_out {
+            if !self.recovering {
+                self.reduce(control);
+            }
+            self.recover = self.max;
         }
-        self.scoreboard[first] = range;
-        self.scoreboard_count = (count + 1 - (last - first)).min(RANGES) as u8;
+        self.congestion_window = size;
+        self.recovering = true;
+        self.timed_out = true;
+        self.resend = true;
+        self.duplicates = 0;
+        self.tail_probe = None;
+        if self.retries > 1 {
+            // A peer may take back what it reported (RFC 2018, 8).
+            self.scoreboard.clear();
+        }
+        self.recover = self.recover.max(self.max);
+        self.timeline.set(self.una, self.una, self.max, Stamp::LOST);
+    }
+
+    fn first_is_lost(&mut self) {
+        self.complete_timeline();
+        let end = self.una.plus(u32::from(self.segment_max)).min(self.max);
+        if end.after(self.una) {
+            self.timeline.set(self.una, self.una, end, Stamp::LOST);
+        }
+        self.resend = true;
+    }
+
+    /// What a tail probe that was answered says (RFC 8985, 7.4): when it was a repetition and did not arrive twice,
+    /// the first one was lost.
+    fn judge_tail_probe(&mut self, control: CongestionControl, news: News) {
+        let Some((end, again)) = self.tail_probe else { return };
+        if news.advance == 0 || self.una.before(end) {
+            return;
+        }
+        self.tail_probe = None;
+        if again && !self.twice && !self.recovering {
+            self.reduce(control);
+            self.congestion_window = self.slow_start_end;
+        }
     }
 
     /// What is still in the network, as far as one can know (RFC 6675's pipe).
+    #[inline]
     pub(super) fn pipe(&self) -> u32 {
         let flight = self.flight();
-        if !self.recovering || !self.sack {
-            return flight;
+        if self.scoreboard.count == 0 && !self.recovering && self.duplicates == 0 {
+            flight
+        } else {
+            self.pipe_disturbed(flight)
         }
-        let mut sacked = 0;
+    }
+
+    fn pipe_disturbed(&self, flight: u32) -> u32 {
+        let arrived = if self.sack {
+            self.scoreboard.bytes
+        } else {
+            u32::from(self.duplicates) * u32::from(self.segment_max)
+        };
         let mut lost = 0;
-        let mut hole = self.una;
-        let lost_before = self.lost_before();
-        for &(start, end) in self.sacked() {
-            let from = hole.max(self.resent);
-            let to = start.min(lost_before);
-            if from.before(to) {
-                lost += to.since(from);
+        self.each_missing(|start, end, stamp| {
+            if self.is_lost(end, stamp) {
+                lost += end.since(start);
             }
-            sacked += end.since(start);
-            hole = end;
-        }
-        flight.saturating_sub(sacked + lost)
+            true
+        });
+        flight.saturating_sub(arrived.saturating_add(lost))
     }
 
-    /// Bytes before this are lost unless reported: at least three segments beyond them have arrived.
-    fn lost_before(&self) -> Seq {
-        let enough = u32::from(DUPLICATES) * u32::from(self.segment_max);
-        let mut beyond = 0;
-        for &(start, end) in self.sacked().iter().rev() {
-            beyond += end.since(start);
-            if beyond >= enough {
-                return start;
-            }
-        }
-        self.una
-    }
-
-    /// The next bytes to send again in a recovery, and whether that must wait for the window.
+    /// The next bytes to send again.
     pub(super) fn next_lost(&self) -> Option<(Seq, u32)> {
         let size = u32::from(self.segment_max);
-        let first = self.sacked().first().map_or(self.max, |range| range.0);
-        if self.resend {
-            return Some((self.una, first.since(self.una).min(size)));
+        let mut found = None;
+        self.each_missing(|start, end, stamp| {
+            if self.is_lost(end, stamp) {
+                found = Some((start, end.since(start).min(size)));
+            }
+            found.is_none()
+        });
+        found
+    }
+
+    /// Bytes were sent again.
+    pub(super) fn note_repetition(&mut self, start: Seq, end: Seq, now_ns: u64) {
+        self.complete_timeline();
+        // What arrived right before needs no time of its own, and so no step.
+        let from =
+            self.scoreboard.ranges().iter().find(|range| range.1 == start).map_or(start, |range| range.0);
+        self.timeline.set(self.una, from, end, Stamp::again(now_ns));
+        self.recovery_sent = self.recovery_sent.saturating_add(end.since(start));
+        self.lost = self.lost.saturating_sub(end.since(start));
+        self.resend = false;
+        self.timed = false;
+        if start == self.una && self.purpose == Purpose::Retransmit {
+            self.purpose = Purpose::Nothing;
         }
-        if !self.sack {
+    }
+
+    /// How long to wait for an acknowledgement of the last bytes before they are probed for; nothing when the
+    /// time-out comes first, or when it is known already what is missing.
+    pub(super) fn tail_probe_wait_ns(&self) -> Option<u64> {
+        let known = self.recovering || self.scoreboard.count > 0 || self.tail_probe.is_some();
+        if known || !self.sack || self.smoothed_ns == 0 || self.duplicates > 0 || self.retries > 0 {
             return None;
         }
-        let lost_before = self.lost_before();
-        let mut hole = self.una;
-        for &(start, end) in self.sacked() {
-            let from = hole.max(self.resent);
-            let to = start.min(lost_before);
-            if from.before(to) {
-                return Some((from, to.since(from).min(size)));
-            }
-            hole = end;
-        }
-        None
+        let wait_ns = 2 * self.smoothed_ns + PROBE_PATIENCE_NS;
+        (wait_ns < self.timeout_ns).then_some(wait_ns)
     }
 }
