@@ -18,6 +18,7 @@ pub mod memcached_suite;
 pub mod memory_link;
 pub mod profile;
 pub mod quiet;
+pub mod recovery;
 pub mod replay;
 pub mod serving;
 pub mod size;
@@ -71,5 +72,6 @@ pub static BENCHES: &[Bench] = &[
     Bench { name: "virtio", claim: virtio::CLAIM, measure: virtio::measure },
     Bench { name: "memory_link", claim: memory_link::CLAIM, measure: memory_link::measure },
     Bench { name: "link", claim: link::CLAIM, measure: link::measure },
+    Bench { name: "recovery", claim: recovery::CLAIM, measure: recovery::measure },
     Bench { name: "replay", claim: replay::CLAIM, measure: replay::measure },
 ];
