@@ -222,6 +222,15 @@ pub static TARGETS: &[Target] = &[
         run: wire::play,
     },
     Target {
+        name: "connection",
+        what: "a connection's value that is put into a stack (network/stack)",
+        seeds: nom_stack::fuzzing::exported,
+        tokens: &[&[0xff, 0xff, 0xff, 0xff], &[0xff; 8], &[0, 0, 0, 0], &[0, 0, 0, 0x80]],
+        run: |bytes| {
+            nom_stack::fuzzing::import(bytes);
+        },
+    },
+    Target {
         name: "virtio-net",
         what: "a network card that lies (drivers/virtio-net)",
         seeds: || {

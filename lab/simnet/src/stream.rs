@@ -81,6 +81,17 @@ impl Stream {
         self.pins.len()
     }
 
+    /// Forgets a connection that goes on elsewhere, and says how it went so far.
+    pub fn hand_over(&mut self, id: ConnectionId) -> Option<Course> {
+        self.courses.remove(&id)
+    }
+
+    /// Goes on with a connection that began elsewhere.
+    pub fn take_over(&mut self, io: &mut impl Io, course: Course) {
+        assert_eq!(self.courses.insert(io.connection(), course), None, "the name was new");
+        self.pump(io);
+    }
+
     fn pump(&mut self, io: &mut impl Io) {
         let plan = self.plan;
         let course = self.courses.entry(io.connection()).or_default();

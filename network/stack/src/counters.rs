@@ -109,6 +109,10 @@ pub struct Counters {
     pub cookies_accepted: u64,
     /// Connections that ended, in whichever way.
     pub ended: u64,
+    /// Connections taken out to go on elsewhere.
+    pub exported: u64,
+    /// Connections put in that began elsewhere.
+    pub imported: u64,
     /// Frames not acted upon, by reason.
     pub drops: [u64; DROPS],
 }

@@ -5,6 +5,7 @@
 //! it wants to be called again.
 
 use alloc::collections::VecDeque;
+use alloc::vec::Vec;
 use core::net::Ipv4Addr;
 
 use crate::application::{Application, ConnectionId};
@@ -16,7 +17,7 @@ use crate::knobs::{Batching, Early, Knobs};
 use crate::meter::Meter;
 use crate::neighbours::Neighbours;
 use crate::port::{Arrival, Egress, Ingress};
-use crate::tcp::{Handle, Tcp, World};
+use crate::tcp::{Handle, ImportError, Tcp, World};
 
 /// Connections for which the application is called by its own wish in one step.
 const CALLS_PER_STEP: usize = 64;
@@ -324,6 +325,31 @@ impl<I: Ingress, E: Egress, A: Application> Engine<I, E, A> {
         });
         self.flush_due(now_ns);
         result
+    }
+
+    /// Takes an open connection out as a value, to go on in another stack ([`Engine::import`]). Its frames must come
+    /// to that stack already. The application is not told that it ended; its pins are released, since the value has
+    /// the bytes. Nothing when the connection is not open.
+    pub fn export(&mut self, id: ConnectionId, now_ns: u64) -> Option<Vec<u8>> {
+        self.out.departures.measure(now_ns);
+        // What is held here belongs to it as much as what was acted upon.
+        self.out.gathering.in_left();
+        while let Some(arrival) = self.held.pop_front() {
+            self.receive(arrival, now_ns);
+        }
+        let slot = self.tcp.resolve(id)?;
+        let value = self.split(now_ns, |tcp, world, _| {
+            tcp.send_due(world);
+            tcp.export(world, slot)
+        });
+        self.out.flush(Flush::Immediate, now_ns);
+        value
+    }
+
+    /// Puts in a connection that was taken out of another stack of the same address. The application is not called:
+    /// hand it what it needs by [`Engine::with_connection`], which offers what was not consumed as well.
+    pub fn import(&mut self, value: &[u8], now_ns: u64) -> Result<ConnectionId, ImportError> {
+        self.split(now_ns, |tcp, world, _| tcp.import(world, value))
     }
 
     /// Changes the knobs. What is held under the old ones leaves no later than they allowed.

@@ -205,6 +205,65 @@ struct Play<'a> {
 /// Plays any bytes against a stack. Panics when the stack does, or when it breaks a promise. Returns what was counted,
 /// so that one can see how deep a play went.
 pub fn play(input: &[u8]) -> Counters {
+    let mut play = start(input);
+    for _ in 0..MOVES {
+        if play.input.is_empty() {
+            break;
+        }
+        play.act();
+        play.settle();
+    }
+    play.end()
+}
+
+/// Good values of connections, to start from.
+pub fn exported() -> Vec<Vec<u8>> {
+    let value = |late: u16, written: bool| {
+        let mut play = start(&[]);
+        play.segment(0, SYN, 0, 0, 0, 60_000);
+        play.settle();
+        play.segment(0, ACK, 0, 0, 0, 60_000);
+        play.settle();
+        // The application leaves what begins with 0.
+        play.segment(0, ACK, 0, 0, 100, 60_000);
+        play.settle();
+        play.segment(0, ACK, 700, 0, late, 60_000);
+        play.settle();
+        let id = play.engine.application().open.first().copied()?;
+        let now_ns = play.now_ns;
+        if written {
+            play.engine.with_connection(id, now_ns, |_, io| io.write(&PINNED[..2_000]));
+            play.settle();
+        }
+        play.engine.export(id, now_ns)
+    };
+    [value(200, true), value(0, true), value(300, false)].into_iter().flatten().collect()
+}
+
+/// A hostile value instead of a connection's: it is refused, or what it makes keeps every promise that a connection
+/// has to keep. Returns whether it was taken.
+pub fn import(value: &[u8]) -> bool {
+    let mut play = start(&[]);
+    let now_ns = play.now_ns;
+    let Ok(id) = play.engine.import(value, now_ns) else {
+        assert!(play.engine.is_unused(), "a refused value leaves nothing behind");
+        return false;
+    };
+    play.engine.application_mut().open.insert(id);
+    play.engine.with_connection(id, now_ns, |_, _| ());
+    for shift in [0, 20, 28, 30, 36] {
+        play.settle();
+        for which in 0..play.peers.len() {
+            play.segment(which, ACK, 0, 0, 100, 60_000);
+            play.settle();
+        }
+        play.now_ns += 1 << shift;
+    }
+    play.end();
+    true
+}
+
+fn start(input: &[u8]) -> Play<'_> {
     let mut config = Config::new(OUR_MAC, OURS, 24);
     config.connections = 64;
     config.half_open = 4;
@@ -215,15 +274,7 @@ pub fn play(input: &[u8]) -> Counters {
     let mut engine = Engine::new(config, Input::default(), Output::default(), Echo::default(), [5; 32], 0);
     engine.listen(PORT);
     let peers = core::array::from_fn(|_| Peer { local_port: PORT, next: Seq(1_000), seen: Seq(0) });
-    let mut play = Play { input, engine, now_ns: 1_000_000_000, peers };
-    for _ in 0..MOVES {
-        if play.input.is_empty() {
-            break;
-        }
-        play.act();
-        play.settle();
-    }
-    play.end()
+    Play { input, engine, now_ns: 1_000_000_000, peers }
 }
 
 impl Play<'_> {

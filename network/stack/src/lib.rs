@@ -47,5 +47,5 @@ pub mod wire;
 
 pub use config::Config;
 pub use engine::{ConnectError, Engine, Step};
-pub use tcp::Handle;
 pub use tcp::sequence::Seq;
+pub use tcp::{Handle, ImportError};

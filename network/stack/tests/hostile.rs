@@ -5,6 +5,28 @@ mod common;
 use common::Random;
 
 #[test]
+fn changed_values_of_connections_are_refused_or_keep_every_promise() {
+    let values = nom_stack::fuzzing::exported();
+    assert_eq!(values.len(), 3);
+    let mut random = Random::new(9);
+    let (mut taken, mut refused) = (0, 0);
+    for value in &values {
+        assert!(nom_stack::fuzzing::import(value), "a good value is taken");
+        for _ in 0..300 {
+            let mut changed = value.clone();
+            for _ in 0..1 + random.below(3) {
+                let place = random.below(changed.len().min(250) as u64) as usize;
+                changed[place] = if random.chance(50) { random.next() as u8 } else { changed[place] ^ 1 };
+            }
+            let was_taken = nom_stack::fuzzing::import(&changed);
+            taken += u32::from(was_taken);
+            refused += u32::from(!was_taken);
+        }
+    }
+    assert!(taken > 50 && refused > 200, "{taken} {refused}");
+}
+
+#[test]
 fn seeded_plays_break_no_promise() {
     let mut reached = [0; 8];
     for seed in 0..500 {

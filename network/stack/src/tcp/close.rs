@@ -121,6 +121,24 @@ impl Tcp {
         connection.timeline = Timeline::default();
     }
 
+    /// The connection goes on elsewhere: everything that it held comes back, and nobody is told.
+    pub(super) fn forget_exported<A: Application, E: Egress>(
+        &mut self,
+        world: &mut World<'_, A, E>,
+        slot: u32,
+    ) {
+        let connection = self.table.at(slot);
+        world.out.gathering.forget(connection);
+        self.open -= 1;
+        self.incoming -= u32::from(!connection.outgoing);
+        world.out.counters.exported += 1;
+        self.send.clear(&mut connection.queue, world.application);
+        self.receive.clear(&mut connection.held);
+        self.operations.clear(&mut connection.operations);
+        self.timers.clear(slot);
+        self.table.remove(&self.secrets, slot);
+    }
+
     /// This side gives the connection up and says so.
     pub(super) fn abort<A: Application, E: Egress>(&mut self, world: &mut World<'_, A, E>, slot: u32) {
         let connection = self.table.get(slot);

@@ -73,7 +73,7 @@ impl Tcp {
     }
 
     /// A record for a new connection; the longest lingering one makes room.
-    fn take_record(&mut self, key: Key) -> Option<u32> {
+    pub(super) fn take_record(&mut self, key: Key) -> Option<u32> {
         if self.table.used() >= self.table.bound() {
             self.forget_oldest_lingering();
         }

@@ -15,6 +15,7 @@ mod deliver;
 mod expected;
 mod handle;
 mod handshake;
+mod moving;
 mod operations;
 mod output;
 mod receive_memory;
@@ -34,6 +35,7 @@ use core::cell::Cell;
 use core::net::Ipv4Addr;
 
 pub use handle::Handle;
+pub use moving::ImportError;
 pub(crate) use table::Key;
 
 use crate::application::{Application, ConnectionId};

@@ -143,6 +143,12 @@ impl ReceiveMemory {
         if held.ready == 0 { &[] } else { &self.bytes[held.base()..held.base() + held.ready as usize] }
     }
 
+    /// Bytes at a place counted from the first unconsumed byte; the caller knows that they were put there.
+    pub(crate) fn held(&self, held: &Held, place: usize, len: usize) -> &[u8] {
+        let at = held.base() + place;
+        &self.bytes[at..at + len]
+    }
+
     /// Puts bytes at a place counted from the first unconsumed byte. `extent` is how far bytes reach that are there
     /// already. False when there is no memory for it; nothing has changed then.
     pub(crate) fn put(&mut self, held: &mut Held, place: usize, bytes: &[u8], extent: usize) -> bool {

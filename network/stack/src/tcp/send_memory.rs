@@ -60,7 +60,7 @@ pub(crate) struct Cursor {
     offset: u32,
 }
 
-const FRONT: Cursor = Cursor { chunk: NONE, offset: 0 };
+pub(crate) const FRONT: Cursor = Cursor { chunk: NONE, offset: 0 };
 
 impl Default for SendQueue {
     fn default() -> Self {
