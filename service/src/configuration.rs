@@ -65,6 +65,19 @@ pub enum PriceSource {
     Feeds(Vec<Feed>),
 }
 
+/// What the network card of a guest does for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Offloads {
+    /// What pays where the guest finds itself; the guest decides at its start.
+    Auto,
+    /// Nothing.
+    None,
+    /// Transport checksums, both ways.
+    Checksum,
+    /// Those, and many received segments as one frame.
+    Merging,
+}
+
 /// Everything an application is told at its start.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Configuration {
@@ -90,6 +103,8 @@ pub struct Configuration {
     pub receive_memory_bytes: usize,
     /// Knobs at the start, and for good where the tuner is off.
     pub knobs: Knobs,
+    /// What the network card of a guest does.
+    pub offloads: Offloads,
     /// What the tuner may do.
     pub tuning: Tuning,
     /// What users pay; without it nothing is earned, and the tuner has nothing to decide by.
@@ -151,6 +166,7 @@ impl Configuration {
                 connections_max: lines.value("connections", "10000", whole(1, 1_000_000))?,
                 ..Knobs::default()
             },
+            offloads: lines.value("offloads", "auto", offloads)?,
             tuning: lines.value("tuner", "on", |text| match text {
                 "on" => Ok(Tuning::On),
                 "observe" => Ok(Tuning::Observe),
@@ -365,6 +381,16 @@ fn duration(least: u64, most: u64) -> impl Fn(&str) -> Result<u64, String> {
             let (least, most) = (nom_money::print_duration(least), nom_money::print_duration(most));
             Err(format!("'{text}': from {least} to {most} is expected"))
         }
+    }
+}
+
+fn offloads(text: &str) -> Result<Offloads, String> {
+    match text {
+        "auto" => Ok(Offloads::Auto),
+        "none" => Ok(Offloads::None),
+        "checksum" => Ok(Offloads::Checksum),
+        "merging" => Ok(Offloads::Merging),
+        _ => Err("auto, none, checksum or merging".into()),
     }
 }
 

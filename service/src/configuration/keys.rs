@@ -111,6 +111,13 @@ pub const KEYS: &[Key] = &[
         "How frames gather at the start: 0, queued, or a batching delay. The tuner may change it.",
     ),
     key("batch.bound", "64", "64", "Frames that end a batch before its delay."),
+    key(
+        "offloads",
+        "auto",
+        "checksum",
+        "What the network card of a guest does: none, checksum, merging (checksums, and received segments as one \
+         frame), auto. Others have no say in it.",
+    ),
     key("ack.delay", "40 ms", "10 ms", "How long an acknowledgement may wait for a reply to ride on."),
     key("tuner", "on", "observe", "on: changes knobs; observe: says what it would do; off."),
     key(

@@ -58,3 +58,13 @@ impl Guest {
         self.0.serial.last_words().unwrap_or_else(|| "nothing".into())
     }
 }
+
+/// Bytes that the guest has sent so far, as the host's end of the wire counts them.
+pub fn received_bytes() -> Outcome<u64> {
+    // The thread's own network, not that of the process.
+    let file = "/proc/thread-self/net/dev";
+    let text = std::fs::read_to_string(file).context(|| format!("cannot read {file}"))?;
+    let line = text.lines().find_map(|line| line.trim().strip_prefix(INTERFACE)?.strip_prefix(':'));
+    let bytes = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
+    bytes.ok_or_else(|| Trouble::new(format!("{file} does not tell of {INTERFACE}")))
+}
