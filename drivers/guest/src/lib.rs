@@ -42,7 +42,7 @@ impl Acquired {
 pub fn acquire(kind: u32) -> Result<Acquired, CallError> {
     let device = acquire_kind(kind)?;
     // SAFETY (for all windows here): the kernel answered with registers that it mapped uncached for us, at addresses
-    // where nothing of Rust's lies, and which stay until the device is released, which this crate never does. The
+    // where nothing of Rust's lies, and which stay until the device is released, after its driver is gone. The
     // device was just acquired, so nobody else has windows over it.
     let window = |base: usize, len: usize| {
         // SAFETY: as said above.
