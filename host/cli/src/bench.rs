@@ -32,6 +32,7 @@ fn measure(bench: &Bench, typed: &Typed) -> Outcome<ExitCode> {
         runs: typed.number("runs", 1, 1000)?,
         cache: artefacts::root()?.join(".cache"),
         question: ["hits"].into_iter().find(|name| typed.has(name)).unwrap_or_default(),
+        on: typed.text("on").map(Into::into),
         kvm: typed.has("kvm"),
         peer: typed.text("peer").map(nom_experiments::memcached_suite::peer),
         recording: typed.text("recording").map(Into::into),

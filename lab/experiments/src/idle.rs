@@ -52,7 +52,7 @@ fn ticks(process: u32) -> Outcome<u64> {
 }
 
 /// User and system time: the 14th and 15th word, counted behind the name, which may contain anything.
-fn used(text: &str) -> Option<u64> {
+pub(crate) fn used(text: &str) -> Option<u64> {
     let words: Vec<&str> = text.rsplit_once(')')?.1.split_whitespace().collect();
     Some(words.get(11)?.parse::<u64>().ok()? + words.get(12)?.parse::<u64>().ok()?)
 }

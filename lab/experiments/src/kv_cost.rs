@@ -17,9 +17,6 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// What is claimed.
-pub const CLAIM: &str = "a GET takes at most 2,000 instructions in batches and 3,000 alone, driver to driver";
-
 const BATCH: usize = 32;
 /// The peer, and its Debian package.
 const PEER: &str = "memcached";

@@ -12,6 +12,7 @@ pub mod instructions;
 pub mod kv;
 pub mod kv_cost;
 pub mod kv_hits;
+pub mod kv_linux;
 pub mod link;
 pub mod linux_guest;
 pub mod memcached_suite;
@@ -38,6 +39,8 @@ pub struct Settings {
     pub cache: PathBuf,
     /// Which question a bench with several is to answer; empty: its usual one.
     pub question: &'static str,
+    /// Where the service runs, for a bench that asks (`linux`).
+    pub on: Option<String>,
     /// Hardware virtualisation instead of the emulator.
     pub kvm: bool,
     /// A checkout of a system that is compared with.

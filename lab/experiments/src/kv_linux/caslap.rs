@@ -1,0 +1,73 @@
+//! memcaslap, the load that nobody here wrote.
+
+use nom_machine::machine::dying_with_us;
+use nom_machine::packages;
+use nom_machine::trouble::{Context, Outcome, Trouble};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::Stdio;
+
+/// How long one load lasts.
+const SECONDS: u32 = 3;
+
+/// The program.
+#[derive(Debug, Clone)]
+pub(super) struct Caslap(PathBuf);
+
+/// What it saw.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Seen {
+    pub(super) operations: f64,
+    /// Operations in a second.
+    pub(super) rate: f64,
+    pub(super) mean_us: f64,
+    pub(super) deviation_us: f64,
+}
+
+impl Caslap {
+    pub(super) fn new(progress: &mut dyn FnMut(&str)) -> Outcome<Self> {
+        Ok(Self(packages::ensure("memcaslap", "libmemcached-tools", progress)?))
+    }
+
+    /// Loads a server from the calling thread's network and processor: its own mix, nine GETs to one SET of 1 KiB.
+    pub(super) fn run(&self, target: SocketAddr, connections: u32) -> Outcome<Seen> {
+        let seconds = format!("{SECONDS}s");
+        let output = dying_with_us(&self.0)
+            .args(["-s", &target.to_string(), "-T", "1", "-c", &connections.to_string()])
+            .args(["-t", &seconds, "-S", &seconds])
+            .stderr(Stdio::piped())
+            .stdout(Stdio::piped())
+            .output()
+            .context(|| "cannot start memcaslap".into())?;
+        let text = String::from_utf8_lossy(&output.stdout);
+        read(&text).ok_or_else(|| Trouble::new(format!("memcaslap did not say what it saw: {}", last(&text))))
+    }
+}
+
+fn last(text: &str) -> &str {
+    text.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("nothing")
+}
+
+/// The last line `Global` is that of all operations together: time, operations, operations a second, megabytes a second,
+/// misses, least, most, mean, deviation, geometric mean.
+fn read(text: &str) -> Option<Seen> {
+    let line = text.lines().rfind(|line| line.starts_with("Global"))?;
+    let numbers: Vec<f64> = line.split_whitespace().skip(1).filter_map(|word| word.parse().ok()).collect();
+    let [_, operations, rate, _, _, _, _, mean_us, deviation_us, _] = numbers[..] else { return None };
+    (operations > 0.0).then_some(Seen { operations, rate, mean_us, deviation_us })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_table_is_read() {
+        let text = "Get Statistics\nGlobal   2  4 2 22.2 0 12 16427 168 811.89 44.65\n\nTotal Statistics\n\
+                    Period   2        47613        23806        24.7       0          12  9  9  9.0 9.0\n\
+                    Global   2        47613        23806        24.7       0          12       16427      167        811.84     44.56\n";
+        let expected = Seen { operations: 47_613.0, rate: 23_806.0, mean_us: 167.0, deviation_us: 811.84 };
+        assert_eq!(read(text), Some(expected));
+        assert_eq!(read("Global 1 2"), None);
+    }
+}
