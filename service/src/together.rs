@@ -108,6 +108,11 @@ impl<A: Application> Together<A> {
         Self { application, side: Side::default(), guests: Vec::new(), guests_count: 0 }
     }
 
+    /// The application.
+    pub fn application(&self) -> &A {
+        &self.application
+    }
+
     /// Sends what waits on the service's own connection.
     pub fn flush_side(&mut self, io: &mut impl Io) {
         if self.side.id == Some(io.connection()) {

@@ -14,6 +14,7 @@ use nom_stack::application::{Application, ConnectionId, Ended, Io, Pin};
 use nom_stack::meter::Answer;
 
 mod admin;
+mod contents;
 mod detail;
 mod dump;
 mod fetch;
@@ -24,6 +25,7 @@ mod single;
 mod update;
 mod watch;
 
+pub use contents::BadContents;
 pub(crate) use dump::Walk;
 
 /// Longest command line with its end; only a `get` may be longer, which is then served key by key.

@@ -4,7 +4,8 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 /// How it is used, for a person who used it wrongly.
-pub const USAGE: &str = "usage: nom-kv-linux --config FILE --run DIRECTORY --port PORT [--board FILE]";
+pub const USAGE: &str =
+    "usage: nom-kv-linux --config FILE --run DIRECTORY --port PORT [--board FILE] [--contents FILE]";
 
 /// The arguments.
 #[derive(Debug, PartialEq, Eq)]
@@ -17,19 +18,22 @@ pub struct Arguments {
     pub port: u16,
     /// The bulletin board.
     pub board: PathBuf,
+    /// Where items stay between two processes.
+    pub contents: Option<PathBuf>,
 }
 
 impl Arguments {
     /// Reads them, or says in one line what is wrong.
     pub fn read(words: impl IntoIterator<Item = OsString>) -> Result<Self, String> {
         let mut parser = lexopt::Parser::from_args(words);
-        let (mut config, mut run, mut port, mut board) = (None, None, None, None);
+        let (mut config, mut run, mut port, mut board, mut contents) = (None, None, None, None, None);
         while let Some(argument) = parser.next().map_err(wrong)? {
             let lexopt::Arg::Long(name) = argument else { return Err(wrong(argument.unexpected())) };
             match name.to_owned().as_str() {
                 "config" => config = Some(PathBuf::from(parser.value().map_err(wrong)?)),
                 "run" => run = Some(PathBuf::from(parser.value().map_err(wrong)?)),
                 "board" => board = Some(PathBuf::from(parser.value().map_err(wrong)?)),
+                "contents" => contents = Some(PathBuf::from(parser.value().map_err(wrong)?)),
                 "port" => {
                     let text = parser.value().map_err(wrong)?;
                     let number = text.to_str().and_then(|text| text.parse::<u16>().ok());
@@ -45,6 +49,7 @@ impl Arguments {
             port: port.ok_or_else(|| missing("port"))?,
             board: board.unwrap_or_else(|| run.join("board")),
             run,
+            contents,
         })
     }
 }

@@ -4,9 +4,11 @@
 #![forbid(unsafe_code)]
 
 mod arguments;
+mod contents;
 mod home;
 mod management;
 mod network;
+mod notify;
 
 use arguments::Arguments;
 use home::{LinuxHome, Parts};
@@ -17,6 +19,7 @@ use nom_service::configuration::{Configuration, PriceSource};
 use nom_service::home::Home;
 use nom_service::worker::{Identity, Worker, seed};
 use nom_stack::port::{Egress, Ingress};
+use notify::Notifier;
 use std::fs;
 use std::io::Write;
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -58,6 +61,8 @@ fn serve(arguments: &Arguments) -> Result<(), String> {
         stop,
         asked,
         board: arguments.board.clone(),
+        contents: arguments.contents.clone(),
+        notifier: Notifier::from_environment()?,
     };
     network::serve(&configuration, porch, service)
 }
@@ -69,11 +74,13 @@ struct Service {
     stop: UnixStream,
     asked: Arc<AtomicBool>,
     board: PathBuf,
+    contents: Option<PathBuf>,
+    notifier: Notifier,
 }
 
 impl Serve for Service {
     fn serve<I: Ingress, E: Egress>(self, device: Device<I, E>) -> Result<(), String> {
-        let Self { configuration, management, stop, asked, board } = self;
+        let Self { configuration, management, stop, asked, board, contents, notifier } = self;
         let parts = Parts { device: device.wakes, stop, management, board };
         let mut home = LinuxHome::new(parts).map_err(text)?;
         let port = match device.reached {
@@ -85,7 +92,7 @@ impl Serve for Service {
             }
         };
         let allowed = configuration.allowed;
-        let application = Kv::new(nom_kv::Config {
+        let mut application = Kv::new(nom_kv::Config {
             item_bytes_max: configuration.item_bytes_max,
             inline_value_bytes: configuration.inline_value_bytes,
             memory_bytes_max: allowed.items_bytes_max,
@@ -99,6 +106,9 @@ impl Serve for Service {
             start_unix_ns: home.unix_ns(),
             ..nom_kv::Config::new(configuration.items_bytes, seed(&mut home).map_err(text)?, home.now_ns())
         });
+        if let Some(path) = &contents {
+            contents::take_over(&mut application, path, home.now_ns())?;
+        }
         let identity = Identity {
             application: "kv".into(),
             version: env!("CARGO_PKG_VERSION").into(),
@@ -108,12 +118,17 @@ impl Serve for Service {
         let mut worker = Worker::new(identity, configuration, mac, ingress, egress, application, &mut home)
             .map_err(text)?;
         say_ready(port);
+        notifier.say("READY=1");
         while worker.turn(&mut home) {
             if asked.swap(false, Ordering::Relaxed) {
+                notifier.say("STOPPING=1");
                 worker.drain(home.now_ns());
             }
         }
-        Ok(())
+        match &contents {
+            Some(path) => contents::leave(worker.engine().application().application(), path, home.now_ns()),
+            None => Ok(()),
+        }
     }
 }
 

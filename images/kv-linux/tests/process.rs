@@ -143,6 +143,49 @@ fn a_drain_lets_open_requests_finish_and_needs_the_token() {
     assert!(process.child.wait().unwrap().success());
 }
 
+#[test]
+fn a_successor_has_the_contents_and_the_manager_hears_of_both() {
+    let place = Place::new("successor", CONFIGURATION);
+    let manager = std::os::unix::net::UnixDatagram::bind(place.0.join("notify")).unwrap();
+    manager.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    let heard = || {
+        let mut state = [0; 64];
+        let len = manager.recv(&mut state).unwrap();
+        String::from_utf8_lossy(&state[..len]).into_owned()
+    };
+    for (turn, request, expected) in [
+        (0, &b"set k 5 0 5\r\nvalue\r\nset gone 0 1 1\r\nx\r\n"[..], &b"STORED\r\nSTORED\r\n"[..]),
+        (1, b"get k\r\n", b"VALUE k 5 5\r\nvalue\r\nEND\r\n"),
+    ] {
+        let mut command = place.command(0);
+        command.arg("--contents").arg(place.0.join("contents")).env("NOTIFY_SOCKET", place.0.join("notify"));
+        let mut child = command.spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let Some(port) = line.trim().strip_prefix("ready port=") else {
+            let _ = child.wait();
+            assert_eq!(turn, 0, "the second starts where the first did");
+            println!("SKIPPED: no network of our own here");
+            return;
+        };
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port.parse().unwrap()));
+        let mut process = Process { child, address, place: Place(place.0.join("none")) };
+        assert_eq!(heard(), "READY=1");
+        assert!(!place.0.join("contents").exists(), "they are taken before anybody is served");
+        let mut client = std::net::TcpStream::connect(process.address).unwrap();
+        client.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+        client.write_all(request).unwrap();
+        let mut answer = vec![0; expected.len()];
+        client.read_exact(&mut answer).unwrap();
+        assert_eq!(String::from_utf8_lossy(&answer), String::from_utf8_lossy(expected));
+        drop(client);
+        process.terminate();
+        assert_eq!(heard(), "STOPPING=1");
+        assert!(process.child.wait().unwrap().success());
+        assert!(place.0.join("contents").exists());
+    }
+}
+
 /// The recording's answers in virtual time.
 fn in_virtual_time(recording: &Recording) -> Answers {
     let mut simulation = Simulation::new(1);

@@ -64,6 +64,8 @@ const NOT_APPLICABLE: &[(&str, &str)] = &[
 /// How a file ended.
 enum Verdict {
     Passed,
+    /// It has nothing to try.
+    Empty,
     Failed(String),
 }
 
@@ -92,6 +94,7 @@ pub fn measure(settings: &Settings, progress: &mut dyn FnMut(&str)) -> Outcome<V
                 passed += 1;
                 progress(&format!("passed          {name}"));
             }
+            Verdict::Empty => progress(&format!("not applicable  {name}: it skips itself")),
             Verdict::Failed(why) => {
                 failed += 1;
                 progress(&format!("FAILED          {name}: {why}"));
@@ -178,6 +181,7 @@ fn run(prove: &Path, folder: &Path, name: &str) -> Outcome<Verdict> {
     let _ = child.wait();
     let text = fs::read_to_string(&log).unwrap_or_default();
     Ok(match status {
+        Some(status) if status.success() && text.contains("Result: NOTESTS") => Verdict::Empty,
         Some(status) if status.success() => Verdict::Passed,
         Some(_) => Verdict::Failed(
             text.lines()

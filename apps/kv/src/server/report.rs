@@ -212,7 +212,7 @@ impl Kv {
         ];
         for (name, value) in rest {
             // memcached says these only where its walk over all items is switched on.
-            if self.config.crawls || !OF_CRAWLS.contains(&name) {
+            if self.store.crawls || !OF_CRAWLS.contains(&name) {
                 stat(out, name, value);
             }
         }

@@ -225,6 +225,11 @@ impl Store {
         self.arena.expires(item.0)
     }
 
+    /// Changes the client's flags.
+    pub fn set_flags(&mut self, item: Item, flags: u32) {
+        self.arena.set_flags(item.0, flags);
+    }
+
     /// Changes the second from which an item is past its time.
     pub fn set_expires(&mut self, item: Item, expires_s: u32) {
         self.arena.set_expires(item.0, expires_s);

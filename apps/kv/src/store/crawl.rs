@@ -78,6 +78,14 @@ impl Store {
         if block == NONE { Walk::Next } else { Walk::At(Item(block)) }
     }
 
+    /// All items, in the order of the index.
+    pub fn iter(&self) -> impl Iterator<Item = Item> {
+        self.buckets.iter().flat_map(|first| {
+            let next = |block: &u32| Some(self.arena.next(*block)).filter(|next| *next != NONE);
+            core::iter::successors(Some(*first).filter(|first| *first != NONE), next).map(Item)
+        })
+    }
+
     /// Begins a walk now.
     pub(crate) fn crawl_now(&mut self) {
         self.crawler.at = Some(0);
