@@ -24,6 +24,15 @@ const BATCH: usize = 32;
 /// The other stack.
 const PEER: &str = "smoltcp 0.14";
 
+/// What an open connection costs on which nothing happens, in a stack that may have 10,000.
+fn idle_connection_bytes() -> f64 {
+    let config = nom_stack::Config::new([2, 0, 0, 0, 0, 1], [10, 0, 0, 1].into(), 24);
+    let config = nom_stack::Config { connections: 10_000, ..config };
+    let (device, bulk) = (nom_simnet::port::Device::default(), nom_simnet::goodput::Bulk::default());
+    let host = nom_simnet::Host::new(config, device, nom_simnet::Cost::default(), bulk, 1);
+    host.engine().idle_connection_bytes() as f64
+}
+
 /// Counts. One run: the same program gives the same number.
 pub fn measure(_settings: &Settings, progress: &mut dyn FnMut(&str)) -> Outcome<Vec<Figure>> {
     let counter = Counter::new(progress)?;
@@ -40,6 +49,7 @@ pub fn measure(_settings: &Settings, progress: &mut dyn FnMut(&str)) -> Outcome<
     let many = (single_many / single).max(batched_many / batched);
     let plain = |name, value, goal| Figure::of(name, "", goal, &[value]);
     let ratio = |name, value, goal| Figure::of(name, "x", goal, &[value]).map(|figure| figure.against(PEER));
+    let idle = idle_connection_bytes();
     let figures = [
         plain("stack.instructions_batched", batched, Some("<=1200")),
         plain("stack.instructions_single", single, Some("<=2000")),
@@ -52,6 +62,7 @@ pub fn measure(_settings: &Settings, progress: &mut dyn FnMut(&str)) -> Outcome<
         ratio("stack.smoltcp_ratio_1", peer_one / one, None),
         ratio("stack.smoltcp_ratio_64", peer_batched / batched, Some(">=3")),
         ratio("stack.smoltcp_ratio_64_single", peer_single / single, None),
+        Figure::of("stack.idle_connection_bytes", "B", Some("<=1024"), &[idle]),
     ];
     Ok(figures.into_iter().flatten().collect())
 }

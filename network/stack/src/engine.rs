@@ -399,6 +399,11 @@ impl<I: Ingress, E: Egress, A: Application> Engine<I, E, A> {
         self.tcp.waits_for_room(id)
     }
 
+    /// Bytes of memory for each open connection for which nothing waits.
+    pub fn idle_connection_bytes(&self) -> usize {
+        self.tcp.idle_connection_bytes()
+    }
+
     /// No connection record and no buffer is in use: for tests that count what leaked.
     pub fn is_unused(&self) -> bool {
         self.tcp.is_unused()

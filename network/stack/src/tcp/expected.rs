@@ -96,7 +96,7 @@ impl Tcp {
         connection.owe_acknowledgement(len as u32, full, self.ack_delay_ns, world.now_ns);
         if !connection.due {
             connection.due = true;
-            self.due.push_back(slot);
+            self.due.push(slot);
         }
         true
     }

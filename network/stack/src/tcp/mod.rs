@@ -12,6 +12,7 @@ mod close;
 mod congestion;
 pub(crate) mod connection;
 mod deliver;
+mod due;
 mod expected;
 mod handle;
 mod handshake;
@@ -47,6 +48,7 @@ use crate::port::Egress;
 use crate::rate::Bucket;
 use crate::wire::tcp::{ACK, Options, RST, SYN, Segment};
 use connection::{Connection, State};
+use due::Due;
 use operations::Operations;
 use receive_memory::ReceiveMemory;
 use secrets::Secrets;
@@ -90,7 +92,7 @@ pub(crate) struct Tcp {
     receive: ReceiveMemory,
     operations: Operations,
     /// Connections that may have something to send, in the order in which they came to it.
-    due: VecDeque<u32>,
+    due: Due,
     /// Connections that found no memory.
     waiting: VecDeque<u32>,
     /// Connections in TIME-WAIT, oldest first.
@@ -126,7 +128,7 @@ impl Tcp {
             send: SendMemory::new(config.send_memory_bytes),
             receive: ReceiveMemory::new(config.receive_memory_bytes),
             operations: Operations::new(),
-            due: VecDeque::with_capacity(bound),
+            due: Due::with_capacity(bound),
             waiting: VecDeque::with_capacity(bound),
             lingering: VecDeque::with_capacity(config.time_wait as usize + 1),
             unresolved: 0,
@@ -298,14 +300,14 @@ impl Tcp {
         let connection = self.table.at(slot);
         if !connection.due {
             connection.due = true;
-            self.due.push_back(slot);
+            self.due.push(slot);
         }
     }
 
     /// Lets every connection that has something to say say it. False when the ring was full before all had.
     #[inline(always)]
     pub(crate) fn send_due<A: Application, E: Egress>(&mut self, world: &mut World<'_, A, E>) -> bool {
-        while let Some(slot) = self.due.pop_front() {
+        while let Some(slot) = self.due.pop() {
             let connection = self.table.at(slot);
             connection.due = false;
             if self.send_expected(world, slot) {
@@ -313,7 +315,7 @@ impl Tcp {
             }
             if !self.output(world, slot) {
                 self.table.at(slot).due = true;
-                self.due.push_front(slot);
+                self.due.put_back(slot);
                 return false;
             }
             self.schedule(slot, world.now_ns);
@@ -385,6 +387,15 @@ impl Tcp {
     /// A SYN's or an acknowledged segment's options matter; others are not even looked at.
     fn options(segment: &Segment<'_>) -> Options {
         if segment.options.is_empty() { Options::default() } else { Options::parse(segment.options) }
+    }
+
+    /// Bytes that a connection costs for which nothing waits: its record, and its places in the index (which has at least
+    /// twice as many as there can be records, rounded up to a power of two), in the timer wheel and in the lists.
+    pub(crate) fn idle_connection_bytes(&self) -> usize {
+        let bound = self.table.bound() as usize;
+        let index = (2 * bound).next_power_of_two() * size_of::<u64>();
+        let lists = 3 * size_of::<u32>();
+        size_of::<Connection>() + Timers::LINK_BYTES + lists + index.div_ceil(bound)
     }
 
     /// No memory is in use and no record either: for tests that count what leaked.

@@ -40,6 +40,9 @@ pub(crate) struct Timers {
 }
 
 impl Timers {
+    /// What each timer that there can be costs.
+    pub(crate) const LINK_BYTES: usize = size_of::<Link>();
+
     pub(crate) fn new(count: u32, now_ns: u64) -> Self {
         Self {
             links: vec![UNLINKED; count as usize],
