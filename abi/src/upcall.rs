@@ -21,7 +21,8 @@ pub const TIMER: u64 = 1;
 pub const BOARD: u64 = 2;
 /// An application has ended.
 pub const ENDED: u64 = 4;
-/// The kernel wants a core back: others have none of their own. It is taken after a moment if it is not released.
+/// The kernel wants a core back, the lowest one that nobody is at home on: others have none of their own. It is taken
+/// after a moment if it is not released.
 pub const CORE_WANTED: u64 = 8;
 /// A core was taken back.
 pub const CORE_LOST: u64 = 16;
@@ -96,10 +97,13 @@ pub struct Registration {
     pub return_end: u64,
     /// Where to continue when an event comes within the range.
     pub again: u64,
+    /// Not 0: when the kernel takes the context's core it goes on on the application's home, is told [`CORE_LOST`],
+    /// and ends by giving its core back. Else it ends with its core.
+    pub moves: u64,
 }
 
 /// Words of a [`Registration`].
-pub const REGISTRATION_WORDS: usize = 7;
+pub const REGISTRATION_WORDS: usize = 8;
 
 /// What was interrupted. The handler may change it before it returns.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -6,7 +6,7 @@ use nom_laws::{files, root, shown, text};
 use std::path::Path;
 
 /// Rooms of pure code: no platform, no clock, no thread, no entropy, no unsafe code.
-const PURE: [&str; 9] = [
+const PURE: [&str; 10] = [
     "abi",
     "kernel/core",
     "hardware/",
@@ -15,6 +15,7 @@ const PURE: [&str; 9] = [
     "apps/",
     "feeds",
     "service",
+    "user/threads",
     "drivers/dma",
 ];
 /// Rooms that may contain unsafe code.

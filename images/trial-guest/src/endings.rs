@@ -1,6 +1,7 @@
 //! Ways to end that a host wants to see: `# ending = NAME` in the configuration (a comment for everybody else).
 
 use nom_runtime::abi::upcall::{Cause, Frame};
+use nom_runtime::thread::spawn;
 use nom_runtime::upcall::{Verdict, on_fault};
 use nom_runtime::{configuration, log};
 use nom_trial as trial;
@@ -41,11 +42,21 @@ pub fn run(ending: &str) -> u8 {
                 hoard.push(alloc::vec![1_u8; 100_000]);
             }
         }
+        // In a thread: its guard is hit, and the line names it.
+        "thread_overflow" => thread(|| finished(trial::overflow_stack().is_ok())),
+        "thread_panic" => thread(|| panic!("as the configuration asks")),
         other => {
             log!("there is no ending {other}");
             1
         }
     }
+}
+
+/// Ends in the second of three threads.
+fn thread(ending: fn() -> u8) -> u8 {
+    let works: [fn() -> u8; 3] = [|| 0, ending, || 0];
+    let threads: alloc::vec::Vec<_> = works.into_iter().filter_map(|work| spawn(work).ok()).collect();
+    threads.into_iter().map(|thread| thread.join()).sum::<u8>() + 1
 }
 
 fn finished(survived: bool) -> u8 {

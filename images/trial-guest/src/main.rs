@@ -25,6 +25,7 @@ mod many;
 mod measured;
 mod memory;
 mod orders;
+mod threads;
 mod time;
 mod upcalls;
 
@@ -85,7 +86,7 @@ fn main() -> u8 {
     }
     match nom_runtime::name() {
         "many" => {
-            let code = run(&[&many::CASES, &cores::CASES]);
+            let code = run(&[&many::CASES, &cores::CASES, &threads::CASES]);
             let _ = nom_runtime::call::end_application("peer");
             code
         }

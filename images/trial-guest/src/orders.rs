@@ -27,6 +27,9 @@ pub const SHARE: u64 = 8;
 /// Sleeps.
 pub const SLEEP: u64 = 9;
 
+/// Spins for longer than a core may be kept that was asked back, then says so.
+pub const STOP_LATER: u64 = 11;
+
 /// Changes all vector registers for ever.
 pub const SCRAMBLE: u64 = 10;
 /// Registers a page of a known content for its devices, and says later whether it has changed.
@@ -63,6 +66,13 @@ pub fn obey() -> u8 {
         SPIN => loop {
             words[DONE].fetch_add(1, Ordering::Relaxed);
         },
+        STOP_LATER => {
+            let until_ns = nom_runtime::now_ns() + 70_000_000;
+            while nom_runtime::now_ns() < until_ns {}
+            loop {
+                words[DONE].fetch_add(1, Ordering::Relaxed);
+            }
+        }
         SCRAMBLE => loop {
             nom_trial::scramble_vectors();
             words[DONE].fetch_add(1, Ordering::Relaxed);

@@ -34,6 +34,8 @@ pub trait Facts {
     fn context_room(&self) -> bool;
     /// The caller has a context on that core.
     fn has_context_on(&self, core: Core) -> bool;
+    /// The calling context goes on at home because its core was taken.
+    fn displaced(&self) -> bool;
     /// The caller can read all these bytes.
     fn readable(&self, start: u64, len: u64) -> bool;
     /// The caller can write all these bytes.
@@ -84,6 +86,8 @@ pub enum Request {
         argument: u64,
     },
     ReleaseCore(Core),
+    /// The caller's core was taken and it ends.
+    Leave,
     /// There are frames enough for the pages and for the tables that map them.
     Map {
         address: u64,
@@ -188,6 +192,7 @@ pub fn decode(number: u64, arguments: [u64; 5], facts: &impl Facts) -> Result<Re
             }
             Request::AcquireCore { core, entry: second, stack: third, argument: fourth }
         }
+        Call::ReleaseCore if facts.displaced() => Request::Leave,
         Call::ReleaseCore => {
             let core = facts.cores().named(first)?;
             facts.cores().may_release(core, facts.caller())?;
@@ -317,7 +322,7 @@ pub fn registration(
     words: &[u64; REGISTRATION_WORDS],
     facts: &impl Facts,
 ) -> Result<Registration, CallError> {
-    let [entry, block, stack, stack_len, return_start, return_end, again] = *words;
+    let [entry, block, stack, stack_len, return_start, return_end, again, moves] = *words;
     for address in [entry, return_start, again] {
         if !facts.executable(address) {
             return Err(CallError::BadAddress);
@@ -336,7 +341,7 @@ pub fn registration(
     }
     let end = stack.checked_add(stack_len).ok_or(CallError::BadAddress)?;
     writable(facts, end - FRAME_LEN, FRAME_LEN)?;
-    Ok(Registration { entry, block, stack, stack_len, return_start, return_end, again })
+    Ok(Registration { entry, block, stack, stack_len, return_start, return_end, again, moves })
 }
 
 fn name(facts: &impl Facts, text: u64, len: u64) -> Result<Name, CallError> {

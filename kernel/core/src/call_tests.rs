@@ -17,6 +17,7 @@ struct World {
     cores: Cores,
     channels: Channels,
     devices: Devices,
+    displaced: bool,
     trusted: bool,
     confined: bool,
     publisher: bool,
@@ -40,7 +41,7 @@ fn world() -> World {
     channels.open(Channel(0), 1, end(Application(1)), (Frame(1), 1));
     channels.open(Channel(1), 0, end(Application(1)), (Frame(2), 1));
     channels.open(Channel(2), 0, end(Application(0)), (Frame(3), 1));
-    World { cores, channels, devices, trusted: true, confined: true, publisher: true, free: 1000 }
+    World { cores, channels, devices, displaced: false, trusted: true, confined: true, publisher: true, free: 1000 }
 }
 
 fn inside(range: &core::ops::Range<u64>, start: u64, len: u64) -> bool {
@@ -62,6 +63,9 @@ impl Facts for World {
     }
     fn confined(&self) -> bool {
         self.confined
+    }
+    fn displaced(&self) -> bool {
+        self.displaced
     }
     fn trusted(&self) -> bool {
         self.trusted

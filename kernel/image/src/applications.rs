@@ -132,19 +132,36 @@ impl Kernel {
 
     /// Takes a further core back from an application, with what runs there.
     pub fn take_core(&mut self, core: Core, number: Application) {
-        let Some(home) = self.living(number).map(|running| running.home) else { return };
         while let Some(context) = crate::state::context_on(self, number, core) {
-            // What that context heard, the first one hears from now on.
-            self.channels.hear_instead(context, home);
-            for (_, hears) in &mut self.windows {
-                *hears = hears.map(|hears| if hears == context { home } else { hears });
-            }
-            let events = self.schedule.take(context);
-            self.remove_context(context, Owner::application(number));
-            self.post(home, events);
+            self.end_context(context, number);
         }
         self.cores.release(core);
         self.relieve();
+    }
+
+    /// A further context of an application ends. What it heard, the first one hears from now on.
+    pub fn end_context(&mut self, context: Context, number: Application) {
+        let Some(home) = self.living(number).map(|running| running.home) else { return };
+        self.channels.hear_instead(context, home);
+        for (_, hears) in &mut self.windows {
+            *hears = hears.map(|hears| if hears == context { home } else { hears });
+        }
+        let events = self.schedule.take(context);
+        self.remove_context(context, Owner::application(number));
+        self.post(home, events);
+    }
+
+    /// Contexts that asked for it go on on their application's home when this core is taken, and are told. None runs.
+    fn move_contexts_home(&mut self, core: Core, number: Application) {
+        let Some(home) = self.cores.home(number) else { return };
+        for place in 0..self.pages.len() as u8 {
+            let context = Context(place);
+            let moves =
+                self.page(context).and_then(|page| page.upcalls).is_some_and(|upcalls| upcalls.moves != 0);
+            if moves && self.schedule.core(context) == Some(core) && self.schedule.move_to(context, home) {
+                self.post(context, CORE_LOST);
+            }
+        }
     }
 
     /// A core that was asked for and not given back in time is taken.
@@ -152,6 +169,7 @@ impl Kernel {
         if self.cores.taken_at_ns(here).is_some_and(|at_ns| at_ns <= now_ns)
             && let Some(owner) = self.cores.owner(here)
         {
+            self.move_contexts_home(here, owner);
             self.take_core(here, owner);
             self.post_home(owner, CORE_LOST);
         }

@@ -105,6 +105,7 @@ fn invoke(request: Request, kernel: &mut Kernel, caller: &Caller) -> Result<u64,
             // Decoding has seen that there is room and a frame.
             kernel.add_context(caller.number, core, entry, stack, argument).ok_or(CallError::NoMemory)?;
         }
+        Request::Leave => kernel.end_context(caller.context, caller.number),
         Request::ReleaseCore(core) => kernel.take_core(core, caller.number),
         Request::CallCore(core) => {
             let context = state::context_on(kernel, caller.number, core).ok_or(CallError::NotOwner)?;

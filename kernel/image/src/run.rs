@@ -67,6 +67,13 @@ impl Kernel {
     pub fn look(&mut self, here: Core, trap: &mut Trap, vectors: Vectors) -> After {
         processors::looking(here);
         let now_ns = clock::now_ns();
+        if self.cores.taken_at_ns(here).is_some_and(|at_ns| at_ns <= now_ns)
+            && let Some(caller) = self.caller(here)
+        {
+            // It may go on elsewhere.
+            self.rest(caller.context, trap, vectors);
+            self.schedule.preempt(here, now_ns);
+        }
         self.take_overdue(here, now_ns);
         self.schedule.due(here, now_ns);
         let Some(caller) = self.caller(here) else { return After::Gone };

@@ -20,9 +20,22 @@ unsafe extern "C" {
     fn nom_context_start();
 }
 
+/// Cores whose context goes on at home when they are taken.
+static MOVING: AtomicU64 = AtomicU64::new(0);
+
+/// The same as [`start`], but when the core is taken in the middle of `work` that goes on on the first core, and is
+/// told so ([`nom_abi::upcall::CORE_LOST`]).
+pub(crate) fn start_moving(core: u32, work: fn(u64)) -> Result<(), CallError> {
+    begin(core, work, 0, true)
+}
+
 /// Acquires a core and runs `work` there, with upcalls of its own; when it returns the core is given back. The core
 /// may be taken in the middle of `work` ([`nom_abi::upcall::CORE_WANTED`]): what it does must stand that.
 pub fn start(core: u32, work: fn(u64), argument: u64) -> Result<(), CallError> {
+    begin(core, work, argument, false)
+}
+
+fn begin(core: u32, work: fn(u64), argument: u64, moving: bool) -> Result<(), CallError> {
     let place = core as usize;
     if place >= CONTEXTS_MAX || core >= crate::core_count() {
         return Err(CallError::NoSuch);
@@ -34,6 +47,11 @@ pub fn start(core: u32, work: fn(u64), argument: u64) -> Result<(), CallError> {
         MAPPED.fetch_and(!(1 << core), Ordering::AcqRel);
         return Err(error);
     }
+    if moving {
+        MOVING.fetch_or(1 << core, Ordering::AcqRel);
+    } else {
+        MOVING.fetch_and(!(1 << core), Ordering::AcqRel);
+    }
     WORK[place].store(work as *mut (), Ordering::Release);
     ARGUMENTS[place].store(argument, Ordering::Release);
     let entry = nom_context_start as *const () as u64;
@@ -44,7 +62,9 @@ pub fn start(core: u32, work: fn(u64), argument: u64) -> Result<(), CallError> {
 #[unsafe(no_mangle)]
 extern "C" fn nom_context_run(core: u64) -> ! {
     let place = core as usize;
-    if let Err(error) = crate::upcall::register_context(place) {
+    if let Err(error) =
+        crate::upcall::register_context(place, MOVING.load(Ordering::Acquire) & 1 << core != 0)
+    {
         // Nothing that needs upcalls can be said here.
         let _ = error;
         let _ = crate::call::release_core(core as u32);

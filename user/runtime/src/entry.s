@@ -37,11 +37,8 @@ nom_context_start:
     pop rax
 .endm
 
-# The kernel enters here with rsp on an upcall frame (abi/src/upcall.rs) and upcalls disabled.
-.global nom_upcall_entry
-nom_upcall_entry:
-    cld
-    mov rbx, rsp
+# Calls a function with rbx as its argument while all vector state rests on the stack. rbx stays, rsp does not.
+.macro CALL_WITH_VECTORS_SAVED function
     sub rsp, [rip + nom_vector_state_len]
     and rsp, -64
     cmp byte ptr [rip + nom_has_xsave], 0
@@ -59,11 +56,11 @@ nom_upcall_entry:
     mov eax, -1
     mov edx, -1
     xsave64 [rsp]
-    # The handler begins with the vector unit as a function may expect it.
+    # The function begins with the vector unit as a function may expect it.
     fninit
     ldmxcsr [rip + nom_mxcsr]
     mov rdi, rbx
-    call nom_upcall
+    call \function
     mov eax, -1
     mov edx, -1
     xrstor64 [rsp]
@@ -72,9 +69,18 @@ nom_upcall_entry:
     fninit
     ldmxcsr [rip + nom_mxcsr]
     mov rdi, rbx
-    call nom_upcall
+    call \function
     fxrstor64 [rsp]
-2:  mov rsp, rbx
+2:
+.endm
+
+# The kernel enters here with rsp on an upcall frame (abi/src/upcall.rs) and upcalls disabled.
+.global nom_upcall_entry
+nom_upcall_entry:
+    cld
+    mov rbx, rsp
+    CALL_WITH_VECTORS_SAVED nom_upcall
+    mov rsp, rbx
     # The jump at the end has no register left to jump by.
     mov rax, [rsp + 152]
     mov gs:[24], rax
@@ -111,6 +117,75 @@ nom_return_again:
     popfq
     mov rsp, [rsp]
     jmp qword ptr gs:[24]
+
+# From one thread to another: rdi is where the old one's stack pointer is kept, rsi the new one's. What a function may
+# change is lost, as in any call.
+.global nom_thread_switch
+nom_thread_switch:
+    push rbp
+    push rbx
+    push r12
+    push r13
+    push r14
+    push r15
+    mov [rdi], rsp
+    mov rsp, rsi
+    pop r15
+    pop r14
+    pop r13
+    pop r12
+    pop rbx
+    pop rbp
+    ret
+
+# A new thread's first instruction; r12 is the function that it begins with, and rsp is aligned.
+.global nom_thread_begin
+nom_thread_begin:
+    xor ebp, ebp
+    call r12
+    ud2
+
+# A thread was interrupted in order to leave its core: its instruction pointer is on its stack, below the red zone. All
+# that it has rests there too while it goes on elsewhere.
+.global nom_thread_vacate_entry
+nom_thread_vacate_entry:
+    pushfq
+    push rax
+    push rbx
+    push rcx
+    push rdx
+    push rsi
+    push rdi
+    push rbp
+    push r8
+    push r9
+    push r10
+    push r11
+    push r12
+    push r13
+    push r14
+    push r15
+    cld
+    mov rbx, rsp
+    CALL_WITH_VECTORS_SAVED nom_thread_vacate
+    mov rsp, rbx
+    pop r15
+    pop r14
+    pop r13
+    pop r12
+    pop r11
+    pop r10
+    pop r9
+    pop r8
+    pop rbp
+    pop rdi
+    pop rsi
+    pop rdx
+    pop rcx
+    pop rbx
+    pop rax
+    popfq
+    ret 128
 
 .section .rodata
 nom_mxcsr: .long 0x1f80

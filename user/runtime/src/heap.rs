@@ -56,10 +56,11 @@ pub(crate) fn claim(start: &Start) -> Result<(), CallError> {
     .ok_or(CallError::NoMemory)
 }
 
-/// The allocator behind a lock that says which context has it. Another context waits; an upcall handler that
-/// interrupted an allocation of its own context would wait for ever: its allocation fails instead. Handlers must not
-/// allocate, and a core that is taken back in the middle of an allocation takes the heap with it: whoever works on
-/// further cores with the heap gives them back when asked.
+/// The allocator behind a lock that says which context has it. Upcalls of events stay out meanwhile, so neither their
+/// handlers nor a thread that leaves its core ever hold up an allocation; a handler of faults that interrupted one of
+/// its own context would wait for ever: its allocation fails instead. A core that is taken back in the middle of an
+/// allocation, with nobody to go on for it, takes the heap with it: whoever works on further cores with the heap gives
+/// them back when asked, or uses threads.
 struct Heap {
     /// The context that has it plus 1, or 0.
     taken: AtomicUsize,
@@ -74,9 +75,11 @@ static HEAP: Heap = Heap { taken: AtomicUsize::new(0), talc: UnsafeCell::new(Tal
 
 impl Heap {
     fn with<T>(&self, work: impl FnOnce(&mut Talc<ErrOnOom>) -> T) -> Option<T> {
+        let enabled = crate::upcall::disable();
         let own = crate::upcall::context() + 1;
         while let Err(holder) = self.taken.compare_exchange(0, own, Ordering::Acquire, Ordering::Relaxed) {
             if holder == own {
+                // Upcalls are disabled already: the one below enables them.
                 return None;
             }
             core::hint::spin_loop();
@@ -84,6 +87,9 @@ impl Heap {
         // SAFETY: nobody had it and it is ours until we store 0.
         let answer = work(unsafe { &mut *self.talc.get() });
         self.taken.store(0, Ordering::Release);
+        if enabled {
+            crate::upcall::enable();
+        }
         Some(answer)
     }
 }

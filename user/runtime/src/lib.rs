@@ -28,6 +28,8 @@ mod entropy;
 mod heap;
 mod log;
 mod start;
+pub mod task;
+pub mod thread;
 pub mod upcall;
 
 use core::sync::atomic::AtomicU64;
@@ -81,9 +83,10 @@ pub fn publish_prices(prices: &nom_abi::board::Prices) -> Result<u64, CallError>
 #[cfg(panic = "abort")]
 #[panic_handler]
 fn panic(info: &core::panic::PanicInfo<'_>) -> ! {
+    let thread = thread::Culprit { address: 0 };
     match info.location() {
-        Some(place) => log!("application panicked at {place}: {}", info.message()),
-        None => log!("application panicked: {}", info.message()),
+        Some(place) => log!("application panicked: {thread}at {place}: {}", info.message()),
+        None => log!("application panicked: {thread}{}", info.message()),
     }
     exit(nom_abi::exit::PANICKED)
 }

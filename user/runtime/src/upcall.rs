@@ -19,6 +19,8 @@ const STACK_LEN: u64 = 16 * PAGE_LEN;
 const STACK_ROOM: u64 = 16 << 20;
 /// The most contexts: one a core.
 pub(crate) const CONTEXTS_MAX: usize = 8;
+/// A context runs no thread at the moment.
+pub(crate) const NO_THREAD: u64 = u64::MAX;
 /// Vector state by FXSAVE.
 const FXSAVE_LEN: u64 = 512;
 /// Alignment of the XSAVE area, which is taken off below the frame.
@@ -28,6 +30,8 @@ const XSAVE_ALIGNMENT: u64 = 64;
 #[repr(C, align(64))]
 struct Own {
     block: Block,
+    /// The thread that runs here ([`crate::thread`]), in the word that follows the block.
+    thread: AtomicU64,
     /// Events that upcalls brought and `wait` has not answered yet.
     collected: AtomicU64,
     /// The upcall stack is mapped: it stays for the next context of this number.
@@ -44,6 +48,7 @@ static OWN: [Own; CONTEXTS_MAX] = [const {
             frame: AtomicU64::new(0),
             context: AtomicU64::new(0),
         },
+        thread: AtomicU64::new(NO_THREAD),
         collected: AtomicU64::new(0),
         has_stack: AtomicBool::new(false),
     }
@@ -113,16 +118,56 @@ pub fn unhandle(cause: Cause) {
 
 /// Keeps asynchronous upcalls out; says whether they were let in before.
 pub fn disable() -> bool {
-    own().block.enabled.swap(0, Ordering::AcqRel) != 0
+    if !REGISTERED.load(Ordering::Relaxed) {
+        return false;
+    }
+    let mut was: u64 = 0;
+    // SAFETY: `gs` leads to this context's block. One instruction: a thread may go on on another core before or after
+    // it, not within.
+    unsafe { asm!("xchg {}, gs:[0]", inout(reg) was, options(nostack, preserves_flags)) }
+    was != 0
 }
 
 /// Lets asynchronous upcalls in, those that wait at once.
 pub fn enable() {
-    let block = &own().block;
-    block.enabled.store(1, Ordering::SeqCst);
-    if block.pending.load(Ordering::SeqCst) != 0 {
+    if !REGISTERED.load(Ordering::Relaxed) {
+        return;
+    }
+    let pending: u64;
+    // SAFETY: as for `disable`; who goes on on another core between the two was let in there, and what waits here was
+    // told on the way.
+    unsafe {
+        asm!("mov qword ptr gs:[0], 1", "mov {}, gs:[8]", out(reg) pending, options(nostack, preserves_flags));
+    }
+    if pending != 0 {
         crate::call::nothing();
     }
+}
+
+/// The thread that runs, or [`NO_THREAD`].
+pub(crate) fn thread() -> u64 {
+    if !REGISTERED.load(Ordering::Relaxed) {
+        return NO_THREAD;
+    }
+    let number: u64;
+    // SAFETY: the word behind the block of this context; wherever the thread goes on, its number is there.
+    unsafe { asm!("mov {}, gs:[48]", out(reg) number, options(readonly, nostack, preserves_flags)) }
+    number
+}
+
+/// Another thread runs on this context from now on. Upcalls are disabled.
+pub(crate) fn set_thread(number: u64) {
+    own().thread.store(number, Ordering::Relaxed);
+}
+
+/// Takes events to one's own place, and may change the frame so that something else goes on: the threads'.
+pub(crate) type Taker = fn(Events, &mut Frame);
+
+static TAKER: AtomicPtr<()> = AtomicPtr::new(core::ptr::null_mut());
+
+/// From now on events go there (`None`: to handlers and [`wait`] again).
+pub(crate) fn take_events(taker: Option<Taker>) {
+    TAKER.store(taker.map_or(core::ptr::null_mut(), |taker| taker as *mut ()), Ordering::Release);
 }
 
 /// Halts the core until an event comes or until this time (`None`: only an event), and answers the events that came
@@ -152,13 +197,13 @@ pub(crate) fn register() -> Result<(), CallError> {
         nom_vector_state_len.store(u64::from(__cpuid_count(0xd, 0).ebx), Ordering::Relaxed);
         nom_has_xsave.store(1, Ordering::Relaxed);
     }
-    register_context(0)?;
+    register_context(0, false)?;
     REGISTERED.store(true, Ordering::Release);
     Ok(())
 }
 
 /// Gives the context that calls its block and its upcall stack. Nothing else may run on it before.
-pub(crate) fn register_context(number: usize) -> Result<(), CallError> {
+pub(crate) fn register_context(number: usize, moves: bool) -> Result<(), CallError> {
     let own = &OWN[number % CONTEXTS_MAX];
     // A frame and its vector state for every level of nesting must fit, with room for Rust.
     let state_len = nom_vector_state_len.load(Ordering::Relaxed) + XSAVE_ALIGNMENT;
@@ -174,6 +219,7 @@ pub(crate) fn register_context(number: usize) -> Result<(), CallError> {
     own.block.nesting.store(0, Ordering::Relaxed);
     own.block.context.store(number as u64, Ordering::Relaxed);
     own.collected.store(0, Ordering::Relaxed);
+    own.thread.store(NO_THREAD, Ordering::Relaxed);
     let address = |code: unsafe extern "C" fn()| code as usize as u64;
     crate::call::register_upcalls(&Registration {
         entry: address(nom_upcall_entry),
@@ -183,6 +229,7 @@ pub(crate) fn register_context(number: usize) -> Result<(), CallError> {
         return_start: address(nom_return_start),
         return_end: address(nom_return_end),
         again: address(nom_return_again),
+        moves: u64::from(moves),
     })?;
     own.block.enabled.store(1, Ordering::SeqCst);
     if own.block.pending.load(Ordering::SeqCst) != 0 {
@@ -199,6 +246,12 @@ extern "C" fn nom_upcall(frame: &mut Frame) {
     if place == Cause::Events as usize {
         let own = own();
         let events = own.block.pending.swap(0, Ordering::AcqRel);
+        let taker = TAKER.load(Ordering::Acquire);
+        if !taker.is_null() {
+            // SAFETY: `take_events` is the only place that stores here, and stores a `Taker`.
+            let taker = unsafe { core::mem::transmute::<*mut (), Taker>(taker) };
+            return taker(events, frame);
+        }
         let kept = if handler.is_null() {
             events
         } else {
@@ -223,8 +276,9 @@ extern "C" fn nom_upcall(frame: &mut Frame) {
     };
     if verdict == Verdict::End {
         let what = if place == Cause::PageFault as usize { "page fault at" } else { "exception" };
+        let thread = crate::thread::Culprit { address: frame.address };
         crate::log!(
-            "application ended: {what} {:#x}, error code {:#x}, instruction {:#x}, stack {:#x}",
+            "application ended: {thread}{what} {:#x}, error code {:#x}, instruction {:#x}, stack {:#x}",
             frame.address,
             frame.error,
             frame.rip,

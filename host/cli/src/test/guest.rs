@@ -24,6 +24,11 @@ kernel.channel.orders = many, peer, 8 KiB
 kernel.channel.secret = many, other, 4 KiB
 kernel.restart.again = always 2
 ";
+/// Ways in which one thread ends its application: the code (faulted, panicked), and what the line says.
+const ENDINGS: [(&str, u8, &str); 2] = [
+    ("thread_overflow", 102, "thread 2: its stack is full"),
+    ("thread_panic", 101, "application panicked: thread 2: at "),
+];
 /// The names of the trial guest in that image.
 const NAMES: [&str; 4] = ["many", "peer", "other", "again"];
 /// With how many processors the several are tried.
@@ -34,6 +39,11 @@ pub fn guest(cases: &mut Cases) -> Outcome<()> {
     packages::ensure(PROGRAM, PACKAGE, &mut progress)?;
     let alone = Nameless::new(&image::build("trial", CONFIGURATION)?)?;
     let several = Nameless::new(&image::build_several("trial", &NAMES, SEVERAL)?)?;
+    for (ending, code, words) in ENDINGS {
+        let configuration = format!("{CONFIGURATION}# ending = {ending}\n");
+        let image = Nameless::new(&image::build("trial", &configuration)?)?;
+        cases.note(&format!("guest that ends by {ending}"), ends(&image, code, words));
+    }
     for kind in Kind::ALL {
         one(&alone, kind, 1, kind.name(), cases)?;
         for processors in PROCESSORS {
@@ -42,6 +52,19 @@ pub fn guest(cases: &mut Cases) -> Outcome<()> {
         }
     }
     super::drivers::drivers(cases)
+}
+
+/// It ends with this code after a line with these words.
+fn ends(image: &Nameless, code: u8, words: &str) -> Outcome<()> {
+    let mut machine = Machine::start(&Plan::new(Kind::Microvm), image, None)?;
+    match machine.wait(PATIENCE) {
+        Some(End::Code(found)) if found == code => {}
+        _ => return Err(machine.autopsy()),
+    }
+    if machine.serial.lines().iter().any(|line| line.text.contains(words)) {
+        return Ok(());
+    }
+    Err(Trouble::new(format!("no line says {words:?}: {}", machine.autopsy())))
 }
 
 fn one(image: &Nameless, kind: Kind, processors: u32, title: &str, cases: &mut Cases) -> Outcome<()> {
