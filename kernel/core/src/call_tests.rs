@@ -216,8 +216,16 @@ fn each_refusal_has_its_reason() {
 
 #[test]
 fn registrations_are_checked() {
-    let good =
-        [CODE.start, DATA.start, DATA.start + 64, 0x2000, CODE.start + 8, CODE.start + 30, CODE.start + 40];
+    let good = [
+        CODE.start,
+        DATA.start,
+        DATA.start + 64,
+        0x2000,
+        CODE.start + 8,
+        CODE.start + 30,
+        CODE.start + 40,
+        0,
+    ];
     assert!(registration(&good, &world()).is_ok());
     for (place, value) in [
         (0, DATA.start),
@@ -301,6 +309,7 @@ fn whatever_is_accepted_is_within_rights() {
                 assert!(CODE.contains(&entry));
             }
             Request::ReleaseCore(core) => assert_eq!(core, Core(3)),
+            Request::Leave => panic!("left a core that was not taken"),
             Request::CallCore(core) => assert_eq!(world.cores.owner(core), Some(Application(0))),
             Request::StartApplication(name)
             | Request::EndApplication(name)
@@ -319,7 +328,7 @@ fn whatever_is_accepted_is_within_rights() {
                 assert_eq!(events & !device_event(0), 0);
             }
             Request::PublishPrices { place } => assert!(world.readable(place, 80)),
-            Request::RegisterUpcalls { place } => assert!(world.readable(place, 56)),
+            Request::RegisterUpcalls { place } => assert!(world.readable(place, 64)),
             Request::Nothing | Request::Exit { .. } | Request::SetTimer { .. } => {}
         }
     }
