@@ -25,6 +25,7 @@ mod many;
 mod measured;
 mod memory;
 mod orders;
+mod rows;
 mod threads;
 mod time;
 mod upcalls;
@@ -83,6 +84,9 @@ fn main() -> u8 {
     }
     if let Some(seconds) = measured::wanted() {
         return measured::run(seconds);
+    }
+    if rows::wanted() {
+        return rows::run();
     }
     match nom_runtime::name() {
         "many" => {

@@ -41,7 +41,16 @@ fn world() -> World {
     channels.open(Channel(0), 1, end(Application(1)), (Frame(1), 1));
     channels.open(Channel(1), 0, end(Application(1)), (Frame(2), 1));
     channels.open(Channel(2), 0, end(Application(0)), (Frame(3), 1));
-    World { cores, channels, devices, displaced: false, trusted: true, confined: true, publisher: true, free: 1000 }
+    World {
+        cores,
+        channels,
+        devices,
+        displaced: false,
+        trusted: true,
+        confined: true,
+        publisher: true,
+        free: 1000,
+    }
 }
 
 fn inside(range: &core::ops::Range<u64>, start: u64, len: u64) -> bool {

@@ -9,6 +9,7 @@ pub mod boot;
 pub mod figures;
 pub mod idle;
 pub mod instructions;
+pub mod kernel;
 pub mod kv;
 pub mod kv_cost;
 pub mod kv_hits;
@@ -69,6 +70,7 @@ pub static BENCHES: &[Bench] = &[
     Bench { name: "boot", claim: boot::CLAIM, measure: boot::measure },
     Bench { name: "size", claim: size::CLAIM, measure: size::measure },
     Bench { name: "idle", claim: idle::CLAIM, measure: idle::measure },
+    Bench { name: "kernel", claim: kernel::CLAIM, measure: kernel::measure },
     Bench { name: "stack", claim: stack::CLAIM, measure: stack::measure },
     Bench { name: "kv", claim: kv::CLAIM, measure: kv::measure },
     Bench { name: "memcached-suite", claim: memcached_suite::CLAIM, measure: memcached_suite::measure },

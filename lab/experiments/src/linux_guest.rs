@@ -48,8 +48,27 @@ pub struct LinuxGuest {
     pub name: String,
 }
 
+/// The first process of a Linux guest: C, and how it is compiled.
+#[derive(Debug, Clone, Copy)]
+pub struct Program {
+    /// Its file in the cache folder, without the ending.
+    pub name: &'static str,
+    /// Its text.
+    pub source: &'static str,
+    /// What the compiler is told besides `-O2 -static`.
+    pub flags: &'static [&'static str],
+}
+
+const FIRST_WORDS_PROGRAM: Program =
+    Program { name: "init", source: INIT, flags: &["-nostdlib", "-ffreestanding", "-fno-stack-protector"] };
+
 /// Fetches and builds the peer, or finds it in the cache folder.
 pub fn prepare(cache: &Path, progress: &mut dyn FnMut(&str)) -> Outcome<LinuxGuest> {
+    prepare_with(&FIRST_WORDS_PROGRAM, cache, progress)
+}
+
+/// The same with another first process.
+pub fn prepare_with(program: &Program, cache: &Path, progress: &mut dyn FnMut(&str)) -> Outcome<LinuxGuest> {
     std::fs::create_dir_all(cache).context(|| format!("cannot make {}", cache.display()))?;
     let image = match kernel_image(cache) {
         Some(found) => found,
@@ -61,7 +80,7 @@ pub fn prepare(cache: &Path, progress: &mut dyn FnMut(&str)) -> Outcome<LinuxGue
     };
     let kernel = std::fs::read(&image).context(|| format!("cannot read {}", image.display()))?;
     let version = image.file_name().unwrap_or_default().to_string_lossy().replace("vmlinuz-", "");
-    let init = compile_init(cache)?;
+    let init = compile(program, cache)?;
     Ok(LinuxGuest { kernel, initial: initial_files(&init), name: format!("Linux {version}") })
 }
 
@@ -115,17 +134,21 @@ fn fetch(cache: &Path) -> Outcome<()> {
     Ok(())
 }
 
-fn compile_init(cache: &Path) -> Outcome<Vec<u8>> {
-    let (source, program) = (cache.join("init.c"), cache.join("init"));
-    std::fs::write(&source, INIT).context(|| format!("cannot write {}", source.display()))?;
+fn compile(what: &Program, cache: &Path) -> Outcome<Vec<u8>> {
+    let (source, program) = (cache.join(format!("{}.c", what.name)), cache.join(what.name));
+    std::fs::write(&source, what.source).context(|| format!("cannot write {}", source.display()))?;
     let status = Command::new("cc")
-        .args(["-O2", "-static", "-nostdlib", "-ffreestanding", "-fno-stack-protector", "-o"])
+        .args(["-O2", "-static"])
+        .args(what.flags)
+        .arg("-o")
         .args([&program, &source])
         .stdin(Stdio::null())
         .status()
         .context(|| "cannot start cc, the C compiler that Rust links with".into())?;
     if !status.success() {
-        return Err(Trouble::new("cc could not compile the init of the Linux peer"));
+        return Err(Trouble::new(
+            "cc could not compile the Linux peer (Debian: apt-get install gcc libc6-dev)",
+        ));
     }
     std::fs::read(&program).context(|| format!("cannot read {}", program.display()))
 }
