@@ -34,7 +34,8 @@ pub enum Call {
     /// `(core, entry, stack, argument)`: makes a free core the caller's and starts a context there: at `entry`, with
     /// this stack pointer, the argument in `rdi`, and no upcalls registered.
     AcquireCore,
-    /// `(core)`: gives a core back that was acquired; what runs there ends at once, the caller too if it runs there.
+    /// `(core)`: gives a core back that was acquired; what runs there ends at once, the caller too if it runs there. A
+    /// context that goes on at home because its core was taken ends, whichever core it names.
     ReleaseCore,
     /// `(address, pages, flags)`: fresh zeroed frames at a chosen address. With [`CONTIGUOUS`] the value is the
     /// physical address of the first.

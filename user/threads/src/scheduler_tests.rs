@@ -1,5 +1,7 @@
 //! Long random histories against a simple model, and every interleaving of halting and waking.
 
+#![cfg(test)]
+
 use super::*;
 extern crate std;
 use std::collections::{HashSet, VecDeque};
