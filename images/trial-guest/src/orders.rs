@@ -28,7 +28,7 @@ pub const SHARE: u64 = 8;
 pub const SLEEP: u64 = 9;
 
 /// Spins for longer than a core may be kept that was asked back, then says so.
-pub const STOP_LATER: u64 = 11;
+pub const STOP_LATER: u64 = 31;
 
 /// Changes all vector registers for ever.
 pub const SCRAMBLE: u64 = 10;
