@@ -8,7 +8,7 @@ use nom_virtio_rng::{ASK_LEN, Draw};
 use nom_virtqueue::transport::StartError;
 
 /// How long the device may think about all of it. A host that has no entropy yet makes its guests wait.
-const PATIENCE_NS: u64 = 2_000_000_000;
+const PATIENCE_NS: u64 = 10_000_000_000;
 
 /// Why there were no bytes, or too few.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

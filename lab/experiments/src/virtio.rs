@@ -112,10 +112,11 @@ pub fn measure(settings: &Settings, progress: &mut dyn FnMut(&str)) -> Outcome<V
         for (who, way, image) in &images {
             let one = in_own_network(|| look(image, *way))?;
             progress(&format!(
-                "round {} of {runs}: {who} {}: {:.0}/s with {MANY}, {:.1} us with one",
+                "round {} of {runs}: {who} {}: {:.0}/s with {MANY}, {:.2} us of the guest's processor each, {:.1} us with one",
                 run + 1,
                 way.name(),
                 one.many.per_s(),
+                one.times_ns[0] as f64 / 1e3 / one.many.answered.max(1) as f64,
                 one.one.mean_us()
             ));
             seen.push((*who, *way, one));
