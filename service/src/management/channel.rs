@@ -95,6 +95,12 @@ impl Channel {
         self.output.is_empty()
     }
 
+    /// Something waits for a peer that may have it: worth looking again soon whether the peer takes more. Without such
+    /// a peer nothing moves until one comes, and that wakes the home.
+    pub fn is_held_up(&self) -> bool {
+        self.peer != 0 && self.trusted && !self.output.is_empty()
+    }
+
     /// Puts a line in the queue.
     pub fn push(&mut self, message: &Message) {
         let kind = match message {
@@ -325,6 +331,25 @@ mod tests {
         let told = lines(&mut home);
         assert_eq!(told.len(), LINES_MAX + WINDOWS_MAX + 1);
         assert!(matches!(told.last(), Some(Message::Bye(_))));
+    }
+
+    #[test]
+    fn nobody_is_waited_for_who_is_not_there() {
+        let mut home = FakeHome::new();
+        let mut channel = Channel::new(Some(TOKEN.into()));
+        channel.push(&Message::Stats(Stats::default()));
+        home.peer = 0;
+        assert_eq!(say(&mut channel, &mut home, ""), []);
+        assert!(!channel.is_held_up(), "nobody is there");
+        home.peer = 1;
+        home.write_room = 0;
+        assert_eq!(say(&mut channel, &mut home, ""), []);
+        assert!(!channel.is_held_up(), "nobody may have it");
+        assert_eq!(say(&mut channel, &mut home, &std::format!("hello {TOKEN}\n")), [Asked::Hello]);
+        assert!(channel.is_held_up());
+        home.write_room = usize::MAX;
+        assert_eq!(say(&mut channel, &mut home, ""), []);
+        assert!(!channel.is_held_up() && channel.is_empty());
     }
 
     #[test]

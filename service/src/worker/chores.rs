@@ -60,7 +60,7 @@ impl<I: Ingress, E: Egress, A: Application> Worker<I, E, A> {
             due_ns = due_ns.min(priced.deadline_ns());
         }
         // A channel that was full, or a drain, is looked at again soon.
-        if !self.channel.is_empty() || self.is_draining() {
+        if self.channel.is_held_up() || self.is_draining() {
             due_ns = due_ns.min(self.chores_ns);
         }
         due_ns
