@@ -90,6 +90,11 @@ impl Channels {
         }
     }
 
+    /// Both ends.
+    pub fn ends(&self, channel: Channel) -> [Option<End>; 2] {
+        self.place(channel).map_or([None; 2], |place| place.ends)
+    }
+
     /// Who is at the other end.
     pub fn peer(&self, channel: Channel, application: Application) -> Option<End> {
         let ends = self.place(channel).ok()?.ends;

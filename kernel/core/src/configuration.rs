@@ -4,7 +4,10 @@
 //! kernel.application = kv, logger    which applications start (default: the first in the bundle)
 //! kernel.heap = 8 MiB                heap of an application (default 8 MiB)
 //! kernel.heap.logger = 1 MiB         ... of that one
-//! kernel.restart.logger = always 3   it starts again when it has ended, 3 times (default: never)
+//! kernel.restart.logger = always 3   it starts again when it has ended, 3 times in a row (default: never); with
+//!                                    `failed 3` not after code 0. Each time waits longer: crate::lives
+//! kernel.end = kv                    the machine ends when this one has ended for good, with its code (default: when
+//!                                    nothing lives any more, with the code of the first application that started)
 //! kernel.channel.lines = kv, logger, 16 KiB      memory that these two may share
 //! kernel.publisher = kv              who may publish prices (default: the first application that starts)
 //! image.trusted = yes                they may know physical addresses (needed for devices where no IOMMU is)
@@ -23,7 +26,8 @@ pub const HEAP_LEN_MIN: u64 = 64 << 10;
 /// The largest channel.
 pub const CHANNEL_LEN_MAX: u64 = 16 << 20;
 /// Keys that name no application: each stands once.
-const SINGLE: [&str; 4] = ["kernel.application", "kernel.heap", "kernel.publisher", "image.trusted"];
+const SINGLE: [&str; 5] =
+    ["kernel.application", "kernel.heap", "kernel.publisher", "kernel.end", "image.trusted"];
 const HEAP: &str = "kernel.heap.";
 const RESTART: &str = "kernel.restart.";
 const CHANNEL: &str = "kernel.channel.";
@@ -36,6 +40,8 @@ pub struct Configuration<'a> {
     heap_len: u64,
     /// Who may publish prices; `None` is the first application that starts.
     pub publisher: Option<&'a str>,
+    /// The machine ends with this one; `None` is with the last one.
+    pub end: Option<&'a str>,
     /// Physical addresses may be told.
     pub trusted: bool,
 }
@@ -75,6 +81,7 @@ pub fn read(text: &str) -> Result<Configuration<'_>, Refused<'_>> {
         applications: None,
         heap_len: HEAP_LEN_DEFAULT,
         publisher: None,
+        end: None,
         trusted: false,
     };
     let mut channels = 0;
@@ -97,6 +104,7 @@ pub fn read(text: &str) -> Result<Configuration<'_>, Refused<'_>> {
                 }
                 "kernel.heap" => found.heap_len = heap_size(value).ok_or(refuse(SIZE))?,
                 "kernel.publisher" => found.publisher = Some(value),
+                "kernel.end" => found.end = Some(value),
                 _ => {
                     found.trusted = match value {
                         "yes" => true,
@@ -108,7 +116,8 @@ pub fn read(text: &str) -> Result<Configuration<'_>, Refused<'_>> {
         } else if key.starts_with(HEAP) {
             heap_size(value).ok_or(refuse(SIZE))?;
         } else if key.starts_with(RESTART) {
-            restart(value).ok_or(refuse("expected never, or always and a number, such as always 3"))?;
+            restart(value)
+                .ok_or(refuse("expected never, or always or failed and a number, such as always 3"))?;
         } else if let Some(name) = key.strip_prefix(CHANNEL) {
             channel(name, value)
                 .ok_or(refuse("expected two applications and a size, such as a, b, 16 KiB"))?;
@@ -119,7 +128,7 @@ pub fn read(text: &str) -> Result<Configuration<'_>, Refused<'_>> {
         } else {
             return Err(refuse(
                 "no such key; there are kernel.application, kernel.heap, kernel.heap.NAME, \
-                 kernel.restart.NAME, kernel.channel.NAME, kernel.publisher",
+                 kernel.restart.NAME, kernel.channel.NAME, kernel.publisher, kernel.end",
             ));
         }
     }
@@ -173,8 +182,13 @@ fn restart(value: &str) -> Option<Restart> {
     if value == "never" {
         return Some(Restart::Never);
     }
-    let times = value.strip_prefix("always")?.trim();
-    times.parse().ok().map(Restart::Always)
+    let (when, times) = value.split_once(' ')?;
+    let times = times.trim().parse().ok()?;
+    match when {
+        "always" => Some(Restart::Always(times)),
+        "failed" => Some(Restart::Failed(times)),
+        _ => None,
+    }
 }
 
 fn channel<'a>(name: &'a str, value: &'a str) -> Option<Allowed<'a>> {
@@ -225,12 +239,13 @@ mod tests {
     #[test]
     fn several_applications_have_their_own_lines() {
         let text = "kernel.application = a, b\nkernel.heap.b = 64 KiB\nkernel.restart.b = always 3\n\
-                    kernel.restart.a = never\nkernel.channel.one = a, b, 5 KiB\nkernel.channel.two = b,c,1 MiB";
+                    kernel.restart.a = never\nkernel.restart.d = failed 2\nkernel.end = b\nkernel.channel.one = a, b, 5 KiB\nkernel.channel.two = b,c,1 MiB";
         let found = read(text).unwrap();
         assert!(found.applications().eq(["a", "b"]));
         assert_eq!((found.heap_len("a"), found.heap_len("b")), (HEAP_LEN_DEFAULT, 64 << 10));
         assert_eq!((found.restart("a"), found.restart("b")), (Restart::Never, Restart::Always(3)));
-        assert_eq!(found.restart("c"), Restart::Never);
+        assert_eq!((found.restart("c"), found.restart("d")), (Restart::Never, Restart::Failed(2)));
+        assert_eq!(found.end, Some("b"));
         let one = Allowed { name: "one", ends: ["a", "b"], len: 8192 };
         let two = Allowed { name: "two", ends: ["b", "c"], len: 1 << 20 };
         assert!(found.channels().eq([one, two]));
@@ -252,6 +267,9 @@ mod tests {
             ("kernel.heap.a = 1 KiB", 1),
             ("kernel.restart.a = always", 1),
             ("kernel.restart.a = always -1", 1),
+            ("kernel.restart.a = always3", 1),
+            ("kernel.restart.a = sometimes 3", 1),
+            ("kernel.end = a\nkernel.end = b", 2),
             ("kernel.restart.a = never\nkernel.restart.a = never", 2),
             ("kernel.channel.x = a, 4 KiB", 1),
             ("kernel.channel.x = a, a, 4 KiB", 1),

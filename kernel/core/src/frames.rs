@@ -52,7 +52,8 @@ pub struct NotOwner;
 #[derive(Debug)]
 pub struct Frames<'a> {
     owners: &'a mut [u8],
-    free: u64,
+    /// How many frames each owner has.
+    counts: [u64; 256],
     /// Where the next search begins, so that a run of allocations does not look at the same frames again.
     next: usize,
 }
@@ -61,7 +62,9 @@ impl<'a> Frames<'a> {
     /// A table over this many bytes, one a frame, in which everything is reserved.
     pub fn new(owners: &'a mut [u8]) -> Frames<'a> {
         owners.fill(Owner::RESERVED.0);
-        Frames { owners, free: 0, next: 0 }
+        let mut counts = [0; 256];
+        counts[usize::from(Owner::RESERVED.0)] = owners.len() as u64;
+        Frames { owners, counts, next: 0 }
     }
 
     /// Makes reserved frames free; those beyond the table are left out.
@@ -86,25 +89,22 @@ impl<'a> Frames<'a> {
             let owner = &mut self.owners[place as usize];
             if *owner == from.0 {
                 *owner = to.0;
-                if to == Owner::FREE {
-                    self.free += 1;
-                }
-                if from == Owner::FREE {
-                    self.free -= 1;
-                }
+                self.counts[usize::from(from.0)] -= 1;
+                self.counts[usize::from(to.0)] += 1;
             }
         }
     }
 
     /// A free frame for this owner.
     pub fn allocate(&mut self, owner: Owner) -> Option<Frame> {
-        if self.free == 0 {
+        if self.free() == 0 {
             return None;
         }
         let len = self.owners.len();
         let place = (self.next..len).chain(0..self.next.min(len)).find(|&place| self.owners[place] == 0)?;
         self.owners[place] = owner.0;
-        self.free -= 1;
+        self.counts[usize::from(Owner::FREE.0)] -= 1;
+        self.counts[usize::from(owner.0)] += 1;
         self.next = place + 1;
         Some(Frame(place as u64))
     }
@@ -112,7 +112,7 @@ impl<'a> Frames<'a> {
     /// The first of `count` free frames that lie together and for whose first address `alignment` frames divide its
     /// number.
     pub fn find_together(&self, count: u64, alignment: u64) -> Option<Frame> {
-        if count == 0 || count > self.free {
+        if count == 0 || count > self.free() {
             return None;
         }
         let alignment = alignment.max(1);
@@ -144,7 +144,8 @@ impl<'a> Frames<'a> {
         match self.owners.get_mut(place) {
             Some(found) if *found == owner.0 && owner != Owner::FREE && owner != Owner::RESERVED => {
                 *found = Owner::FREE.0;
-                self.free += 1;
+                self.counts[usize::from(owner.0)] -= 1;
+                self.counts[usize::from(Owner::FREE.0)] += 1;
                 self.next = self.next.min(place);
                 Ok(())
             }
@@ -160,14 +161,19 @@ impl<'a> Frames<'a> {
             .map_or(Owner::RESERVED, |&owner| Owner(owner))
     }
 
-    /// How many frames this owner has.
+    /// How many frames this owner has, by the books.
+    pub fn held(&self, owner: Owner) -> u64 {
+        self.counts[usize::from(owner.0)]
+    }
+
+    /// How many frames this owner has, counted one by one: slow, and independent of the books.
     pub fn count(&self, owner: Owner) -> u64 {
         self.owners.iter().filter(|&&found| found == owner.0).count() as u64
     }
 
     /// How many are free.
     pub fn free(&self) -> u64 {
-        self.free
+        self.held(Owner::FREE)
     }
 
     /// Frames in the table.

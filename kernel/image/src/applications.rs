@@ -8,7 +8,6 @@ use nom_abi::call::{CallError, PAGE_LEN};
 use nom_abi::channel::channel_event;
 use nom_abi::exit;
 use nom_abi::start::Start;
-use nom_abi::statistics::Counter;
 use nom_abi::upcall::{CORE_LOST, CORE_WANTED, ENDED};
 use nom_kernel_core::bundle::{self, Bundle, Part};
 use nom_kernel_core::channels::Channel;
@@ -19,8 +18,11 @@ use nom_kernel_core::schedule::Context;
 use nom_kernel_core::{Application, elf};
 
 use crate::serial::say;
-use crate::state::{Caller, Kernel, Name, Running, tell};
+use crate::state::{Caller, Kernel, Name, Running};
 use crate::{end, load, paging, processors};
+
+/// The core that starts applications again: one must be told when.
+pub const RESTARTER: Core = Core(0);
 
 /// The applications of a bundle; an application's number is its place here.
 pub fn parts<'a>(bundle: &Bundle<'a>) -> impl Iterator<Item = Part<'a>> + use<'a> {
@@ -85,8 +87,8 @@ impl Kernel {
         };
         self.running[usize::from(number.0)] =
             Some(Running { name: Name::new(part.name), space, reach: None, home, publisher });
-        self.lives.started(number, starter);
-        tell(Counter::FreeFrames, self.frames.free());
+        self.lives.started(number, starter, crate::clock::now_ns());
+        self.show_application(number);
         say!("application {} starts on core {}", part.name, core.0);
         self.relieve();
         Ok(())
@@ -137,6 +139,7 @@ impl Kernel {
         }
         self.cores.release(core);
         self.relieve();
+        self.show_memory(number);
     }
 
     /// A further context of an application ends. What it heard, the first one hears from now on.
@@ -191,6 +194,7 @@ impl Kernel {
             self.cores.move_home(mover, core);
             processors::attend(core);
         }
+        self.show_cores();
         // Who runs at the moment moves when it rests.
         self.may_relieve = self.cores.relief(|_| true).is_some();
         if let Some((core, owner)) = self.cores.want_back(crate::clock::now_ns()) {
@@ -226,28 +230,48 @@ impl Kernel {
         self.cores.release_all(number);
         running.space.take_apart(&mut self.frames);
         let leaked = self.frames.count(owner);
-        tell(Counter::FreeFrames, self.frames.free());
         say!(
             "application {} ended with code {code}; {leaked} frames leaked, {} in the kernel",
             running.name,
             self.frames.count(Owner::KERNEL)
         );
-        if number == self.first {
+        if number == self.decides {
             self.code = code;
         }
         let policy = self.image.and_then(|(bundle, configuration)| {
             parts(&bundle).nth(usize::from(number.0)).map(|part| configuration.restart(part.name))
         });
         let on_purpose = code == exit::ENDED;
-        let again = self.lives.ended(number, code, policy.unwrap_or(Restart::Never), on_purpose);
-        if again && let Err(error) = self.begin(number, None) {
-            say!("application {} cannot start again: {error:?}", running.name);
+        let now_ns = crate::clock::now_ns();
+        let policy = policy.unwrap_or(Restart::Never);
+        let again_ns = self.lives.ended(number, code, policy, on_purpose, now_ns);
+        self.show_application(number);
+        if let Some(at_ns) = again_ns {
+            say!(
+                "application {} starts again in {} ms",
+                running.name,
+                at_ns.saturating_sub(now_ns) / 1_000_000
+            );
+            processors::attend(RESTARTER);
         }
-        if self.lives.living().next().is_none() {
+        if self.lives.is_over() || self.ends_all && self.lives.is_gone(self.decides) {
             end::machine(self.code);
         }
         self.relieve();
         self.post_all(ENDED);
+    }
+
+    /// Starts those again whose pause is over.
+    pub fn restart_due(&mut self, now_ns: u64) {
+        while let Some(number) = self.lives.due(now_ns) {
+            if let Err(error) = self.begin(number, None) {
+                say!("application {} cannot start again: {error:?}", number.0);
+                self.lives.give_up(number);
+                if self.lives.is_over() || self.ends_all && self.lives.is_gone(self.decides) {
+                    end::machine(self.code);
+                }
+            }
+        }
     }
 
     /// Closes an application's end of a channel and, while it lives, takes the memory out of its space.
@@ -255,6 +279,7 @@ impl Kernel {
         let peer = self.channels.peer(channel, number);
         let memory = self.channels.memory(channel);
         let Some((end, free)) = self.channels.close(channel, number) else { return };
+        self.show_channel(channel);
         if let (Some(caller), Some((_, pages))) = (caller, memory) {
             for page in 0..pages {
                 caller.space.unmap(end.address + page * PAGE_LEN);

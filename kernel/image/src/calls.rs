@@ -16,9 +16,9 @@ use nom_kernel_core::frames::{Frame, Owner};
 
 use crate::context::Vectors;
 use crate::paging::Leaf;
-use crate::state::{self, Caller, Calling, Kernel, count, tell, with};
+use crate::state::{self, Caller, Calling, Kernel, count, with};
 use crate::trap::Trap;
-use crate::{clock, cpu, interrupts, paging, processors, serial};
+use crate::{clock, cpu, interrupts, paging, processors, serial, statistics};
 
 /// What becomes of a call.
 pub enum Answer {
@@ -35,7 +35,7 @@ pub enum Answer {
 
 /// A call came.
 pub fn call(trap: &Trap) -> Answer {
-    count(Counter::Calls);
+    statistics::called(trap.rax);
     let arguments = [trap.rdi, trap.rsi, trap.rdx, trap.r10, trap.r8];
     let answer = with(|kernel| {
         let Some(caller) = kernel.caller(cpu::here()) else { return Answer::Gone };
@@ -104,6 +104,7 @@ fn invoke(request: Request, kernel: &mut Kernel, caller: &Caller) -> Result<u64,
             kernel.cores.acquire(core, caller.number);
             // Decoding has seen that there is room and a frame.
             kernel.add_context(caller.number, core, entry, stack, argument).ok_or(CallError::NoMemory)?;
+            kernel.show_application(caller.number);
         }
         Request::Leave => kernel.end_context(caller.context, caller.number),
         Request::ReleaseCore(core) => kernel.take_core(core, caller.number),
@@ -113,7 +114,7 @@ fn invoke(request: Request, kernel: &mut Kernel, caller: &Caller) -> Result<u64,
         }
         Request::Map { address, pages, rights, contiguous } => {
             let first = map(kernel, caller, address, pages, rights, contiguous);
-            tell(Counter::FreeFrames, kernel.frames.free());
+            kernel.show_memory(caller.number);
             return Ok(first);
         }
         Request::RegisterDma { address, pages } => {
@@ -131,7 +132,7 @@ fn invoke(request: Request, kernel: &mut Kernel, caller: &Caller) -> Result<u64,
             }
             // Nobody gets these frames before the lock is free.
             processors::forget(&caller.space);
-            tell(Counter::FreeFrames, kernel.frames.free());
+            kernel.show_memory(caller.number);
         }
         Request::Protect { address, pages, rights } => {
             (0..pages).for_each(|page| caller.space.protect(address + page * PAGE_LEN, rights));
@@ -140,7 +141,7 @@ fn invoke(request: Request, kernel: &mut Kernel, caller: &Caller) -> Result<u64,
         }
         Request::AcquireDevice { device, address, place } => {
             kernel.give_device(device, address, place, caller);
-            tell(Counter::FreeFrames, kernel.frames.free());
+            kernel.show_memory(caller.number);
         }
         Request::ReleaseDevice(device) => kernel.take_device(device, Some(&caller.space)),
         Request::Unmask { events } => unmask(kernel, caller, events),
@@ -237,7 +238,8 @@ fn open_channel(kernel: &mut Kernel, caller: &Caller, name: Name, address: u64) 
     if let Some(peer) = kernel.channels.peer(channel, caller.number) {
         kernel.post(peer.context, channel_event(u32::from(channel.0)));
     }
-    tell(Counter::FreeFrames, kernel.frames.free());
+    kernel.show_memory(caller.number);
+    kernel.show_channel(channel);
     Ok(opened(channel.0, pages))
 }
 

@@ -29,6 +29,7 @@ mod processors;
 mod run;
 mod serial;
 mod state;
+mod statistics;
 mod trap;
 
 use core::arch::global_asm;
@@ -132,7 +133,8 @@ extern "C" fn kernel_main(info: u64) -> ! {
     processors::initialise(&space);
     let identities = tables.identities();
     let cores = if identities.len() > 1 { processors::start(identities, &mut frames) } else { 1 };
-    let first = first_application(&bundle, &configuration);
+    let first = application(&bundle, configuration.applications().next());
+    let decides = configuration.end.map_or(first, |name| application(&bundle, Some(name)));
     say!(
         "{} KiB free, {} devices, {cores} cores, {}",
         frames.free() * PAGE_LEN / 1024,
@@ -166,6 +168,8 @@ extern "C" fn kernel_main(info: u64) -> ! {
         xsave: features.vector_states != 0,
         code: 0,
         first,
+        decides,
+        ends_all: configuration.end.is_some(),
     });
     state::with(|kernel| kernel.devices.all().for_each(|device| kernel.list(device)));
     state::with(|kernel| start_applications(kernel, &bundle, &configuration, image_end));
@@ -173,9 +177,9 @@ extern "C" fn kernel_main(info: u64) -> ! {
     run::core()
 }
 
-/// The first application that starts; its exit code is the machine's.
-fn first_application(bundle: &Bundle<'_>, configuration: &Configuration<'_>) -> Application {
-    let Some(name) = configuration.applications().next() else { return Application(0) };
+/// The application of this name, or the first of the bundle.
+fn application(bundle: &Bundle<'_>, name: Option<&str>) -> Application {
+    let Some(name) = name else { return Application(0) };
     match applications::parts(bundle).position(|part| part.name == name) {
         Some(place) if place < usize::from(APPLICATIONS_MAX) => Application(place as u8),
         _ => refuse(format_args!("the bundle has no application {name}")),

@@ -2,15 +2,17 @@
 
 use core::sync::atomic::Ordering;
 
+use nom_abi::call::FOREVER;
 use nom_abi::exit::FAULTED;
 use nom_abi::statistics::Counter;
 use nom_kernel_core::cores::Core;
 use nom_kernel_core::schedule::Context;
 
+use crate::applications::RESTARTER;
 use crate::context::Vectors;
-use crate::state::{Kernel, add, count, with};
+use crate::state::{Kernel, count, with};
 use crate::trap::{Trap, deliver};
-use crate::{clock, cpu, interrupts, processors};
+use crate::{clock, cpu, interrupts, processors, statistics};
 
 unsafe extern "C" {
     fn kernel_halt();
@@ -41,12 +43,9 @@ pub fn core() -> ! {
                 resume_cleared(ready.trap)
             },
             None => {
-                let before_ns = clock::now_ns();
-                count(Counter::Halts);
                 // SAFETY: it sleeps and comes back; the interrupt that ends it finds a whole stack below, since this
                 // call leaves no red zone in use.
-                unsafe { kernel_halt() }
-                add(Counter::HaltedNs, clock::now_ns().saturating_sub(before_ns));
+                statistics::slept(here, || unsafe { kernel_halt() });
             }
         }
     }
@@ -74,8 +73,7 @@ impl Kernel {
             self.rest(caller.context, trap, vectors);
             self.schedule.preempt(here, now_ns);
         }
-        self.take_overdue(here, now_ns);
-        self.schedule.due(here, now_ns);
+        self.due(here, now_ns);
         let Some(caller) = self.caller(here) else { return After::Gone };
         if self.schedule.preempts(here, now_ns) {
             self.rest(caller.context, trap, vectors);
@@ -104,9 +102,19 @@ impl Kernel {
         }
     }
 
+    /// Does what is due by time on this core.
+    fn due(&mut self, here: Core, now_ns: u64) {
+        if here == RESTARTER {
+            self.restart_due(now_ns);
+        }
+        self.take_overdue(here, now_ns);
+        self.schedule.due(here, now_ns);
+    }
+
     fn program(&self, here: Core) {
-        let asked_ns = self.cores.taken_at_ns(here);
-        interrupts::wake_at(here, self.schedule.deadline_ns(here).min(asked_ns.unwrap_or(u64::MAX)));
+        let asked_ns = self.cores.taken_at_ns(here).unwrap_or(FOREVER);
+        let again_ns = if here == RESTARTER { self.lives.due_ns() } else { FOREVER };
+        interrupts::wake_at(here, self.schedule.deadline_ns(here).min(asked_ns).min(again_ns));
     }
 
     /// What this core goes on with, or nothing.
@@ -114,8 +122,7 @@ impl Kernel {
         loop {
             processors::looking(here);
             let now_ns = clock::now_ns();
-            self.take_overdue(here, now_ns);
-            self.schedule.due(here, now_ns);
+            self.due(here, now_ns);
             let picked = self.schedule.pick(here, now_ns);
             self.program(here);
             let context = picked?.context;

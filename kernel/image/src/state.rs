@@ -98,8 +98,12 @@ pub struct Kernel {
     pub xsave: bool,
     /// The code with which the machine ends when no application is left.
     pub code: u8,
-    /// The application whose code that is.
+    /// The first application that starts.
     pub first: Application,
+    /// The application whose code that is.
+    pub decides: Application,
+    /// The machine ends with that application, whatever else lives.
+    pub ends_all: bool,
 }
 
 /// Who calls, or whose context something happens to.
@@ -219,18 +223,22 @@ pub fn count(counter: Counter) {
 
 /// Counts several at once.
 pub fn add(counter: Counter, by: u64) {
-    let page = STATISTICS.load(Ordering::Relaxed);
-    if page != 0 {
-        paging::words(page, nom_abi::statistics::WORDS)[counter as usize].fetch_add(by, Ordering::Relaxed);
+    if let Some(word) = word(counter as usize) {
+        word.fetch_add(by, Ordering::Relaxed);
     }
 }
 
 /// Sets a word of the counters' page.
 pub fn tell(counter: Counter, value: u64) {
-    let page = STATISTICS.load(Ordering::Relaxed);
-    if page != 0 {
-        paging::words(page, nom_abi::statistics::WORDS)[counter as usize].store(value, Ordering::Relaxed);
+    if let Some(word) = word(counter as usize) {
+        word.store(value, Ordering::Relaxed);
     }
+}
+
+/// A word of the counters' page; none before there is one.
+pub fn word(place: usize) -> Option<&'static AtomicU64> {
+    let page = STATISTICS.load(Ordering::Relaxed);
+    (page != 0).then(|| &paging::words(page, nom_abi::statistics::WORDS)[place])
 }
 
 /// The facts about the application that calls.
