@@ -55,6 +55,12 @@ pub trait Home {
     /// Memory that is held now: what a provider would bill.
     fn memory_bytes(&self) -> u64;
 
+    /// The counters of the machine that this home has for itself, in the form of [`nom_abi::statistics`]: none where
+    /// the machine is shared with others.
+    fn machine(&self) -> &[AtomicU64] {
+        &[]
+    }
+
     /// Fills `bytes` with fresh entropy. False when there is none: the caller refuses to start.
     fn entropy(&mut self, bytes: &mut [u8]) -> bool;
 }

@@ -1,7 +1,7 @@
 //! The management channel: lines between an application and its host, over any byte stream.
 //!
 //! Application -> host: one JSON object a line, at most [`LINE_MAX`] bytes. Host -> application: plain words a line
-//! (`hello TOKEN`, `report`, `drain`), at most [`COMMAND_MAX`] bytes. Nothing is obeyed before the right token, and
+//! (`hello TOKEN`, `report`, `machine`, `drain`), at most [`COMMAND_MAX`] bytes. Nothing is obeyed before the right token, and
 //! nothing but log lines leaves before it when a token is configured.
 //!
 //! ```text
@@ -9,6 +9,7 @@
 //! {"refused":{"reason":"..."}}                           a command that was not obeyed
 //! {"log":{"at_ns":...,"level":"info","text":"..."}}
 //! {"stats":{...}}                                        five a second
+//! {"machine":{...}}                                      the counters of the guest's kernel, when asked for
 //! {"knobs":{...}}                                        a knob changed, with the time of every hop
 //! {"window":{...}}                                       a sealed window of the ledger, in nom-ledger's own form
 //! {"bye":{...}}                                          the last line after a drain
@@ -18,6 +19,7 @@ pub mod channel;
 mod lines;
 
 use alloc::string::String;
+use alloc::vec::Vec;
 
 /// Longest line from the application, with its newline.
 pub const LINE_MAX: usize = 4096;
@@ -31,6 +33,8 @@ pub enum Command {
     Hello(String),
     /// Asks for a stats line now.
     Report,
+    /// Asks for the counters of the guest's kernel.
+    Machine,
     /// Accept nothing more, finish what is there, seal the ledger, say bye.
     Drain,
 }
@@ -41,6 +45,7 @@ impl Command {
         match self {
             Command::Hello(token) => alloc::format!("hello {token}\n"),
             Command::Report => "report\n".into(),
+            Command::Machine => "machine\n".into(),
             Command::Drain => "drain\n".into(),
         }
     }
@@ -49,6 +54,7 @@ impl Command {
     pub fn parse(line: &[u8]) -> Option<Self> {
         match line {
             b"report" => Some(Command::Report),
+            b"machine" => Some(Command::Machine),
             b"drain" => Some(Command::Drain),
             _ => {
                 let token = core::str::from_utf8(line.strip_prefix(b"hello")?).ok()?;
@@ -150,6 +156,41 @@ pub struct Stats {
     pub windows_dropped: u64,
 }
 
+/// The counters of the guest's kernel as they are now.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Machine {
+    /// The application's clock.
+    pub at_ns: u64,
+    /// The words of [`nom_abi::statistics`]; none where there is no machine of one's own.
+    pub words: Words,
+}
+
+/// Most [`Words`] of a line, so that any of them fit.
+pub const WORDS_MAX: usize = 224;
+
+/// Words of a page; zeros at the end are left out.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Words(Vec<u64>);
+
+impl Words {
+    /// Those of an iterator, [`WORDS_MAX`] at most.
+    pub fn new(words: impl IntoIterator<Item = u64>) -> Self {
+        let mut words: Vec<u64> = words.into_iter().take(WORDS_MAX).collect();
+        words.truncate(words.iter().rposition(|word| *word != 0).map_or(0, |last| last + 1));
+        Self(words)
+    }
+
+    /// The word at a place; 0 behind the last one.
+    pub fn get(&self, place: usize) -> u64 {
+        self.0.get(place).copied().unwrap_or(0)
+    }
+
+    /// Whether all of them are 0.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
 /// A knob changed. Times are on the application's clock unless they say otherwise; 0 means that there was no such hop.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct KnobChange {
@@ -213,6 +254,8 @@ pub enum Message {
     },
     /// Figures of the moment.
     Stats(Stats),
+    /// The counters of the guest's kernel.
+    Machine(Machine),
     /// A knob changed.
     Knobs(KnobChange),
     /// A sealed window: the JSON object of nom-ledger's window, for nom-ledger to parse and check.

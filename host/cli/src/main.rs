@@ -9,10 +9,12 @@ mod arguments;
 mod bench;
 mod fuzz;
 mod image;
+mod log;
 mod points;
 mod run;
 mod service;
 mod test;
+mod top;
 mod verbs;
 
 use arguments::{help, nearest, read};

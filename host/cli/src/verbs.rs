@@ -44,6 +44,33 @@ pub static VERBS: &[(Verb, Act)] = &[
     ),
     (
         Verb {
+            name: "top",
+            words: "[PORT]",
+            words_max: 1,
+            help: "watch a running service: cores and owners, memory, kernel calls, interrupts, upcalls",
+            choices: &[
+                choice("once", "", "look once and end"),
+                choice("interval", "MS", "between two looks (default 1000)"),
+                choice("json", "", "one JSON object a look instead of a page"),
+            ],
+        },
+        crate::top::top,
+    ),
+    (
+        Verb {
+            name: "log",
+            words: "[PORT]",
+            words_max: 1,
+            help: "show what a running service and its kernel have said",
+            choices: &[
+                choice("follow", "", "go on until the service ends"),
+                choice("json", "", "one JSON object a line"),
+            ],
+        },
+        crate::log::log,
+    ),
+    (
+        Verb {
             name: "profile",
             words: "",
             words_max: 0,

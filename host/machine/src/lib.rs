@@ -17,3 +17,4 @@ pub mod qemu;
 pub mod scratch;
 pub mod serial;
 pub mod trouble;
+pub mod watch;

@@ -92,6 +92,15 @@ impl Serial {
         lines
     }
 
+    /// The whole lines from this one on, counted from the first there ever was, and which one of them is the first
+    /// that is still kept.
+    pub fn since(&self, line: u64) -> (Vec<Line>, u64) {
+        let state = self.lock();
+        let from = line.max(state.forgotten);
+        let skip = usize::try_from(from - state.forgotten).unwrap_or(usize::MAX);
+        (state.lines.iter().skip(skip).cloned().collect(), from)
+    }
+
     /// How many lines were forgotten because there were too many.
     pub fn forgotten(&self) -> u64 {
         self.lock().forgotten
@@ -146,6 +155,12 @@ mod tests {
         let serial = Serial::read(std::io::Cursor::new(text));
         assert!(serial.wait_end(Duration::from_secs(5)));
         assert_eq!(serial.forgotten(), 2);
+        let (rest, from) = serial.since(LINES_MAX as u64);
+        assert_eq!((rest.len(), from), (2, LINES_MAX as u64));
+        assert_eq!(
+            (serial.since(0).1, serial.since(0).0.len(), serial.since(1 << 40).0.len()),
+            (2, LINES_MAX, 0)
+        );
         assert_eq!(serial.last_words().unwrap(), "open end");
         assert_eq!(serial.lines()[0].text, "0");
         assert!(serial.first_byte().is_some());

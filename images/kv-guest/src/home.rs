@@ -6,7 +6,7 @@ use nom_guest_devices::Acquired;
 use nom_runtime::abi::board::Prices;
 use nom_runtime::abi::call::PAGE_LEN;
 use nom_runtime::abi::device::kind;
-use nom_runtime::abi::statistics::Counter;
+use nom_runtime::abi::statistics::{Counter, WORDS};
 use nom_service::home::{Home, NotMine};
 use nom_virtio_console::Console;
 use nom_virtqueue::transport::Mapped;
@@ -114,6 +114,11 @@ impl Home for Guest {
     fn memory_bytes(&self) -> u64 {
         // What the virtual machine was given: a provider bills it whether it is used or not.
         counter(Counter::Frames) * PAGE_LEN
+    }
+
+    fn machine(&self) -> &[AtomicU64] {
+        let page = nom_runtime::statistics();
+        &page[..WORDS.min(page.len())]
     }
 
     fn entropy(&mut self, bytes: &mut [u8]) -> bool {

@@ -45,6 +45,7 @@ pub static TARGETS: &[Target] = &[
                 Message::Refused { reason: "wrong token".into() }.line().into_bytes(),
                 Message::Stats(Default::default()).line().into_bytes(),
                 Message::Knobs(Default::default()).line().into_bytes(),
+                b"{\"machine\":{\"at_ns\":7,\"words\":\"1,,ffffffffffffffff,,2\"}}\n".to_vec(),
                 Message::Hello(Default::default()).line().into_bytes(),
                 Message::Bye(Default::default()).line().into_bytes(),
             ]

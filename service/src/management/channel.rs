@@ -26,6 +26,8 @@ pub enum Asked {
     Hello,
     /// Figures now.
     Report,
+    /// The counters of the machine now.
+    Machine,
     /// The end.
     Drain,
 }
@@ -198,9 +200,10 @@ impl Channel {
                 None
             }
             Some(Command::Report) => Some(Asked::Report),
+            Some(Command::Machine) => Some(Asked::Machine),
             Some(Command::Drain) => Some(Asked::Drain),
             None => {
-                self.refuse("unknown command; there are hello TOKEN, report, drain");
+                self.refuse("unknown command; there are hello TOKEN, report, machine, drain");
                 None
             }
         }

@@ -1,6 +1,6 @@
 //! Management messages as JSON lines, and back.
 
-use super::{Bye, Hello, KnobChange, LINE_MAX, Level, Message, Stats};
+use super::{Bye, Hello, KnobChange, LINE_MAX, Level, Machine, Message, Stats, WORDS_MAX, Words};
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use nom_feeds::json::{self, Value, Writer};
@@ -41,6 +41,26 @@ impl Field for String {
             Value::Text(text) => Some(text),
             _ => None,
         }
+    }
+}
+
+/// Hexadecimal numbers with commas between; nothing stands for 0.
+impl Field for Words {
+    fn put(&self, key: &str, writer: &mut Writer) {
+        let mut text = String::new();
+        for (place, word) in self.0.iter().enumerate() {
+            text.push_str(if place > 0 { "," } else { "" });
+            if *word != 0 {
+                text.push_str(&alloc::format!("{word:x}"));
+            }
+        }
+        writer.text(key, &text);
+    }
+    fn take(value: Value) -> Option<Self> {
+        let text = String::take(value)?;
+        let word = |text: &str| if text.is_empty() { Ok(0) } else { u64::from_str_radix(text, 16) };
+        let words: Vec<u64> = text.split(',').map(word).collect::<Result<_, _>>().ok()?;
+        (words.len() <= WORDS_MAX).then(|| Words::new(words))
     }
 }
 
@@ -122,6 +142,7 @@ struct Refused {
 
 record!(Log { at_ns, level, text });
 record!(Refused { reason });
+record!(Machine { at_ns, words });
 record!(Hello { application, version, home, ready_ns, unix_ns, configuration_crc });
 record!(Bye { at_ns, accepted, refused, windows, windows_dropped, connections_cut });
 record!(KnobChange {
@@ -193,6 +214,7 @@ impl Message {
                 ("log", Log { at_ns: *at_ns, level: *level, text: text.clone() }.object())
             }
             Message::Stats(stats) => ("stats", stats.object()),
+            Message::Machine(machine) => ("machine", machine.object()),
             Message::Knobs(change) => ("knobs", change.object()),
             Message::Window(object) => ("window", object.clone()),
             Message::Bye(bye) => ("bye", bye.object()),
@@ -218,6 +240,7 @@ impl Message {
             "refused" => Refused::read(object).map(|refused| Message::Refused { reason: refused.reason }),
             "log" => Log::read(object).map(|Log { at_ns, level, text }| Message::Log { at_ns, level, text }),
             "stats" => Stats::read(object).map(Message::Stats),
+            "machine" => Machine::read(object).map(Message::Machine),
             "knobs" => KnobChange::read(object).map(Message::Knobs),
             "bye" => Bye::read(object).map(Message::Bye),
             "window" if object.starts_with('{') && object.ends_with('}') => {
@@ -260,6 +283,9 @@ mod tests {
                 ..Stats::default()
             }),
             Message::Knobs(KnobChange { number: 1, why: "price".into(), ..KnobChange::default() }),
+            Message::Machine(Machine { at_ns: 5, words: Words::new([0, 1, 0, u64::MAX, 0]) }),
+            Message::Machine(Machine { at_ns: u64::MAX, words: Words::new([u64::MAX; WORDS_MAX]) }),
+            Message::Machine(Machine::default()),
             Message::Window("{\"number\":1,\"lines\":[1,2]}".into()),
             Message::Bye(Bye { accepted: 7, ..Bye::default() }),
         ]
@@ -296,6 +322,8 @@ mod tests {
             ("{\"refused\":{\"reason\":\"a\",\"more\":1}}", "\"more\" is unknown"),
             ("{\"log\":{\"at_ns\":-1,\"level\":\"info\",\"text\":\"\"}}", "out of range"),
             ("{\"window\":7}", "object"),
+            ("{\"machine\":{\"at_ns\":0,\"words\":\"1,g\"}}", "wrong kind"),
+            ("{\"machine\":{\"at_ns\":0,\"words\":\"10000000000000000\"}}", "wrong kind"),
         ] {
             let error = Message::parse(line).unwrap_err();
             assert!(error.contains(said), "{line}: {error}");

@@ -3,8 +3,9 @@
 use super::{CHORES_NS, Worker, reading, reprice};
 use crate::home::Home;
 use crate::management::channel::Asked;
-use crate::management::{Hello, Message, Stats};
+use crate::management::{Hello, Machine, Message, Stats, Words};
 use alloc::string::{String, ToString};
+use core::sync::atomic::Ordering;
 use nom_points::Setting;
 use nom_stack::application::Application;
 use nom_stack::port::{Egress, Ingress};
@@ -34,6 +35,7 @@ impl<I: Ingress, E: Egress, A: Application> Worker<I, E, A> {
             match self.channel.turn(home) {
                 Some(Asked::Hello) => self.hello(home),
                 Some(Asked::Report) => self.report(home),
+                Some(Asked::Machine) => self.show_machine(home),
                 Some(Asked::Drain) => self.drain(now_ns),
                 None => break,
             }
@@ -75,6 +77,12 @@ impl<I: Ingress, E: Egress, A: Application> Worker<I, E, A> {
             unix_ns: home.unix_ns(),
             configuration_crc: self.configuration.crc,
         }));
+    }
+
+    /// Queues the counters of the machine.
+    fn show_machine(&mut self, home: &impl Home) {
+        let words = Words::new(home.machine().iter().map(|word| word.load(Ordering::Relaxed)));
+        self.channel.push(&Message::Machine(Machine { at_ns: home.now_ns(), words }));
     }
 
     /// Queues a line of statistics.

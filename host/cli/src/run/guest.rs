@@ -9,6 +9,7 @@ use nom_machine::machine::{End, Machine, Nameless};
 use nom_machine::management::Management;
 use nom_machine::qemu::{Accelerator, HOST_FROM_GUEST, PACKAGE, PROGRAM, Plan};
 use nom_machine::trouble::{Context, Outcome, Trouble};
+use nom_machine::watch::{About, Names};
 use nom_machine::{artefacts, configuration as lines, image as images, kvm, packages};
 use nom_service::configuration::Configuration;
 use nom_utility::Contract;
@@ -20,6 +21,7 @@ const ADDRESS: &str = "10.0.2.15/24";
 /// A guest and the word it knows us by.
 struct Guest {
     machine: Machine,
+    names: Names,
     token: String,
     contract: Option<Contract>,
 }
@@ -56,8 +58,8 @@ pub fn start(
             (image::build("kv", &configuration(typed, &ours)?)?, token.to_string())
         }
     };
-    let text = images::check(&bytes)?.configuration().to_string();
-    let own = Configuration::parse(&text).context(|| "the image's configuration".into())?;
+    let bundle = images::check(&bytes)?;
+    let own = Configuration::parse(bundle.configuration()).context(|| "the image's configuration".into())?;
     let image = Nameless::new(&bytes)?;
     let accelerator = match options.kvm {
         true => {
@@ -73,7 +75,8 @@ pub fn start(
         management: true,
         ..Plan::new(options.kind)
     };
-    Ok(Guest { machine: Machine::start(&plan, &image, None)?, token, contract: own.contract })
+    let names = Names::of(&bundle, plan.processors);
+    Ok(Guest { machine: Machine::start(&plan, &image, None)?, names, token, contract: own.contract })
 }
 
 impl Service for Guest {
@@ -81,6 +84,19 @@ impl Service for Guest {
         let stream =
             self.machine.take_management().ok_or_else(|| Trouble::new("the channel is taken already"))?;
         Management::open(stream, &self.token)
+    }
+
+    fn about(&self, port: u16) -> About {
+        About {
+            port,
+            home: "guest",
+            names: Some(self.names.clone()),
+            serials: vec![
+                ("guest", self.machine.serial.clone()),
+                ("emulator", self.machine.complaints.clone()),
+            ],
+            processes: vec![("emulator", self.machine.id())],
+        }
     }
 
     fn gone(&mut self) -> Option<Trouble> {

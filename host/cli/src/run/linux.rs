@@ -10,6 +10,7 @@ use nom_machine::management::Management;
 use nom_machine::scratch::Scratch;
 use nom_machine::serial::Serial;
 use nom_machine::trouble::{Context, Outcome, Trouble};
+use nom_machine::watch::About;
 use nom_service::configuration::{Configuration, Network};
 use nom_utility::Contract;
 use std::os::unix::net::UnixStream;
@@ -142,6 +143,18 @@ impl Service for Pair {
                 Err(_) if Instant::now() < deadline => std::thread::sleep(Duration::from_millis(5)),
                 Err(error) => return Err(Trouble::new(format!("kv opened no management socket: {error}"))),
             }
+        }
+    }
+
+    /// There is no kernel of ours: what Linux counts for the processes is told instead.
+    fn about(&self, port: u16) -> About {
+        let both = [&self.application, &self.priced];
+        About {
+            port,
+            home: "linux",
+            names: None,
+            serials: both.map(|process| (process.name, process.words.clone())).into(),
+            processes: both.map(|process| (process.name, process.child.id())).into(),
         }
     }
 

@@ -19,6 +19,7 @@ use crate::service;
 use nom_machine::management::Management;
 use nom_machine::metadata::Metadata;
 use nom_machine::trouble::{Context, Outcome, Trouble};
+use nom_machine::watch::About;
 use nom_utility::Contract;
 use options::{Options, Place};
 use session::Settled;
@@ -36,6 +37,9 @@ pub trait Service {
 
     /// Why it is gone, if it is.
     fn gone(&mut self) -> Option<Trouble>;
+
+    /// What those who watch it are told of it.
+    fn about(&self, port: u16) -> About;
 
     /// What its users pay, for the ledger to be added up again.
     fn contract(&self) -> Option<Contract>;

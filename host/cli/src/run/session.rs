@@ -8,6 +8,7 @@ use super::teller::Teller;
 use nom_load::Report;
 use nom_machine::management::{Heard, Management, Silence};
 use nom_machine::trouble::{Outcome, Trouble};
+use nom_machine::watch::Hub;
 use nom_service::management::{Bye, Command, Level, Message, Stats};
 use nom_view::{Now, duration, grouped};
 use std::collections::VecDeque;
@@ -34,13 +35,18 @@ pub fn watch(
     interrupted: &AtomicBool,
 ) -> Outcome<Settled> {
     let mut management = service.management()?;
-    let mut session =
-        Session { ledger: Ledger::new(service.contract()), recent: VecDeque::new(), bye: None, ready: None };
+    // Who cannot be watched serves all the same.
+    let hub = Hub::open(service.about(port))
+        .inspect_err(|trouble| teller.say(&format!("`nom top` and `nom log` will not find this: {trouble}")))
+        .ok();
+    let ledger = Ledger::new(service.contract());
+    let mut session = Session { ledger, recent: VecDeque::new(), bye: None, ready: None, hub };
     session.wait_for_hello(service, &management, teller, interrupted)?;
     teller.say(&format!("serving on localhost:{port}, for any memcached client; Ctrl-C settles and ends"));
     let mut load = (options.rate > 0).then(|| Load::start(options, port));
     let started = Instant::now();
     while !interrupted.load(Ordering::SeqCst) && options.time.is_none_or(|time| started.elapsed() < time) {
+        session.answer_watchers(&mut management)?;
         session.turn(service, &management, teller)?;
         if load.as_ref().is_some_and(Load::ended) {
             break;
@@ -71,6 +77,7 @@ struct Session {
     recent: VecDeque<Stats>,
     bye: Option<Bye>,
     ready: Option<Instant>,
+    hub: Option<Hub>,
 }
 
 impl Session {
@@ -111,6 +118,14 @@ impl Session {
         Ok(())
     }
 
+    /// Asks the guest for its counters when somebody wants to see them.
+    fn answer_watchers(&self, management: &mut Management) -> Outcome<()> {
+        match self.hub.as_ref().is_some_and(Hub::asks) {
+            true => management.say(&Command::Machine),
+            false => Ok(()),
+        }
+    }
+
     /// Hears one line, or waits a moment for it.
     fn turn(
         &mut self,
@@ -137,16 +152,24 @@ impl Session {
     }
 
     fn take(&mut self, message: Message, line: &str, teller: &mut Teller) -> Outcome<()> {
+        if let Some(hub) = &self.hub {
+            hub.heard(&message);
+        }
+        if matches!(message, Message::Machine(_)) {
+            // An answer to somebody else's question.
+            return Ok(());
+        }
         teller.json(line);
         match message {
             Message::Hello(hello) => {
                 self.ready = Some(Instant::now());
                 teller.say(&format!("{} {} is up ({})", hello.application, hello.version, hello.home));
             }
+            Message::Refused { reason } if self.hub.as_ref().is_some_and(|hub| hub.refused(&reason)) => {}
             Message::Refused { reason } => {
                 return Err(Trouble::new(format!("the service refused us: {reason}")));
             }
-            Message::Log { level: Level::Info, .. } => {}
+            Message::Log { level: Level::Info, .. } | Message::Machine(_) => {}
             Message::Log { level, text, .. } => teller.say(&format!("{level:?}: {text}").to_lowercase()),
             Message::Stats(stats) => {
                 self.recent.push_back(stats);

@@ -62,6 +62,7 @@ pub fn bad_input(cases: &mut Cases) -> Outcome<()> {
     } else {
         cases.note("a /dev/kvm that hangs", Verdict::Skipped("there is no /dev/kvm here".into()));
     }
+    cases.note("nobody to watch", super::watching::nobody());
     cases.note("a busy port", busy_port());
     cases.note("no QEMU and no rights to install it", no_emulator());
     cases.note("damaged images", damaged_images(&scratch));

@@ -12,6 +12,7 @@ mod replay;
 mod services;
 mod started;
 mod unit;
+mod watching;
 
 use crate::arguments::{Typed, nearest};
 use crate::service::progress;

@@ -3,7 +3,7 @@
 use super::client::converse;
 use super::guest::free_port;
 use super::started::{Started, runs};
-use super::{Cases, Verdict};
+use super::{Cases, Verdict, watching};
 use nom_machine::packages;
 use nom_machine::trouble::{Outcome, Trouble};
 use std::net::{Ipv4Addr, TcpListener};
@@ -11,7 +11,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// How long a service may take to settle and end.
-const END: Duration = Duration::from_secs(40);
+pub const END: Duration = Duration::from_secs(40);
 /// How long prices may take to move a knob: more than a turn of the example's schedule.
 const PRICE_PATIENCE: Duration = Duration::from_secs(40);
 /// The homes that are tried.
@@ -43,6 +43,7 @@ pub fn services(cases: &mut Cases) -> Outcome<()> {
                 ]
             }),
         );
+        case("nom top and nom log show it and disturb nobody", watching::watched(arguments).into());
         case("a killed command leaves nothing running", killed(arguments).into());
     }
     Ok(())
@@ -153,7 +154,7 @@ fn folder_exists(beginning: &str) -> bool {
 }
 
 /// The command ended with 0, the ledger added up, and no process is left.
-fn ended_well(started: &mut Started) -> Outcome<()> {
+pub fn ended_well(started: &mut Started) -> Outcome<()> {
     let children = started.children();
     let code = started.wait(END)?;
     if code != 0 {
@@ -171,7 +172,7 @@ fn ended_well(started: &mut Started) -> Outcome<()> {
 }
 
 /// A number of the summary.
-fn number(started: &Started, key: &str) -> Outcome<i128> {
+pub fn number(started: &Started, key: &str) -> Outcome<i128> {
     let line = started.line("summary").unwrap_or_default();
     line.split_once(&format!("\"{key}\":"))
         .and_then(|(_, rest)| rest.split([',', '}']).next()?.parse().ok())
