@@ -14,11 +14,11 @@ pub const CORES_MAX: usize = 8;
 pub const REVOCATION_NS: u64 = 20_000_000;
 
 /// A core, by number.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Core(pub u8);
 
 /// All cores and their owners.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Hash)]
 pub struct Cores {
     owners: [Option<Application>; CORES_MAX],
     homes: [Option<Core>; APPLICATIONS_MAX as usize],

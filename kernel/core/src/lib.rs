@@ -21,13 +21,16 @@ pub mod iommu;
 pub mod lives;
 pub mod schedule;
 pub mod upcall;
+#[cfg(test)]
+#[path = "tests/upcall_model.rs"]
+mod upcall_model;
 pub mod wall_clock;
 
 /// The most applications at a time.
 pub const APPLICATIONS_MAX: u8 = 16;
 
 /// An application, by number.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Application(pub u8);
 
 #[cfg(test)]

@@ -17,10 +17,10 @@ pub const CONTEXTS_MAX: usize = 32;
 pub const SLICE_NS: u64 = 1_000_000;
 
 /// A context, by number.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Context(pub u8);
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum State {
     Free,
     Ready,
@@ -28,7 +28,7 @@ enum State {
     Waiting { until_ns: u64 },
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Hash)]
 struct Entry {
     application: Application,
     core: Core,
@@ -46,7 +46,7 @@ struct Entry {
 }
 
 /// What a core does now.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Hash)]
 struct Seat {
     current: Option<Context>,
     /// When the current one came.
@@ -67,7 +67,7 @@ pub struct Picked {
 }
 
 /// All contexts.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Hash)]
 pub struct Schedule {
     entries: [Entry; CONTEXTS_MAX],
     seats: [Seat; CORES_MAX],
@@ -332,6 +332,23 @@ impl Schedule {
             }
             _ => at_ns,
         }
+    }
+}
+
+#[cfg(test)]
+impl Schedule {
+    /// Makes a context wait that never ran, for tests in which it is a mere place.
+    pub(crate) fn put_to_sleep(&mut self, context: Context) {
+        if let Some(entry) = self.entry_mut(context) {
+            entry.state = State::Waiting { until_ns: FOREVER };
+        }
+    }
+
+    /// Hashes all that differs from an empty schedule.
+    pub(crate) fn hash_used(&self, hasher: &mut impl core::hash::Hasher) {
+        use core::hash::Hash;
+        self.all().for_each(|used| used.hash(hasher));
+        self.seats.iter().filter(|seat| seat.current.is_some()).for_each(|seat| seat.hash(hasher));
     }
 }
 

@@ -149,7 +149,8 @@ impl Kernel {
         for (_, hears) in &mut self.windows {
             *hears = hears.map(|hears| if hears == context { home } else { hears });
         }
-        let events = self.schedule.take(context);
+        // What its block holds is not in the schedule any more, and was not handled yet.
+        let events = self.schedule.take(context) | self.pending(context);
         self.remove_context(context, Owner::application(number));
         self.post(home, events);
     }
