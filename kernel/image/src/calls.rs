@@ -119,7 +119,7 @@ fn invoke(request: Request, kernel: &mut Kernel, caller: &Caller) -> Result<u64,
         }
         Request::RegisterDma { address, pages } => {
             kernel.register_dma(caller, address, pages);
-            tell(Counter::FreeFrames, kernel.frames.free());
+            kernel.show_memory(caller.number);
             return Ok(address);
         }
         Request::WithdrawDma { address, pages } => kernel.withdraw_dma(caller, address, pages),

@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 pub mod hardware;
+pub mod machine;
 pub mod mutate;
 pub mod random;
 pub mod targets;

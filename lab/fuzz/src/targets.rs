@@ -1,6 +1,6 @@
 //! Everything that takes bytes from outside.
 
-use crate::{Target, hardware, wire};
+use crate::{Target, hardware, machine, wire};
 use nom_feeds::http::Response;
 use nom_feeds::metadata::Answer;
 use nom_kernel_core::bundle::{self, Kind, Part};
@@ -36,6 +36,13 @@ pub static TARGETS: &[Target] = &[
             }
             let _ = elf::attached(bytes).map(bundle::read);
         },
+    },
+    Target {
+        name: "machine",
+        what: "sequences of calls of several applications that start and die at any point (kernel/core)",
+        seeds: machine::seeds,
+        tokens: &[],
+        run: machine::play,
     },
     Target {
         name: "management",

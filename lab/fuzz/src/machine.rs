@@ -1,0 +1,626 @@
+//! A machine of decisions alone: frames, cores, devices, channels and applications that start, call and die at any
+//! point, as the bytes of an input say.
+//!
+//! Every decision is the kernel's own (`kernel/core`); here is only what its image does with the answers, with a map
+//! from addresses to frames in place of page tables. After every step nothing may have two owners or none that lives,
+//! and at the end, when everybody is dead, everything must be free again.
+
+use nom_abi::call::{CALLS, Call, CallError, FOREVER, PAGE_LEN, USER_END};
+use nom_abi::channel::{CHANNELS_MAX, channel_event};
+use nom_abi::device::DEVICES_MAX;
+use nom_abi::upcall::{CORE_LOST, CORE_WANTED, ENDED};
+use nom_kernel_core::call::{Facts, Request, channel_fits, decode};
+use nom_kernel_core::channels::{Channel, Channels, End};
+use nom_kernel_core::cores::{Core, Cores};
+use nom_kernel_core::devices::{Device, Devices};
+use nom_kernel_core::frames::{Frame, Frames, Owner};
+use nom_kernel_core::lives::{Lives, Restart};
+use nom_kernel_core::schedule::{Context, Schedule};
+use nom_kernel_core::{APPLICATIONS_MAX, Application};
+use std::collections::BTreeMap;
+
+/// Frames of the machine.
+const FRAMES: usize = 400;
+/// The first of them; those below are not memory.
+const FIRST: u64 = 8;
+/// Applications of its image, and what the first thing is that each of them maps.
+const APPLICATIONS: u8 = 6;
+const OWN_PAGES: u64 = 4;
+const DEVICES: u32 = 3;
+const CHANNEL_PAGES: u64 = 3;
+/// Where applications map things: few places, so that they collide.
+const PLACES: u64 = 0x40_0000;
+/// Bytes of an input that make a step.
+const STEP_LEN: usize = 5;
+
+/// What is mapped somewhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Mapped {
+    Own(Frame),
+    Channel(Channel),
+    Device(Device),
+}
+
+/// An application that lives.
+#[derive(Debug)]
+struct Living {
+    pages: BTreeMap<u64, Mapped>,
+    contexts: BTreeMap<u8, Frame>,
+    home: Context,
+}
+
+struct Machine<'a> {
+    frames: Frames<'a>,
+    cores: Cores,
+    devices: Devices,
+    channels: Channels,
+    lives: Lives,
+    schedule: Schedule,
+    living: BTreeMap<u8, Living>,
+    /// Where each device is mapped, and who hears it.
+    windows: [(u64, Option<Context>); DEVICES_MAX as usize],
+    now_ns: u64,
+}
+
+/// The facts about who calls.
+struct Calling<'a> {
+    machine: &'a Machine<'a>,
+    caller: Application,
+}
+
+impl Calling<'_> {
+    fn at(&self, start: u64, pages: u64, wanted: impl Fn(Option<&Mapped>) -> bool) -> bool {
+        let mapped = &self.machine.living[&self.caller.0].pages;
+        (0..pages).all(|page| wanted(mapped.get(&(start / PAGE_LEN + page))))
+    }
+}
+
+impl Facts for Calling<'_> {
+    fn caller(&self) -> Application {
+        self.caller
+    }
+    fn trusted(&self) -> bool {
+        self.caller.0 != 1
+    }
+    fn publisher(&self) -> bool {
+        self.caller.0 == 0
+    }
+    fn cores(&self) -> &Cores {
+        &self.machine.cores
+    }
+    fn devices(&self) -> &Devices {
+        &self.machine.devices
+    }
+    fn channels(&self) -> &Channels {
+        &self.machine.channels
+    }
+    fn context_room(&self) -> bool {
+        self.machine.schedule.has_room()
+    }
+    fn has_context_on(&self, core: Core) -> bool {
+        self.machine.context_on(self.caller, core).is_some()
+    }
+    fn readable(&self, start: u64, len: u64) -> bool {
+        let pages = (start % PAGE_LEN + len).div_ceil(PAGE_LEN);
+        pages <= FRAMES as u64 && self.at(start, pages, |mapped| mapped.is_some())
+    }
+    fn writable(&self, start: u64, len: u64) -> bool {
+        self.readable(start, len)
+    }
+    fn executable(&self, address: u64) -> bool {
+        self.readable(address, 1)
+    }
+    fn unmapped(&self, start: u64, pages: u64) -> bool {
+        self.at(start, pages, |mapped| mapped.is_none())
+    }
+    fn owned(&self, start: u64, pages: u64) -> bool {
+        pages <= FRAMES as u64 && self.at(start, pages, |mapped| matches!(mapped, Some(Mapped::Own(_))))
+    }
+    fn free_frames(&self) -> u64 {
+        self.machine.frames.free()
+    }
+    fn together(&self, frames: u64) -> bool {
+        self.machine.frames.find_together(frames, 1).is_some()
+    }
+    fn device_pages(&self, device: Device) -> u64 {
+        device_pages(device)
+    }
+}
+
+impl<'a> Machine<'a> {
+    fn new(table: &'a mut [u8], cores: usize) -> Machine<'a> {
+        let mut frames = Frames::new(table);
+        frames.offer(Frame(FIRST), u64::MAX);
+        let mut devices = Devices::new();
+        for kind in 0..DEVICES {
+            assert!(devices.add(kind).is_some());
+        }
+        Machine {
+            frames,
+            cores: Cores::new(cores),
+            devices,
+            channels: Channels::new(),
+            lives: Lives::new(usize::from(APPLICATIONS)),
+            schedule: Schedule::new(),
+            living: BTreeMap::new(),
+            windows: [(0, None); DEVICES_MAX as usize],
+            now_ns: 0,
+        }
+    }
+
+    fn context_on(&self, number: Application, core: Core) -> Option<Context> {
+        let mut contexts = self.schedule.on(core);
+        contexts.find(|&context| self.schedule.application(context) == Some(number))
+    }
+
+    fn own(&mut self, number: Application) -> &mut Living {
+        self.living.get_mut(&number.0).expect("it lives")
+    }
+
+    fn post(&mut self, context: Context, events: u64) {
+        assert!(self.schedule.post(context, events).is_some(), "events for a context that is not there");
+    }
+
+    fn post_home(&mut self, number: Application, events: u64) {
+        if let Some(home) = self.living.get(&number.0).map(|living| living.home) {
+            self.post(home, events);
+        }
+    }
+
+    fn begin(&mut self, number: Application, starter: Option<Application>) -> Result<(), CallError> {
+        self.lives.may_start(number)?;
+        if !self.schedule.has_room() || self.frames.free() < OWN_PAGES + 1 {
+            return Err(CallError::NoMemory);
+        }
+        let owner = Owner::application(number);
+        let pages = (0..OWN_PAGES).map(|page| {
+            let frame = self.frames.allocate(owner).expect("they were counted");
+            (PLACES / PAGE_LEN + page, Mapped::Own(frame))
+        });
+        let pages = pages.collect();
+        let core = self.cores.settle(number);
+        let home = self.schedule.add(number, core).expect("there was room");
+        let frame = self.frames.allocate(owner).expect("they were counted");
+        self.living.insert(number.0, Living { pages, contexts: BTreeMap::from([(home.0, frame)]), home });
+        self.lives.started(number, starter, self.now_ns);
+        self.relieve();
+        Ok(())
+    }
+
+    fn remove_context(&mut self, number: Application, context: Context) {
+        self.schedule.remove(context);
+        let frame = self.own(number).contexts.remove(&context.0).expect("it has a page");
+        assert_eq!(self.frames.release(frame, Owner::application(number)), Ok(()));
+    }
+
+    fn take_core(&mut self, core: Core, number: Application) {
+        let home = self.living[&number.0].home;
+        while let Some(context) = self.context_on(number, core) {
+            self.channels.hear_instead(context, home);
+            for (_, hears) in &mut self.windows {
+                *hears = hears.map(|hears| if hears == context { home } else { hears });
+            }
+            let events = self.schedule.take(context);
+            self.remove_context(number, context);
+            self.post(home, events);
+        }
+        self.cores.release(core);
+        self.relieve();
+    }
+
+    fn relieve(&mut self) {
+        loop {
+            let rests = |number: Application| {
+                let home = self.living.get(&number.0).map(|living| living.home);
+                home.is_some_and(|home| {
+                    self.schedule.core(home).is_some_and(|core| self.schedule.current(core) != Some(home))
+                })
+            };
+            let Some((mover, core)) = self.cores.relief(rests) else { break };
+            let home = self.living[&mover.0].home;
+            assert!(self.schedule.move_to(home, core), "it rests");
+            self.cores.move_home(mover, core);
+        }
+        if let Some((_, owner)) = self.cores.want_back(self.now_ns) {
+            self.post_home(owner, CORE_WANTED);
+        }
+    }
+
+    fn close_channel(&mut self, channel: Channel, number: Application) {
+        let peer = self.channels.peer(channel, number);
+        let (end, free) = self.channels.close(channel, number).expect("it is open");
+        if let Some(living) = self.living.get_mut(&number.0) {
+            for page in 0..CHANNEL_PAGES {
+                let mapped = living.pages.remove(&(end.address / PAGE_LEN + page));
+                assert_eq!(mapped, Some(Mapped::Channel(channel)));
+            }
+        }
+        if let Some((first, pages)) = free {
+            for frame in first.0..first.0 + pages {
+                assert_eq!(self.frames.release(Frame(frame), Owner::channel(channel)), Ok(()));
+            }
+        }
+        if let Some(peer) = peer {
+            self.post(peer.context, channel_event(u32::from(channel.0)));
+        }
+    }
+
+    fn end(&mut self, number: Application, code: u8, on_purpose: bool) {
+        let owner = Owner::application(number);
+        loop {
+            let next = self.schedule.of(number).next();
+            let Some(context) = next else { break };
+            self.remove_context(number, context);
+        }
+        let living = self.living.remove(&number.0).expect("it lives");
+        assert!(living.contexts.is_empty(), "a context's page is left");
+        loop {
+            let next = self.devices.owned(number).next();
+            let Some(device) = next else { break };
+            self.windows[device.0 as usize] = (0, None);
+            self.schedule.forget(device.event());
+            self.devices.release(device);
+        }
+        while let Some(channel) = self.channels.any_of(number) {
+            self.close_channel(channel, number);
+        }
+        self.cores.release_all(number);
+        for mapped in living.pages.values() {
+            if let Mapped::Own(frame) = mapped {
+                assert_eq!(self.frames.release(*frame, owner), Ok(()));
+            }
+        }
+        assert_eq!((self.frames.held(owner), self.frames.count(owner)), (0, 0), "frames leaked");
+        let policy = if number.0 == 2 { Restart::Always(3) } else { Restart::Never };
+        let _ = self.lives.ended(number, code, policy, on_purpose, self.now_ns);
+        self.relieve();
+        for other in 0..APPLICATIONS {
+            self.post_home(Application(other), ENDED);
+        }
+    }
+
+    /// What is due on a core, and who runs there then.
+    fn look(&mut self, core: Core) -> Option<Application> {
+        while let Some(number) = self.lives.due(self.now_ns) {
+            if self.begin(number, None).is_err() {
+                self.lives.give_up(number);
+            }
+        }
+        if self.cores.taken_at_ns(core).is_some_and(|at_ns| at_ns <= self.now_ns)
+            && let Some(owner) = self.cores.owner(core)
+        {
+            self.take_core(core, owner);
+            self.post_home(owner, CORE_LOST);
+        }
+        self.schedule.due(core, self.now_ns);
+        if self.schedule.preempts(core, self.now_ns) {
+            self.schedule.preempt(core, self.now_ns);
+            self.relieve();
+        }
+        let current = self.schedule.current(core);
+        let context =
+            current.or_else(|| self.schedule.pick(core, self.now_ns).map(|picked| picked.context))?;
+        self.schedule.take(context);
+        self.schedule.application(context)
+    }
+
+    fn call(&mut self, core: Core, number: u64, arguments: [u64; 5]) {
+        let Some(caller) = self.look(core) else { return };
+        let context = self.schedule.current(core).expect("it runs");
+        let facts = Calling { machine: self, caller };
+        let Ok(request) = decode(number, arguments, &facts) else { return };
+        let owner = Owner::application(caller);
+        match request {
+            Request::Exit { code } => self.end(caller, code, false),
+            Request::AcquireCore { core, .. } => {
+                self.cores.acquire(core, caller);
+                let frame = self.frames.allocate(owner).expect("it was counted");
+                let context = self.schedule.add(caller, core).expect("there was room");
+                self.own(caller).contexts.insert(context.0, frame);
+            }
+            Request::ReleaseCore(core) => self.take_core(core, caller),
+            Request::Map { address, pages, contiguous, .. } => {
+                let first = contiguous.then(|| self.frames.allocate_together(pages, 1, owner));
+                for page in 0..pages {
+                    let frame = match first {
+                        Some(first) => Frame(first.expect("they were found").0 + page),
+                        None => self.frames.allocate(owner).expect("they were counted"),
+                    };
+                    let before = self.own(caller).pages.insert(address / PAGE_LEN + page, Mapped::Own(frame));
+                    assert_eq!(before, None, "mapped twice");
+                }
+            }
+            Request::Unmap { address, pages } => {
+                for page in 0..pages {
+                    let mapped = self.own(caller).pages.remove(&(address / PAGE_LEN + page));
+                    let Some(Mapped::Own(frame)) = mapped else { panic!("unmapped {mapped:?}") };
+                    assert_eq!(self.frames.release(frame, owner), Ok(()));
+                }
+            }
+            Request::AcquireDevice { device, address, .. } => {
+                self.devices.acquire(device, caller);
+                for page in 0..device_pages(device) {
+                    let place = address / PAGE_LEN + page;
+                    assert_eq!(self.own(caller).pages.insert(place, Mapped::Device(device)), None);
+                }
+                self.windows[device.0 as usize] = (address, Some(context));
+            }
+            Request::ReleaseDevice(device) => {
+                let (window, _) = core::mem::take(&mut self.windows[device.0 as usize]);
+                for page in 0..device_pages(device) {
+                    let mapped = self.own(caller).pages.remove(&(window / PAGE_LEN + page));
+                    assert_eq!(mapped, Some(Mapped::Device(device)));
+                }
+                self.schedule.forget(device.event());
+                self.devices.release(device);
+            }
+            Request::Unmask { events } | Request::Wait { events, .. } => {
+                for device in (0..DEVICES).map(Device).filter(|device| events & device.event() != 0) {
+                    assert_eq!(self.devices.owner(device), Some(caller), "a foreign device was unmasked");
+                    self.windows[device.0 as usize].1 = Some(context);
+                }
+                if let Request::Wait { until_ns, .. } = request {
+                    self.schedule.block(core, until_ns, self.now_ns);
+                    self.relieve();
+                }
+            }
+            Request::SetTimer { at_ns } => self.schedule.set_timer(context, at_ns),
+            // The name's place stands for the name.
+            Request::StartApplication(name) => {
+                let _ = self.begin(named(name.text), Some(caller));
+            }
+            Request::EndApplication(name) => {
+                let number = named(name.text);
+                if self.lives.may_end(number, caller).is_ok() {
+                    self.end(number, nom_abi::exit::ENDED, true);
+                }
+            }
+            Request::OpenChannel { name, address } => self.open_channel(caller, context, name.text, address),
+            Request::CloseChannel(channel) => self.close_channel(channel, caller),
+            Request::NotifyChannel(channel) => {
+                let peer = self.channels.peer(channel, caller).expect("it was checked");
+                assert_ne!(peer.application, caller);
+                self.post(peer.context, channel_event(u32::from(channel.0)));
+            }
+            Request::CallCore(core) => {
+                let context = self.context_on(caller, core).expect("it was checked");
+                self.post(context, nom_abi::upcall::CALLED);
+            }
+            _ => {}
+        }
+    }
+
+    /// Channel n joins applications n and n + 1.
+    fn open_channel(&mut self, caller: Application, context: Context, name: u64, address: u64) {
+        let channel = Channel(named(name).0);
+        let Some(side) = caller.0.checked_sub(channel.0).filter(|side| *side < 2) else { return };
+        if self.channels.may_open(channel, usize::from(side)).is_err() {
+            return;
+        }
+        let there = self.channels.memory(channel);
+        let facts = Calling { machine: self, caller };
+        if channel_fits(address, CHANNEL_PAGES, there.is_none(), &facts).is_err() {
+            return;
+        }
+        let mut fresh = || self.frames.allocate_together(CHANNEL_PAGES, 1, Owner::channel(channel));
+        let Some(memory) = there.or_else(|| fresh().map(|first| (first, CHANNEL_PAGES))) else { return };
+        for page in 0..CHANNEL_PAGES {
+            let place = address / PAGE_LEN + page;
+            assert_eq!(self.own(caller).pages.insert(place, Mapped::Channel(channel)), None);
+        }
+        self.channels.open(channel, usize::from(side), End { application: caller, context, address }, memory);
+        if let Some(peer) = self.channels.peer(channel, caller) {
+            self.post(peer.context, channel_event(u32::from(channel.0)));
+        }
+    }
+
+    /// What must hold after every step.
+    fn check(&self) {
+        let mut owners = vec![Owner::FREE; FRAMES];
+        let mut claim = |frame: Frame, owner: Owner| {
+            let place = &mut owners[frame.0 as usize];
+            assert_eq!(*place, Owner::FREE, "frame {} has two owners", frame.0);
+            *place = owner;
+        };
+        for (&number, living) in &self.living {
+            let owner = Owner::application(Application(number));
+            for mapped in living.pages.values() {
+                match *mapped {
+                    Mapped::Own(frame) => claim(frame, owner),
+                    Mapped::Device(device) => {
+                        assert_eq!(
+                            self.devices.owner(device),
+                            Some(Application(number)),
+                            "registers of another's"
+                        );
+                    }
+                    Mapped::Channel(channel) => {
+                        let ends = self.channels.ends(channel);
+                        assert!(
+                            ends.iter().flatten().any(|end| end.application.0 == number),
+                            "a closed channel"
+                        );
+                    }
+                }
+            }
+            living.contexts.values().for_each(|&frame| claim(frame, owner));
+            let contexts: Vec<u8> = self.schedule.of(Application(number)).map(|context| context.0).collect();
+            assert!(contexts.iter().eq(living.contexts.keys()), "contexts of {number}");
+            let home = self.schedule.core(living.home);
+            assert_eq!(home, self.cores.home(Application(number)), "{number} is not at home");
+            for context in contexts {
+                let core = self.schedule.core(Context(context)).expect("it is somewhere");
+                let at_home = living.home.0 == context;
+                let owns = self.cores.owner(core) == Some(Application(number));
+                assert!(owns || at_home, "{number} runs on a core of another's");
+            }
+        }
+        for channel in (0..CHANNELS_MAX as u8).map(Channel) {
+            let ends = self.channels.ends(channel);
+            assert_eq!(self.channels.memory(channel).is_some(), ends.iter().any(Option::is_some));
+            if let Some((first, pages)) = self.channels.memory(channel) {
+                (first.0..first.0 + pages).for_each(|frame| claim(Frame(frame), Owner::channel(channel)));
+            }
+            for end in ends.iter().flatten() {
+                let application = self.schedule.application(end.context);
+                assert_eq!(application, Some(end.application), "a channel is heard by nobody");
+            }
+        }
+        for (frame, owner) in owners.iter().enumerate().skip(FIRST as usize) {
+            assert_eq!(self.frames.owner(Frame(frame as u64)), *owner, "frame {frame}");
+        }
+        let free = owners.iter().skip(FIRST as usize).filter(|owner| **owner == Owner::FREE).count();
+        assert_eq!(self.frames.free(), free as u64);
+        for core in self.cores.all() {
+            let owner = self.cores.owner(core);
+            assert!(owner.is_none_or(|owner| self.living.contains_key(&owner.0)), "a dead one owns a core");
+            let residents = self.cores.residents(core).count();
+            assert!(residents == 0 || owner.is_some(), "residents of a free core");
+            if let Some(context) = self.schedule.current(core) {
+                assert_eq!(self.schedule.core(context), Some(core), "it runs elsewhere");
+            }
+        }
+        for device in (0..DEVICES).map(Device) {
+            let owner = self.devices.owner(device);
+            let hears = self.windows[device.0 as usize].1;
+            assert_eq!(hears.and_then(|context| self.schedule.application(context)), owner, "{device:?}");
+        }
+        let living = self.lives.living().map(|number| number.0);
+        assert!(living.eq(self.living.keys().copied()), "who lives");
+        assert!(self.living.len() <= usize::from(APPLICATIONS_MAX));
+    }
+}
+
+fn device_pages(device: Device) -> u64 {
+    u64::from(device.0) + 1
+}
+
+fn named(place: u64) -> Application {
+    Application((place / 8 % u64::from(APPLICATIONS)) as u8)
+}
+
+/// An argument of a call: often one that fits, sometimes one that hurts.
+fn argument(byte: u8) -> u64 {
+    let small = u64::from(byte & 0x3f);
+    match byte >> 6 {
+        0 => small & 7,
+        1 => PLACES + small * PAGE_LEN,
+        2 => PLACES + small * 8,
+        _ => [u64::MAX, USER_END, 0, FOREVER - 1, 1 << 63, PAGE_LEN, 0xffff << 16, PLACES + 1]
+            [(byte & 7) as usize],
+    }
+}
+
+/// Plays an input.
+pub fn play(bytes: &[u8]) {
+    let Some((&first, steps)) = bytes.split_first() else { return };
+    let mut table = vec![0; FRAMES];
+    let mut machine = Machine::new(&mut table, 1 + usize::from(first % 8));
+    let total = machine.frames.free();
+    for step in steps.chunks_exact(STEP_LEN) {
+        let core = Core((step[0] >> 5) % machine.cores.count());
+        machine.now_ns = machine.now_ns.saturating_add(u64::from(step[4]) * 100_000);
+        let number = Application(step[1] % APPLICATIONS);
+        match step[0] & 0x1f {
+            // What comes from outside of ring 3.
+            0x1c => drop(machine.begin(number, None)),
+            0x1d if machine.living.contains_key(&number.0) => {
+                machine.end(number, nom_abi::exit::FAULTED, false)
+            }
+            0x1e => {
+                let device = Device(u32::from(step[1]) % DEVICES);
+                if let Some(context) = machine.windows[device.0 as usize].1 {
+                    machine.post(context, device.event());
+                }
+            }
+            0x1f | 0x1d => drop(machine.look(core)),
+            kind => {
+                let kind = usize::from(kind) % CALLS.len();
+                let [one, two, three] = [step[1], step[2], step[3]].map(argument);
+                machine.call(core, CALLS[kind] as u64, [one, two, three, one, two]);
+            }
+        }
+        machine.check();
+    }
+    for number in 0..APPLICATIONS {
+        if machine.living.contains_key(&number) {
+            machine.end(Application(number), 0, true);
+        }
+        machine.check();
+    }
+    assert_eq!(machine.frames.free(), total, "frames are lost");
+    assert!(machine.cores.all().all(|core| machine.cores.owner(core).is_none()), "a core is lost");
+    assert!((0..DEVICES).all(|device| machine.devices.owner(Device(device)).is_none()), "a device is lost");
+}
+
+/// Inputs in which much happens.
+pub fn seeds() -> Vec<Vec<u8>> {
+    let busy = |cores: u8| {
+        let mut bytes = vec![cores - 1];
+        for number in 0..APPLICATIONS {
+            bytes.extend([0x1c, number, 0, 0, 1]);
+        }
+        for (kind, call) in CALLS.iter().enumerate() {
+            if matches!(call, Call::Exit) {
+                continue;
+            }
+            for core in 0..cores.min(4) {
+                bytes.extend([core << 5 | kind as u8, core + 1, 0x41, 0x48, 3]);
+                bytes.extend([core << 5 | kind as u8, 0x50 + core, 2, 1, 0]);
+                bytes.extend([core << 5 | kind as u8, 0x80, 3, 0x60, 90]);
+            }
+        }
+        bytes
+    };
+    [1, 2, 4, 8].map(busy).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::random::Random;
+
+    #[test]
+    fn long_random_histories_lose_nothing_and_share_nothing() {
+        for seed in 1..=24 {
+            let mut random = Random::new(seed);
+            let mut bytes = vec![seed as u8];
+            bytes.extend((0..5_000 * STEP_LEN).map(|_| random.below(256) as u8));
+            play(&bytes);
+        }
+    }
+
+    /// A history in which nothing is ever granted would prove nothing.
+    #[test]
+    fn histories_do_something() {
+        let mut granted = [0_u32; 5];
+        for seed in 1..=4 {
+            let mut random = Random::new(seed);
+            let mut table = vec![0; FRAMES];
+            let mut machine = Machine::new(&mut table, 8);
+            for number in 0..3 {
+                machine.begin(Application(number), None).unwrap();
+            }
+            for _ in 0..20_000 {
+                let kind = random.below(CALLS.len() as u64) as usize;
+                let [one, two, three] = [0; 3].map(|_: u8| argument(random.below(256) as u8));
+                let sleeps = matches!(CALLS[kind], Call::Wait) && random.below(16) > 0;
+                if sleeps || matches!(CALLS[kind], Call::Exit) {
+                    continue;
+                }
+                let core = Core(random.below(8) as u8);
+                machine.now_ns += 50_000;
+                machine.call(core, CALLS[kind] as u64, [one, two, three, one, two]);
+                machine.check();
+                granted[0] += u32::from(machine.living.len() > 3);
+                granted[1] += u32::from(machine.living.values().any(|living| living.contexts.len() > 1));
+                granted[2] +=
+                    u32::from((0..DEVICES).any(|device| machine.devices.owner(Device(device)).is_some()));
+                let both = |channel: u8| machine.channels.ends(Channel(channel)).iter().all(Option::is_some);
+                granted[3] += u32::from((0..APPLICATIONS).any(both));
+                granted[4] += u32::from(machine.frames.free() < 350);
+            }
+        }
+        assert!(granted.iter().all(|count| *count > 100), "{granted:?}");
+    }
+}
