@@ -129,6 +129,9 @@ impl Program {
     }
 }
 
+/// Does something to a copy of a world.
+type Then<'a> = &'a mut dyn FnMut(&dyn Fn(&mut World));
+
 /// What may still come from outside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct Ahead {
@@ -407,7 +410,7 @@ impl World {
         }
     }
 
-    fn core_steps(&self, core: Core, then: &mut dyn FnMut(&dyn Fn(&mut World))) {
+    fn core_steps(&self, core: Core, then: Then<'_>) {
         let current = self.schedule.current(core);
         let Some(which) = current.and_then(|context| self.which(context)) else {
             if self.attention[usize::from(core.0)] {
