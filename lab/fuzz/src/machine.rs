@@ -86,6 +86,10 @@ impl Facts for Calling<'_> {
     fn confined(&self) -> bool {
         false
     }
+    /// No context here asks to move on when its core is taken.
+    fn displaced(&self) -> bool {
+        false
+    }
     fn publisher(&self) -> bool {
         self.caller.0 == 0
     }
