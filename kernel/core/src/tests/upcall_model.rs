@@ -7,6 +7,7 @@
 //!
 //! An event counts as lost when it was posted and nobody took it afterwards, although everybody is at rest; as
 //! doubled when it was taken more often than posted.
+#![cfg(test)]
 
 extern crate std;
 
