@@ -13,7 +13,7 @@ mod virtio;
 
 pub use bases::{Base, Bases, assign, base_address, bases, memory_window};
 pub use express::{Port, port};
-pub use virtio::{Messages, Place, Virtio, is_virtio, virtio};
+pub use virtio::{Messages, Place, Virtio, function_messages, is_virtio, virtio};
 
 /// The most capabilities in one list: they have at least 4 bytes each, between 0x40 and 0x100.
 pub const CAPABILITIES_MAX: usize = 48;

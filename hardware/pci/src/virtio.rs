@@ -130,6 +130,17 @@ pub fn virtio(space: &impl ConfigurationSpace, function: Function, bases: &Bases
     })
 }
 
+/// The interrupts by messages of any function.
+pub fn function_messages(
+    space: &impl ConfigurationSpace,
+    function: Function,
+    bases: &Bases,
+) -> Option<Messages> {
+    let (offset, _) = capabilities(space, function).find(|&(_, kind)| kind == CAPABILITY_MESSAGES)?;
+    let word = |at: u8| offset.checked_add(at).filter(|&at| at <= 0xfc).map(|at| space.read(function, at));
+    messages(bases, offset, &word)
+}
+
 fn structure(bases: &Bases, word: &impl Fn(u8) -> Option<u32>) -> Option<(u8, Place)> {
     let structure = (word(0)? >> 24) as u8;
     if !(COMMON..=DEVICE).contains(&structure) {

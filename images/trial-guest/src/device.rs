@@ -32,7 +32,7 @@ fn some() -> Result<alloc::vec::Vec<Listed>, NotOk> {
     if found.is_empty() { Err(NotOk::Skipped("the machine has no device")) } else { Ok(found) }
 }
 
-fn registers_address(device: &Device) -> u64 {
+pub fn registers_address(device: &Device) -> u64 {
     match device.transport {
         Transport::Mmio { registers, .. } => registers as u64,
         Transport::Pci { common, .. } => common as u64,

@@ -107,14 +107,24 @@ impl Engine {
     /// hear what becomes of a write.) Answers the events that came meanwhile.
     pub fn aim(&mut self, address: u64, len: u64) -> Result<u64, NotOk> {
         self.shoot(address, len)?;
-        self.settle(self.device.event())
+        self.settle(self.device.event(), BLOCKED | STOPPED)
     }
 
-    fn settle(&self, events: u64) -> Result<u64, NotOk> {
+    /// Has it write somewhere in its own queue's page, which is registered, and sees that it did.
+    pub fn aim_within(&mut self, len: u64) -> Outcome {
+        let before = self.rounds;
+        self.aim(self.queue.places()[0] + 256, len)?;
+        ensure!(self.queue.used[1].load(Ordering::Acquire) == before + 1, "it did not serve");
+        Ok(())
+    }
+
+    /// Waits until the device is done, or stands like this.
+    fn settle(&self, events: u64, enough: u8) -> Result<u64, NotOk> {
         let mut came = 0;
         let limit = now_ns() + PATIENCE_NS;
         while self.queue.used[1].load(Ordering::Acquire) != self.rounds {
-            if state(self.device.number) & (BLOCKED | STOPPED) != 0 {
+            let stands = state(self.device.number);
+            if stands & enough != 0 || stands & PRESENT == 0 {
                 break;
             }
             ensure!(now_ns() < limit, "the device is silent");
@@ -373,7 +383,7 @@ fn foreign_interrupt() -> Outcome {
         let came = || counter(Counter::SpuriousInterrupts) + counter(Counter::Interrupts);
         let before = came();
         engine.shoot(address, 4)?;
-        engine.settle(0)?;
+        engine.settle(0, BLOCKED | STOPPED)?;
         let interrupts = came() - before;
         ensure!(interrupts == 0, "{interrupts} interrupts came through by {address:#x}");
     }
@@ -391,7 +401,7 @@ fn storm() -> Outcome {
             break;
         }
         engine.shoot(address, 4)?;
-        engine.settle(0)?;
+        engine.settle(0, STOPPED)?;
     }
     let interrupts = counter(Counter::Interrupts) - before;
     let stands = state(engine.device.number);
@@ -417,7 +427,8 @@ fn going_on() -> Outcome {
             break;
         }
         // The device calls itself broken after the first: it is started again behind the kernel's back.
-        engine.aim(PLACE, 4)?;
+        engine.shoot(PLACE, 4)?;
+        engine.settle(0, STOPPED)?;
         engine.queue = Queue::new();
         engine.rounds = 0;
         engine.registers.start(engine.queue.places()).map_err(fault)?;

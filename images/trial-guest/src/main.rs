@@ -25,6 +25,7 @@ mod many;
 mod measured;
 mod memory;
 mod orders;
+mod plug;
 mod rows;
 mod threads;
 mod time;
@@ -96,6 +97,7 @@ fn main() -> u8 {
         }
         "devices" => {
             let code = match dma::may_be_had() {
+                true if plug::wanted() => run(&[&plug::CASES]),
                 true if nom_runtime::trusted() => run(&[&device::CASES, &dma::CASES]),
                 true => run(&[&device::CASES, &dma::CASES, &dma::CONFINED_CASES]),
                 false => run(&[&dma::REFUSED]),

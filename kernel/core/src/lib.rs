@@ -19,6 +19,7 @@ pub mod elf;
 pub mod frames;
 pub mod iommu;
 pub mod lives;
+pub mod plug;
 pub mod schedule;
 pub mod upcall;
 #[cfg(test)]

@@ -16,6 +16,7 @@ use crate::interrupts::{self, read32, write32};
 use crate::iommu::Iommu;
 use crate::paging;
 use crate::paging::{Leaf, Space};
+use crate::plug::{PLUGS_MAX, Plug};
 use crate::serial::say;
 
 /// How often a device is asked whether it has finished its reset.
@@ -30,12 +31,17 @@ enum Where {
     Mmio { registers: Place, seen: u64 },
     /// Virtio over PCI, and where the kernel sees the common configuration.
     Pci { function: Function, virtio: Virtio, common_seen: u64 },
+    /// It was taken out; its owner still has pages where its registers were.
+    Gone { pages: u64 },
 }
 
 /// What was found.
 pub struct Found {
     places: [Option<Where>; DEVICES_MAX as usize],
-    ecam: Option<Ecam>,
+    /// PCI configuration space.
+    pub ecam: Option<Ecam>,
+    /// Ports for plugging.
+    pub plugs: [Option<Plug>; PLUGS_MAX],
     /// The IOMMU, when it is driven.
     pub iommu: Option<Iommu>,
 }
@@ -50,7 +56,7 @@ pub fn find(
     frames: &mut Frames<'_>,
     devices: &mut Devices,
 ) -> Found {
-    let mut found = Found { places: [None; DEVICES_MAX as usize], ecam, iommu };
+    let mut found = Found { places: [None; DEVICES_MAX as usize], ecam, iommu, plugs: [None; PLUGS_MAX] };
     for named in mmio_devices(command_line) {
         match named {
             Ok(device) => {
@@ -65,9 +71,12 @@ pub fn find(
     }
     if let Some(ecam) = ecam {
         nom_pci::functions(&ecam, &mut |one| {
-            if nom_pci::secondary(&ecam, one.function).is_none() {
-                ecam.command(one.function, 0, COMMAND_BUS_MASTER);
+            // Bridges hand on what is behind them; nobody else may touch memory yet.
+            match nom_pci::secondary(&ecam, one.function) {
+                Some(_) => ecam.command(one.function, COMMAND_BUS_MASTER | COMMAND_MEMORY, 0),
+                None => ecam.command(one.function, 0, COMMAND_BUS_MASTER),
             }
+            found.add_plug(one, space, frames);
             if nom_pci::is_virtio(&ecam, one.function) {
                 let bases = nom_pci::bases(&ecam, one.function);
                 if let Err(why) = found.add_pci(one, &bases, space, frames, devices) {
@@ -166,6 +175,7 @@ impl Found {
         match self.places.get(device.0 as usize).copied().flatten() {
             Some(Where::Mmio { registers, .. }) => registers.pages().1,
             Some(Where::Pci { virtio, .. }) => structures(&virtio).map(|place| place.pages().1).sum(),
+            Some(Where::Gone { pages }) => pages,
             None => 0,
         }
     }
@@ -214,7 +224,7 @@ impl Found {
                     configuration_len: own.len,
                 }
             }
-            None => DeviceInfo::default(),
+            Some(Where::Gone { .. }) | None => DeviceInfo::default(),
         }
     }
 
@@ -240,7 +250,7 @@ impl Found {
         let done = match self.places[device.0 as usize] {
             Some(Where::Mmio { seen, .. }) => reset_mmio(seen),
             Some(Where::Pci { common_seen, .. }) => reset_pci(common_seen),
-            None => true,
+            Some(Where::Gone { .. }) | None => return true,
         };
         interrupts::mask(device.0);
         self.disconnect(device);
@@ -248,6 +258,14 @@ impl Found {
             say!("device {} does not finish its reset: nobody gets it again", device.0);
         }
         done
+    }
+
+    /// It is not there any more.
+    pub fn forget(&mut self, device: Device) {
+        let pages = self.pages(device);
+        self.disconnect(device);
+        interrupts::detach(device.0);
+        self.places[device.0 as usize] = Some(Where::Gone { pages });
     }
 
     /// Whatever the device does, it reaches nothing and raises no interrupt.

@@ -21,6 +21,8 @@ pub const TIMER_VECTOR: u64 = 0x20;
 pub const CALL_VECTOR: u64 = 0x21;
 /// The IOMMU has blocked something.
 pub const FAULT_VECTOR: u64 = 0x22;
+/// Something was plugged in or is to be taken out.
+pub const PLUG_VECTOR: u64 = 0x23;
 /// Vector of device 0; the others follow.
 pub const DEVICE_VECTOR: u64 = 0x40;
 const SPURIOUS_VECTOR: u64 = 0xff;
@@ -181,6 +183,11 @@ pub fn attach_messages(device: u32, table: u64, entries: u32, remapped: bool) {
     (0..u64::from(entries)).for_each(|entry| write_message(table, entry, message));
 }
 
+/// The device is not there any more: its registers are not touched again.
+pub fn detach(device: u32) {
+    LINES[device as usize].entries.store(0, Ordering::Relaxed);
+}
+
 /// The vector of a device.
 pub fn vector(device: u32) -> u8 {
     DEVICE_VECTOR as u8 + device as u8
@@ -271,6 +278,10 @@ pub fn arrived(vector: u64) {
                     kernel.stop_device(Device(device), format_args!("interrupts without end"));
                 }
             });
+        }
+        PLUG_VECTOR => {
+            count(Counter::Interrupts);
+            state::with(Kernel::plugged);
         }
         FAULT_VECTOR => {
             count(Counter::BlockedTransfers);

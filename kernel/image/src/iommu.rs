@@ -7,6 +7,7 @@
 use core::sync::atomic::{Ordering, fence};
 
 use nom_abi::call::PAGE_LEN;
+use nom_abi::device::DEVICES_MAX;
 use nom_kernel_core::frames::{Frame, Frames, Owner};
 use nom_kernel_core::iommu::{self, Blocked, Forget, Unfit, Unit};
 
@@ -39,7 +40,9 @@ const ONCE: u32 = 0x6900_0000;
 const ATTEMPTS: usize = 10_000_000;
 /// Orders that the queue holds: one page.
 const QUEUE_LEN: u64 = PAGE_LEN / 16;
-/// Entries of interrupts: a page of them. Device n has entry n.
+/// The entry of the first port for plugging.
+pub const PORT_ENTRY: u16 = DEVICES_MAX as u16;
+/// Entries of interrupts: a page of them. Device n has entry n; ports for plugging have those behind.
 const INTERRUPTS_SIZE: u64 = 7;
 /// An IOMMU in use.
 pub struct Iommu {

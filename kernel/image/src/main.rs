@@ -25,6 +25,7 @@ mod iommu;
 mod load;
 mod owning;
 mod paging;
+mod plug;
 mod processors;
 mod run;
 mod serial;

@@ -49,19 +49,24 @@ impl Kernel {
     /// A device is nobody's any more: it is silent before anything else happens. What its owner could see of it is gone
     /// where the owner goes on living.
     pub fn take_device(&mut self, device: Device, space: Option<&Space>) {
+        let owner = self.devices.owner(device);
         if !self.found.silence(device) {
             self.devices.mark(device, BROKEN);
         }
         let (window, _) = core::mem::take(&mut self.windows[device.0 as usize]);
         if let Some(space) = space {
             (0..self.found.pages(device)).for_each(|page| {
-                space.unmap(window + page * PAGE_LEN);
+                // What was put in the place of registers that are gone is a frame of the owner's.
+                if let (Some(frame), Some(owner)) = (space.unmap(window + page * PAGE_LEN), owner) {
+                    let _ = self.frames.release(frame, Owner::application(owner));
+                }
             });
             processors::forget(space);
         }
         self.schedule.forget(device.event());
         self.devices.release(device);
         self.list(device);
+        self.plug_released();
     }
 
     /// The caller's devices reach these pages from now on.

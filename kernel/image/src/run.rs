@@ -108,13 +108,16 @@ impl Kernel {
             self.restart_due(now_ns);
         }
         self.take_overdue(here, now_ns);
+        self.plug_due(Some(now_ns));
         self.schedule.due(here, now_ns);
     }
 
     fn program(&self, here: Core) {
         let asked_ns = self.cores.taken_at_ns(here).unwrap_or(FOREVER);
         let again_ns = if here == RESTARTER { self.lives.due_ns() } else { FOREVER };
-        interrupts::wake_at(here, self.schedule.deadline_ns(here).min(asked_ns).min(again_ns));
+        let unplug_ns = self.plug_deadline_ns().unwrap_or(FOREVER);
+        let due_ns = self.schedule.deadline_ns(here).min(asked_ns).min(again_ns).min(unplug_ns);
+        interrupts::wake_at(here, due_ns);
     }
 
     /// What this core goes on with, or nothing.

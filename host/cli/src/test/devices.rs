@@ -1,6 +1,7 @@
 //! Devices and what they may reach: with an IOMMU and without one, in trusted images and others.
 
 use super::guest::whole;
+use super::plug::plug;
 use super::{Cases, Verdict};
 use crate::image;
 use crate::service::progress;
@@ -56,7 +57,8 @@ pub fn short(cases: &mut Cases) -> Outcome<()> {
 
 /// All machines.
 pub fn full(cases: &mut Cases) -> Outcome<()> {
-    some(cases, |_| true)
+    some(cases, |_| true)?;
+    plug(cases, false)
 }
 
 fn some(cases: &mut Cases, wanted: impl Fn(&Trial) -> bool) -> Outcome<()> {
@@ -71,7 +73,7 @@ fn some(cases: &mut Cases, wanted: impl Fn(&Trial) -> bool) -> Outcome<()> {
         one(trial, if trial.trusted { &trusted } else { &not }, cases)?;
         println!("{}: {} cases", trial.title, cases.count() - before);
     }
-    Ok(())
+    plug(cases, true)
 }
 
 fn one(trial: &Trial, image: &Nameless, cases: &mut Cases) -> Outcome<()> {

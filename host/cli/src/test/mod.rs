@@ -8,6 +8,7 @@ mod client;
 mod devices;
 mod drivers;
 mod guest;
+mod plug;
 mod replay;
 mod services;
 mod started;
