@@ -42,7 +42,7 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
 /// A guest is not asked for its counters more often.
 const ASK_INTERVAL: Duration = Duration::from_millis(100);
 /// How long a guest may take to tell its counters; after that there are none.
-const ANSWER_PATIENCE: Duration = Duration::from_secs(3);
+const ANSWER_PATIENCE: Duration = Duration::from_secs(10);
 /// How often the log is looked at for somebody who follows it.
 const FOLLOW_INTERVAL: Duration = Duration::from_millis(50);
 

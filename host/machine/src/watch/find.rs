@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 /// How long a run may take to answer; it answers by itself, whatever its service does.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(30);
 /// Longest line that is taken from a run.
 const LINE_LEN_MAX: u64 = 1 << 20;
 
