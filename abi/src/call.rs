@@ -37,12 +37,17 @@ pub enum Call {
     /// `(core)`: gives a core back that was acquired; what runs there ends at once, the caller too if it runs there. A
     /// context that goes on at home because its core was taken ends, whichever core it names.
     ReleaseCore,
-    /// `(address, pages, flags)`: fresh zeroed frames at a chosen address. With [`CONTIGUOUS`] the value is the
-    /// physical address of the first.
+    /// `(address, pages, flags, colours, colour)`: fresh zeroed frames at a chosen address, all or none. With
+    /// [`CONTIGUOUS`] the value is the physical address of the first. Frames of a colour are those whose number leaves
+    /// `colour` when divided by `colours` (a power of two, [`COLOURS_MAX`] at most; 0: any frame will do); of contiguous
+    /// ones it is the first.
+    ///
+    /// At most [`FILL_FRAMES_MAX`] frames are zeroed at a time; then interrupts and the calls of other cores come in, and
+    /// the caller goes on at its `syscall` instruction with the pages that are done in the upper half of `rax`.
     Map,
-    /// `(address, pages)`: takes mappings away and gives their frames back.
+    /// `(address, pages)`: takes mappings away and gives their frames back. A range may not cut a page of 2 MiB.
     Unmap,
-    /// `(address, pages, flags)`: changes the rights of pages that `Map` made.
+    /// `(address, pages, flags)`: changes the rights of pages that `Map` made. A range may not cut a page of 2 MiB.
     Protect,
     /// `(device, address, place of a [`crate::device::DeviceInfo`])`: makes a device the caller's and maps its
     /// registers from `address` on, [`crate::device::WINDOW_LEN`] bytes at most.
@@ -128,6 +133,16 @@ pub const WRITE: u64 = 1;
 pub const EXECUTE: u64 = 2;
 /// `Map`: the frames lie next to each other and their physical address is told (trusted images only).
 pub const CONTIGUOUS: u64 = 4;
+/// `Map`: in pages of 2 MiB; address and pages are multiples of [`LARGE_PAGES`]. Not together with a colour.
+pub const LARGE: u64 = 8;
+/// `Map`, `Protect`: the pages keep their frames and every access faults. With no other right.
+pub const NO_ACCESS: u64 = 16;
+/// Pages of 4 KiB in one of 2 MiB.
+pub const LARGE_PAGES: u64 = 512;
+/// The most colours that frames can be divided into.
+pub const COLOURS_MAX: u64 = 512;
+/// The most frames that one `Map` zeroes before it lets others in.
+pub const FILL_FRAMES_MAX: u64 = 64;
 
 /// Words of prices in a `PublishPrices` call: when they were set (ns since 1970), then for each resource the rate's
 /// low word, its high word and valid-until; [`PRICE_ABSENT`] as valid-until says that no price is known.

@@ -46,6 +46,10 @@ pub enum Counter {
     HaltedNs = 19,
     /// When the first application was started, by the guest's clock.
     StartedNs = 20,
+    /// Frames that `Map` has zeroed.
+    FramesZeroed = 21,
+    /// The most frames that it has zeroed without letting others in.
+    FramesZeroedAtOnce = 22,
 }
 
 /// Where the calls of each kind are counted; foreign ones have no place.

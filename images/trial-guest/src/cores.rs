@@ -3,11 +3,11 @@
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use alloc::format;
-use nom_runtime::abi::call::{CallError, WRITE};
+use nom_runtime::abi::call::{CallError, LARGE, LARGE_PAGES, NO_ACCESS, WRITE};
 use nom_runtime::abi::upcall::{CALLED, CORE_LOST, CORE_WANTED};
 use nom_runtime::call::{call_core, end_application, map, release_core};
 use nom_runtime::{context, core_count, cores, now_ns, wait};
-use nom_trial::{Attempts, read, unmap, write};
+use nom_trial::{Attempts, protect, read, unmap};
 
 use crate::many::{order, text, until};
 use crate::orders::{self, DONE, FOUND};
@@ -120,7 +120,6 @@ fn forgets() -> Outcome {
         }
     }
     several()?;
-    map(PLACE, 1, WRITE).map_err(text)?;
     let _attempts = Attempts::begin();
     start(1, work, 0)?;
     let next = || {
@@ -128,19 +127,23 @@ fn forgets() -> Outcome {
         until("two turns", || TURNS.load(Ordering::Acquire) >= turn + 2)
     };
     let mut wrong = 0;
+    // Pages of both sizes in turns, so that tables come and go too.
     for turn in 0..30 {
+        let (pages, size) = if turn % 4 < 2 { (1, 0) } else { (LARGE_PAGES, LARGE) };
+        map(PLACE, pages, WRITE | size).map_err(text)?;
         next()?;
         wrong += u64::from(READABLE.load(Ordering::Acquire) != 1);
         if turn % 2 == 0 {
-            unmap(PLACE, 1).map_err(text)?;
+            protect(PLACE, pages, NO_ACCESS).map_err(text)?;
             next()?;
             wrong += u64::from(READABLE.load(Ordering::Acquire) != 0);
-            map(PLACE, 1, WRITE).map_err(text)?;
+            protect(PLACE, pages, WRITE).map_err(text)?;
         }
+        unmap(PLACE, pages).map_err(text)?;
+        next()?;
+        wrong += u64::from(READABLE.load(Ordering::Acquire) != 0);
     }
     release_core(1).map_err(text)?;
-    ensure!(write(PLACE, 1).is_ok(), "the page is gone");
-    unmap(PLACE, 1).map_err(text)?;
     ensure!(wrong == 0, "{wrong} times another core saw what was not so");
     Ok(())
 }

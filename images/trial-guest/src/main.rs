@@ -21,6 +21,7 @@ mod dma;
 mod endings;
 mod faults;
 mod flight;
+mod frames;
 mod many;
 mod measured;
 mod memory;
@@ -67,9 +68,10 @@ macro_rules! ensure {
     };
 }
 
-const CASES: [&[Case]; 7] = [
+const CASES: [&[Case]; 8] = [
     &calls::CASES,
     &memory::CASES,
+    &frames::CASES,
     &faults::CASES,
     &upcalls::CASES,
     &time::CASES,

@@ -3,8 +3,8 @@
 
 use nom_abi::application;
 use nom_abi::call::{
-    CONTIGUOUS, Call, CallError, EXECUTE, LOG_LEN_MAX, PAGE_LEN, PAGES_MAX, PRICE_WORDS, USER_END,
-    USER_START, WRITE,
+    COLOURS_MAX, CONTIGUOUS, Call, CallError, EXECUTE, LARGE, LARGE_PAGES, LOG_LEN_MAX, NO_ACCESS, PAGE_LEN,
+    PAGES_MAX, PRICE_WORDS, USER_END, USER_START, WRITE,
 };
 use nom_abi::device::state::CONFINED;
 use nom_abi::device::{DEVICE_INFO_WORDS, WINDOW_LEN};
@@ -15,6 +15,7 @@ use crate::Application;
 use crate::channels::{Channel, Channels};
 use crate::cores::{Core, Cores};
 use crate::devices::{Device, Devices};
+use crate::frames::Shape;
 
 /// What decoding needs to know of the machine. Asking changes nothing.
 pub trait Facts {
@@ -44,21 +45,25 @@ pub trait Facts {
     fn executable(&self, address: u64) -> bool;
     /// Nothing is mapped on these pages.
     fn unmapped(&self, start: u64, pages: u64) -> bool;
-    /// All these pages are mapped with frames of the caller's own.
+    /// All these pages have frames of the caller's own.
     fn owned(&self, start: u64, pages: u64) -> bool;
+    /// A page of 2 MiB lies there.
+    fn large(&self, address: u64) -> bool;
     /// Free frames.
     fn free_frames(&self) -> u64;
-    /// That many free frames lie together.
-    fn together(&self, frames: u64) -> bool;
     /// An IOMMU confines the devices of this image.
     fn confined(&self) -> bool;
+    /// There are that many free pieces of that shape.
+    fn pieces(&self, shape: Shape, pieces: u64) -> bool;
     /// Pages of address space that the device's registers take.
     fn device_pages(&self, device: Device) -> u64;
 }
 
-/// Rights of pages. Reading is always allowed.
+/// Rights of pages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rights {
+    /// They can be read, and what else is said here; else nothing.
+    pub access: bool,
     /// They can be written.
     pub write: bool,
     /// They can be executed; never together with writing.
@@ -93,7 +98,19 @@ pub enum Request {
         address: u64,
         pages: u64,
         rights: Rights,
-        contiguous: bool,
+        /// What each piece lies on.
+        shape: Shape,
+        /// In pages of 2 MiB.
+        large: bool,
+        /// The value is the first page's physical address.
+        tell: bool,
+    },
+    /// A `Map` goes on: what it has reserved is filled with zeroes from this page on.
+    Fill {
+        address: u64,
+        pages: u64,
+        done: u64,
+        tell: bool,
     },
     Unmap {
         address: u64,
@@ -169,6 +186,8 @@ pub fn table_frames_max(pages: u64) -> u64 {
 /// Checks a call.
 pub fn decode(number: u64, arguments: [u64; 5], facts: &impl Facts) -> Result<Request, CallError> {
     let [first, second, third, fourth, _] = arguments;
+    let (number, done) =
+        if number as u32 == Call::Map as u32 { (Call::Map as u64, number >> 32) } else { (number, 0) };
     let call = Call::from_number(number).ok_or(CallError::UnknownCall)?;
     Ok(match call {
         Call::Nothing => Request::Nothing,
@@ -198,7 +217,15 @@ pub fn decode(number: u64, arguments: [u64; 5], facts: &impl Facts) -> Result<Re
             facts.cores().may_release(core, facts.caller())?;
             Request::ReleaseCore(core)
         }
-        Call::Map => map(first, second, third, facts)?,
+        Call::Map if done != 0 => {
+            pages_range(first, second)?;
+            let tell = third & CONTIGUOUS != 0;
+            if tell && !facts.trusted() {
+                return Err(CallError::NotTrusted);
+            }
+            Request::Fill { address: first, pages: second, done, tell }
+        }
+        Call::Map => map(arguments, facts)?,
         Call::Unmap => {
             owned_pages(facts, first, second)?;
             Request::Unmap { address: first, pages: second }
@@ -269,24 +296,39 @@ pub fn decode(number: u64, arguments: [u64; 5], facts: &impl Facts) -> Result<Re
     })
 }
 
-fn map(address: u64, pages: u64, flags: u64, facts: &impl Facts) -> Result<Request, CallError> {
-    let rights = rights(flags & !CONTIGUOUS)?;
-    let contiguous = flags & CONTIGUOUS != 0;
+fn map(arguments: [u64; 5], facts: &impl Facts) -> Result<Request, CallError> {
+    let [address, pages, flags, colours, colour] = arguments;
+    let rights = rights(flags & !(CONTIGUOUS | LARGE))?;
+    let (contiguous, large) = (flags & CONTIGUOUS != 0, flags & LARGE != 0);
     if contiguous && !facts.trusted() {
         return Err(CallError::NotTrusted);
     }
     pages_range(address, pages)?;
+    let page_frames = if large { LARGE_PAGES } else { 1 };
+    if !pages.is_multiple_of(page_frames) {
+        return Err(CallError::BadLength);
+    }
+    if !address.is_multiple_of(page_frames * PAGE_LEN) {
+        return Err(CallError::BadAddress);
+    }
+    let coloured = colours.is_power_of_two() && colours <= COLOURS_MAX && colour < colours;
+    let (divisor, rest) = match (colours, colour) {
+        (0, 0) => (page_frames, 0),
+        _ if coloured && !large => (colours, colour),
+        _ => return Err(CallError::BadArgument),
+    };
+    let shape = Shape { count: if contiguous { pages } else { page_frames }, divisor, rest };
     // The count first: it bounds the walk over the tables.
-    if facts.free_frames() < pages + table_frames_max(pages) {
+    if facts.free_frames() < pages + table_frames_max(pages / page_frames) {
         return Err(CallError::NoMemory);
     }
     if !facts.unmapped(address, pages) {
         return Err(CallError::AlreadyMapped);
     }
-    if contiguous && !facts.together(pages) {
+    if shape != Shape::ANY && !facts.pieces(shape, pages / shape.count) {
         return Err(CallError::NoMemory);
     }
-    Ok(Request::Map { address, pages, rights, contiguous })
+    Ok(Request::Map { address, pages, rights, shape, large, tell: contiguous })
 }
 
 fn acquire_device(device: u64, address: u64, place: u64, facts: &impl Facts) -> Result<Request, CallError> {
@@ -361,17 +403,17 @@ pub fn channel_fits(address: u64, pages: u64, new: bool, facts: &impl Facts) -> 
     if !facts.unmapped(address, pages) {
         return Err(CallError::AlreadyMapped);
     }
-    if new && !facts.together(pages) {
+    if new && !facts.pieces(Shape::together(pages), 1) {
         return Err(CallError::NoMemory);
     }
     Ok(())
 }
 
 fn rights(flags: u64) -> Result<Rights, CallError> {
-    if flags & !(WRITE | EXECUTE) != 0 || flags == WRITE | EXECUTE {
+    if ![0, WRITE, EXECUTE, NO_ACCESS].contains(&flags) {
         return Err(CallError::BadArgument);
     }
-    Ok(Rights { write: flags & WRITE != 0, execute: flags & EXECUTE != 0 })
+    Ok(Rights { access: flags & NO_ACCESS == 0, write: flags & WRITE != 0, execute: flags & EXECUTE != 0 })
 }
 
 fn pages_range(address: u64, pages: u64) -> Result<(), CallError> {
@@ -386,7 +428,14 @@ fn pages_range(address: u64, pages: u64) -> Result<(), CallError> {
 
 fn owned_pages(facts: &impl Facts, address: u64, pages: u64) -> Result<(), CallError> {
     pages_range(address, pages)?;
-    if facts.owned(address, pages) { Ok(()) } else { Err(CallError::NotMapped) }
+    if !facts.owned(address, pages) {
+        return Err(CallError::NotMapped);
+    }
+    let cuts = |edge: u64| !edge.is_multiple_of(LARGE_PAGES * PAGE_LEN) && facts.large(edge);
+    if cuts(address) || cuts(address + pages * PAGE_LEN) {
+        return Err(CallError::BadAddress);
+    }
+    Ok(())
 }
 
 fn within(start: u64, len: u64) -> Result<(), CallError> {

@@ -12,6 +12,8 @@ use crate::tests::Dice;
 /// Readable, writable or executable ranges of the world's one application.
 const CODE: core::ops::Range<u64> = 0x40_0000..0x40_3000;
 const DATA: core::ops::Range<u64> = 0x50_0000..0x50_4000;
+/// Three pages of 2 MiB.
+const LARGE_DATA: core::ops::Range<u64> = 0x80_0000..0xe0_0000;
 
 struct World {
     cores: Cores,
@@ -49,7 +51,7 @@ fn world() -> World {
         trusted: true,
         confined: true,
         publisher: true,
-        free: 1000,
+        free: 2000,
     }
 }
 
@@ -99,16 +101,19 @@ impl Facts for World {
     }
     fn unmapped(&self, start: u64, pages: u64) -> bool {
         let end = start + pages * PAGE_LEN;
-        [CODE, DATA].iter().all(|range| end <= range.start || start >= range.end)
+        [CODE, DATA, LARGE_DATA].iter().all(|range| end <= range.start || start >= range.end)
     }
     fn owned(&self, start: u64, pages: u64) -> bool {
-        inside(&DATA, start, pages * PAGE_LEN)
+        inside(&DATA, start, pages * PAGE_LEN) || inside(&LARGE_DATA, start, pages * PAGE_LEN)
     }
     fn free_frames(&self) -> u64 {
         self.free
     }
-    fn together(&self, frames: u64) -> bool {
-        frames <= 100
+    fn pieces(&self, shape: Shape, pieces: u64) -> bool {
+        shape.count.saturating_mul(pieces) <= 100 || shape == Shape::LARGE && pieces <= 1
+    }
+    fn large(&self, address: u64) -> bool {
+        LARGE_DATA.contains(&address)
     }
     fn device_pages(&self, device: Device) -> u64 {
         [1, 1, 4][device.0 as usize]
@@ -133,9 +138,23 @@ fn honest_calls_are_understood() {
     assert_eq!(ask(Call::CloseChannel, &[2]), Ok(Request::CloseChannel(Channel(2))));
     let name = Name { text: DATA.start, len: 4 };
     assert_eq!(ask(Call::StartApplication, &[DATA.start, 4]), Ok(Request::StartApplication(name)));
-    let rights = Rights { write: true, execute: false };
-    let mapped = Request::Map { address: 0x60_0000, pages: 9, rights, contiguous: true };
-    assert_eq!(ask(Call::Map, &[0x60_0000, 9, WRITE | CONTIGUOUS]), Ok(mapped));
+    let rights = Rights { access: true, write: true, execute: false };
+    let (address, shape) = (0x60_0000, Shape::together(9));
+    let mapped = Request::Map { address, pages: 9, rights, shape, large: false, tell: true };
+    assert_eq!(ask(Call::Map, &[address, 9, WRITE | CONTIGUOUS]), Ok(mapped));
+    let shape = Shape { count: 1, divisor: 64, rest: 5 };
+    let mapped = Request::Map { address, pages: 9, rights, shape, large: false, tell: false };
+    assert_eq!(ask(Call::Map, &[address, 9, WRITE, 64, 5]), Ok(mapped));
+    let mapped = Request::Map { address, pages: 512, rights, shape: Shape::LARGE, large: true, tell: false };
+    assert_eq!(ask(Call::Map, &[address, 512, WRITE | LARGE]), Ok(mapped));
+    let filled = Request::Fill { address, pages: 512, done: 64, tell: false };
+    let again = decode(64 << 32 | Call::Map as u64, [address, 512, WRITE | LARGE, 0, 0], &world());
+    assert_eq!(again, Ok(filled));
+    let unmapped = Request::Unmap { address: LARGE_DATA.start, pages: 1024 };
+    assert_eq!(ask(Call::Unmap, &[LARGE_DATA.start, 1024]), Ok(unmapped));
+    let rights = Rights { access: false, write: false, execute: false };
+    let protected = Request::Protect { address: DATA.start, pages: 1, rights };
+    assert_eq!(ask(Call::Protect, &[DATA.start, 1, NO_ACCESS]), Ok(protected));
     assert_eq!(ask(Call::Unmask, &[device_event(0)]), Ok(Request::Unmask { events: device_event(0) }));
     assert_eq!(ask(Call::Wait, &[FOREVER, 0]), Ok(Request::Wait { until_ns: FOREVER, events: 0 }));
     assert_eq!(ask(Call::ReleaseDevice, &[0]), Ok(Request::ReleaseDevice(Device(0))));
@@ -180,9 +199,31 @@ fn each_refusal_has_its_reason() {
         (Call::Map, &[USER_END, 1, WRITE], BadAddress),
         (Call::Map, &[0xffff_ffff_8000_0000, 1, WRITE], BadAddress),
         (Call::Map, &[0x60_0000, 1, WRITE | EXECUTE], BadArgument),
-        (Call::Map, &[0x60_0000, 1, 8], BadArgument),
+        (Call::Map, &[0x60_0000, 1, 32], BadArgument),
+        (Call::Map, &[0x60_0000, 1, WRITE | NO_ACCESS], BadArgument),
+        (Call::Map, &[0x60_1000, 512, WRITE | LARGE], BadAddress),
+        (Call::Map, &[0x60_0000, 511, WRITE | LARGE], BadLength),
+        (Call::Map, &[0x60_0000, 1, WRITE | LARGE], BadLength),
+        (Call::Map, &[0, 512, WRITE | LARGE], BadAddress),
+        (Call::Map, &[USER_END & !0x1f_ffff, 512, WRITE | LARGE], BadAddress),
+        (Call::Map, &[0x60_0000, 512, WRITE | LARGE, 2, 0], BadArgument),
+        (Call::Map, &[0x60_0000, 1 << 24, WRITE | LARGE], NoMemory),
+        (Call::Map, &[0x80_0000, 512, WRITE | LARGE], AlreadyMapped),
+        (Call::Map, &[0x2000_0000, 1024, WRITE | LARGE | CONTIGUOUS], NoMemory),
+        (Call::Map, &[0x60_0000, 101, WRITE | CONTIGUOUS, 2, 0], NoMemory),
+        (Call::Map, &[0x60_0000, 1, WRITE, 3, 0], BadArgument),
+        (Call::Map, &[0x60_0000, 1, WRITE, 4, 4], BadArgument),
+        (Call::Map, &[0x60_0000, 1, WRITE, 0, 1], BadArgument),
+        (Call::Map, &[0x60_0000, 1, WRITE, 2 * COLOURS_MAX, 0], BadArgument),
+        (Call::Map, &[0x60_0000, 1, WRITE, 1 << 63, 0], BadArgument),
+        (Call::Map, &[0x60_0000, 101, WRITE, 2, 0], NoMemory),
+        (Call::Unmap, &[LARGE_DATA.start + 0x1000, 1023], BadAddress),
+        (Call::Unmap, &[LARGE_DATA.start, 513], BadAddress),
+        (Call::Protect, &[LARGE_DATA.start, 1, 0], BadAddress),
+        (Call::Protect, &[DATA.start, 1, NO_ACCESS | WRITE], BadArgument),
         (Call::Map, &[DATA.start, 1, WRITE], AlreadyMapped),
-        (Call::Map, &[0x60_0000, 2000, WRITE], NoMemory),
+        (Call::Map, &[0x60_0000, 511, WRITE | LARGE | CONTIGUOUS], BadLength),
+        (Call::Map, &[0x2000_0000, 2000, WRITE], NoMemory),
         (Call::Map, &[0x60_0000, 101, WRITE | CONTIGUOUS], NoMemory),
         (Call::Unmap, &[CODE.start, 1], NotMapped),
         (Call::Unmap, &[DATA.start, 5], NotMapped),
@@ -209,10 +250,16 @@ fn each_refusal_has_its_reason() {
     }
     assert_eq!(decode(1, [0; 5], &world()), Err(UnknownCall));
     assert_eq!(decode(BASE + 99, [0; 5], &world()), Err(UnknownCall));
+    assert_eq!(decode(1 << 32 | Call::Unmap as u64, [DATA.start, 1, 0, 0, 0], &world()), Err(UnknownCall));
+    let again = |arguments| decode(1 << 32 | Call::Map as u64, arguments, &world());
+    assert_eq!(again([0, 5, 0, 0, 0]), Err(BadAddress));
+    assert_eq!(again([DATA.start, u64::MAX, 0, 0, 0]), Err(BadLength));
     let stranger = World { trusted: false, publisher: false, ..world() };
     let asked = |call: Call, arguments| decode(call as u64, arguments, &stranger);
     assert_eq!(asked(Call::PublishPrices, [DATA.start, 0, 0, 0, 0]), Err(NotPublisher));
     assert_eq!(asked(Call::Map, [0x60_0000, 1, CONTIGUOUS, 0, 0]), Err(NotTrusted));
+    let again = decode(1 << 32 | Call::Map as u64, [DATA.start, 1, CONTIGUOUS, 0, 0], &stranger);
+    assert_eq!(again, Err(NotTrusted));
     // Only a device that an IOMMU stands before is for everybody.
     let device = |number| [number, 0x70_0000, DATA.start, 0, 0];
     assert!(asked(Call::AcquireDevice, device(2)).is_ok());
@@ -296,7 +343,8 @@ fn whatever_is_accepted_is_within_rights() {
     let mut dice = Dice::new(11);
     let mut accepted = 0;
     for _ in 0..300_000 {
-        let number = CALLS[dice.below(CALLS.len() as u64) as usize] as u64;
+        let progress = dice.below(2) * dice.below(1 << 32) << 32;
+        let number = CALLS[dice.below(CALLS.len() as u64) as usize] as u64 | progress;
         let arguments = core::array::from_fn(|_| claim(&mut dice));
         let Ok(request) = decode(number, arguments, &world) else { continue };
         accepted += 1;
@@ -306,6 +354,9 @@ fn whatever_is_accepted_is_within_rights() {
                 assert!(address % PAGE_LEN == 0 && address >= USER_START);
                 assert!(address + pages * PAGE_LEN <= USER_END && pages < world.free);
                 assert!(!(rights.write && rights.execute));
+            }
+            Request::Fill { address, pages, .. } => {
+                assert!(address >= USER_START && address + pages * PAGE_LEN <= USER_END);
             }
             Request::Unmap { address, pages }
             | Request::Protect { address, pages, .. }

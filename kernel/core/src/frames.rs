@@ -3,6 +3,8 @@
 //! A frame that changes its owner is zeroed in between; that is the duty of whoever allocates it, since only they
 //! can touch memory. Here it can neither have two owners nor get lost.
 
+use nom_abi::call::LARGE_PAGES;
+
 use crate::Application;
 
 /// What one frame is.
@@ -44,6 +46,35 @@ impl Frame {
     }
 }
 
+/// Which free frames will do for a piece of memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Shape {
+    /// Frames of the piece, which lie together.
+    pub count: u64,
+    /// The first one's number, divided by this,
+    pub divisor: u64,
+    /// leaves this.
+    pub rest: u64,
+}
+
+impl Shape {
+    /// Any single frame.
+    pub const ANY: Shape = Shape { count: 1, divisor: 1, rest: 0 };
+    /// What a page of 2 MiB lies on.
+    pub const LARGE: Shape = Shape { count: LARGE_PAGES, divisor: LARGE_PAGES, rest: 0 };
+
+    /// Frames that lie together anywhere.
+    pub fn together(count: u64) -> Shape {
+        Shape { count, ..Shape::ANY }
+    }
+
+    /// The first number from here on that will do.
+    fn number_from(&self, from: u64) -> u64 {
+        let divisor = self.divisor.max(1);
+        from.saturating_add((self.rest % divisor + divisor - from % divisor) % divisor)
+    }
+}
+
 /// The frame is not that owner's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NotOwner;
@@ -56,6 +87,8 @@ pub struct Frames<'a> {
     counts: [u64; 256],
     /// Where the next search begins, so that a run of allocations does not look at the same frames again.
     next: usize,
+    /// Nothing at or above is free.
+    top: usize,
 }
 
 impl<'a> Frames<'a> {
@@ -64,7 +97,8 @@ impl<'a> Frames<'a> {
         owners.fill(Owner::RESERVED.0);
         let mut counts = [0; 256];
         counts[usize::from(Owner::RESERVED.0)] = owners.len() as u64;
-        Frames { owners, counts, next: 0 }
+        let top = owners.len();
+        Frames { owners, counts, next: 0, top }
     }
 
     /// Makes reserved frames free; those beyond the table are left out.
@@ -91,6 +125,9 @@ impl<'a> Frames<'a> {
                 *owner = to.0;
                 self.counts[usize::from(from.0)] -= 1;
                 self.counts[usize::from(to.0)] += 1;
+                if to == Owner::FREE {
+                    self.top = self.top.max(place as usize + 1);
+                }
             }
         }
     }
@@ -109,20 +146,28 @@ impl<'a> Frames<'a> {
         Some(Frame(place as u64))
     }
 
-    /// The first of `count` free frames that lie together and for whose first address `alignment` frames divide its
-    /// number.
-    pub fn find_together(&self, count: u64, alignment: u64) -> Option<Frame> {
-        if count == 0 || count > self.free() {
+    /// The last free frame: what stays long goes to the end, so that it does not lie among what comes and goes.
+    pub fn allocate_last(&mut self, owner: Owner) -> Option<Frame> {
+        let place = self.owners[..self.top].iter().rposition(|&found| found == Owner::FREE.0)?;
+        self.owners[place] = owner.0;
+        self.counts[usize::from(Owner::FREE.0)] -= 1;
+        self.counts[usize::from(owner.0)] += 1;
+        self.top = place;
+        Some(Frame(place as u64))
+    }
+
+    /// The first free piece of that shape that begins at `from` or above.
+    pub fn find(&self, shape: Shape, from: Frame) -> Option<Frame> {
+        if shape.count == 0 || shape.count > self.free() {
             return None;
         }
-        let alignment = alignment.max(1);
         let len = self.owners.len() as u64;
-        let mut first = 0;
-        'search: while first + count <= len {
+        let mut first = shape.number_from(from.0);
+        'search: while first.saturating_add(shape.count) <= len {
             // From the end: the last frame that is taken says how far to go on.
-            for place in (first..first + count).rev() {
+            for place in (first..first + shape.count).rev() {
                 if self.owners[place as usize] != 0 {
-                    first = (place + 1).next_multiple_of(alignment);
+                    first = shape.number_from(place + 1);
                     continue 'search;
                 }
             }
@@ -131,10 +176,20 @@ impl<'a> Frames<'a> {
         None
     }
 
-    /// Allocates what [`Frames::find_together`] finds.
-    pub fn allocate_together(&mut self, count: u64, alignment: u64, owner: Owner) -> Option<Frame> {
-        let first = self.find_together(count, alignment)?;
-        self.assign(first, count, owner);
+    /// Whether there are that many such pieces, none on another.
+    pub fn has(&self, shape: Shape, pieces: u64) -> bool {
+        let mut from = Frame(0);
+        (0..pieces).all(|_| {
+            let found = self.find(shape, from);
+            from = Frame(found.map_or(0, |first| first.0 + shape.count));
+            found.is_some()
+        })
+    }
+
+    /// Allocates what [`Frames::find`] finds. Whoever wants several goes on behind the last one.
+    pub fn take(&mut self, shape: Shape, from: Frame, owner: Owner) -> Option<Frame> {
+        let first = self.find(shape, from)?;
+        self.assign(first, shape.count, owner);
         Some(first)
     }
 
@@ -147,6 +202,7 @@ impl<'a> Frames<'a> {
                 self.counts[usize::from(owner.0)] -= 1;
                 self.counts[usize::from(Owner::FREE.0)] += 1;
                 self.next = self.next.min(place);
+                self.top = self.top.max(place + 1);
                 Ok(())
             }
             _ => Err(NotOwner),
@@ -209,28 +265,39 @@ mod tests {
             for _ in 0..3000 {
                 let application = Application(dice.below(3) as u8);
                 let owner = Owner::application(application);
-                match dice.below(5) {
+                match dice.below(6) {
+                    5 => {
+                        let last =
+                            (10..260).rfind(|frame| !(50..55).contains(frame) && !held.contains_key(frame));
+                        assert_eq!(frames.allocate_last(owner), last.map(Frame));
+                        if let Some(frame) = last {
+                            held.insert(frame, application.0);
+                        }
+                    }
                     0 | 1 => match frames.allocate(owner) {
                         Some(frame) => assert_eq!(held.insert(frame.0, application.0), None),
                         None => assert_eq!(held.len() as u64, total),
                     },
                     2 => {
-                        let count = 1 + dice.below(40);
-                        let alignment = 1 << dice.below(5);
-                        if let Some(first) = frames.allocate_together(count, alignment, owner) {
-                            assert_eq!(first.0 % alignment, 0);
-                            for frame in first.0..first.0 + count {
-                                assert_eq!(held.insert(frame, application.0), None);
-                            }
-                        } else {
-                            let fits = (0..300 / alignment).map(|step| step * alignment).any(|first| {
-                                (first..first + count).all(|frame| {
-                                    (10..260).contains(&frame)
-                                        && !(50..55).contains(&frame)
-                                        && !held.contains_key(&frame)
-                                })
-                            });
-                            assert!(!fits, "there was room for {count} by {alignment}");
+                        // Single ones of a colour, large ones (16 frames here), and runs, mixed.
+                        let divisor = 1 << dice.below(5);
+                        let shape = match dice.below(3) {
+                            0 => Shape { count: 1, divisor, rest: dice.below(divisor) },
+                            1 => Shape { count: 16, divisor: 16, rest: 0 },
+                            _ => Shape { count: 1 + dice.below(40), divisor, rest: 0 },
+                        };
+                        let from = Frame(dice.below(3) * dice.below(300));
+                        let is_free = |frame| {
+                            (10..260).contains(&frame)
+                                && !(50..55).contains(&frame)
+                                && !held.contains_key(&frame)
+                        };
+                        let fits = (from.0..300)
+                            .filter(|first| first % shape.divisor == shape.rest)
+                            .find(|&first| (first..first + shape.count).all(is_free));
+                        assert_eq!(frames.take(shape, from, owner), fits.map(Frame), "{shape:?}");
+                        for frame in fits.map_or(0..0, |first| first..first + shape.count) {
+                            assert_eq!(held.insert(frame, application.0), None);
                         }
                     }
                     _ => {
@@ -251,6 +318,31 @@ mod tests {
         }
     }
 
+    /// What `has` promises, taking delivers, and no piece lies on another.
+    #[test]
+    fn pieces_are_counted_as_they_are_taken() {
+        for seed in 1..200 {
+            let mut dice = Dice::new(seed);
+            let mut table = vec![0; 200];
+            let mut frames = Frames::new(&mut table);
+            frames.offer(Frame(0), 200);
+            for _ in 0..dice.below(40) {
+                frames.assign(Frame(dice.below(200)), 1, Owner::KERNEL);
+            }
+            let divisor = 1 << dice.below(4);
+            let shape = Shape { count: 1 + dice.below(divisor), divisor, rest: dice.below(divisor) };
+            let most = (0..).find(|&pieces| !frames.has(shape, pieces + 1)).unwrap_or(0);
+            let (mut from, mut taken) = (Frame(0), 0);
+            while let Some(first) = frames.take(shape, from, Owner::application(Application(0))) {
+                assert_eq!(first.0 % divisor, shape.rest);
+                from = Frame(first.0 + shape.count);
+                taken += 1;
+            }
+            assert_eq!(taken, most, "{shape:?}");
+            assert_eq!(frames.count(Owner::application(Application(0))), taken * shape.count);
+        }
+    }
+
     #[test]
     fn nothing_releases_what_is_free_or_reserved() {
         let mut table = vec![0; 4];
@@ -260,7 +352,9 @@ mod tests {
         assert_eq!(frames.release(Frame(0), Owner::RESERVED), Err(NotOwner));
         assert_eq!(frames.release(Frame(1), Owner::FREE), Err(NotOwner));
         assert_eq!(frames.release(Frame(u64::MAX), Owner::KERNEL), Err(NotOwner));
-        assert_eq!(frames.find_together(0, 1), None);
+        assert_eq!(frames.find(Shape::together(0), Frame(0)), None);
+        assert_eq!(frames.find(Shape::ANY, Frame(u64::MAX)), None);
+        assert_eq!(frames.find(Shape { divisor: 0, ..Shape::ANY }, Frame(0)), Some(Frame(1)));
         assert_eq!(frames.owner(Frame(9)), Owner::RESERVED);
     }
 }

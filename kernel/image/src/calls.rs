@@ -1,9 +1,11 @@
 //! Carrying out calls that were decoded. Nothing here can be refused any more, except for what is only seen when an
 //! argument's content is copied.
 
+use core::sync::atomic::Ordering;
+
 use nom_abi::application::NAME_LEN_MAX;
 use nom_abi::board::Prices;
-use nom_abi::call::{CallError, LOG_LEN_MAX, PAGE_LEN, decode_prices};
+use nom_abi::call::{CallError, LARGE_PAGES, LOG_LEN_MAX, PAGE_LEN, decode_prices};
 use nom_abi::channel::{channel_event, opened};
 use nom_abi::device::DEVICES_MAX;
 use nom_abi::exit::ENDED;
@@ -12,11 +14,11 @@ use nom_abi::upcall::{BOARD, CALLED, device_event};
 use nom_kernel_core::Application;
 use nom_kernel_core::call::{Name, Request, Rights, channel_fits, decode, registration};
 use nom_kernel_core::channels::{Channel, End};
-use nom_kernel_core::frames::{Frame, Owner};
+use nom_kernel_core::frames::{Frame, Owner, Shape};
 
 use crate::context::Vectors;
 use crate::paging::Leaf;
-use crate::state::{self, Caller, Calling, Kernel, count, with};
+use crate::state::{self, Caller, Calling, Kernel, add, count, most, with};
 use crate::trap::Trap;
 use crate::{clock, cpu, interrupts, paging, processors, serial, statistics};
 
@@ -29,23 +31,32 @@ pub enum Answer {
         /// The caller has a handler for that.
         listens: bool,
     },
+    /// It has more to do than is done at once: the caller calls again, with that many pages done.
+    Again(u64),
     /// The caller does not go on now: it waits, or it has ended.
     Gone,
 }
 
 /// A call came.
 pub fn call(trap: &Trap) -> Answer {
-    statistics::called(trap.rax);
     let arguments = [trap.rdi, trap.rsi, trap.rdx, trap.r10, trap.r8];
     let answer = with(|kernel| {
         let Some(caller) = kernel.caller(cpu::here()) else { return Answer::Gone };
         let decoded = decode(trap.rax, arguments, &Calling { kernel, caller: &caller });
+        if !matches!(decoded, Ok(Request::Fill { .. })) {
+            statistics::called(trap.rax);
+        }
         match decoded {
             Ok(Request::Exit { code }) => {
                 kernel.end(caller.number, code, None);
                 Answer::Gone
             }
             Ok(Request::Wait { until_ns, events }) => wait(kernel, &caller, trap, until_ns, events),
+            Ok(Request::Map { address, pages, rights, shape, large, tell }) => {
+                reserve(kernel, &caller, address, pages, rights, shape, large);
+                fill(&caller, address, pages, 0, tell)
+            }
+            Ok(Request::Fill { address, pages, done, tell }) => fill(&caller, address, pages, done, tell),
             Ok(request) => {
                 let answer = invoke(request, kernel, &caller);
                 // A call may end its own context.
@@ -112,11 +123,6 @@ fn invoke(request: Request, kernel: &mut Kernel, caller: &Caller) -> Result<u64,
             let context = state::context_on(kernel, caller.number, core).ok_or(CallError::NotOwner)?;
             kernel.post(context, CALLED);
         }
-        Request::Map { address, pages, rights, contiguous } => {
-            let first = map(kernel, caller, address, pages, rights, contiguous);
-            kernel.show_memory(caller.number);
-            return Ok(first);
-        }
         Request::RegisterDma { address, pages } => {
             kernel.register_dma(caller, address, pages);
             kernel.show_memory(caller.number);
@@ -125,17 +131,23 @@ fn invoke(request: Request, kernel: &mut Kernel, caller: &Caller) -> Result<u64,
         Request::WithdrawDma { address, pages } => kernel.withdraw_dma(caller, address, pages),
         Request::Unmap { address, pages } => {
             kernel.withdraw_dma(caller, address, pages);
-            for page in 0..pages {
-                if let Some(frame) = caller.space.unmap(address + page * PAGE_LEN) {
-                    let _ = kernel.frames.release(frame, caller.owner());
+            let mut at = address;
+            while at < address + pages * PAGE_LEN {
+                let (size, first) = caller.space.unmap(at);
+                if let Some(first) = first {
+                    paging::release(&mut kernel.frames, first, size, caller.owner());
                 }
+                at += size;
             }
             // Nobody gets these frames before the lock is free.
             processors::forget(&caller.space);
             kernel.show_memory(caller.number);
         }
         Request::Protect { address, pages, rights } => {
-            (0..pages).for_each(|page| caller.space.protect(address + page * PAGE_LEN, rights));
+            let mut at = address;
+            while at < address + pages * PAGE_LEN {
+                at += caller.space.protect(at, rights);
+            }
             processors::forget(&caller.space);
             kernel.follow_dma(caller, address, pages);
         }
@@ -183,7 +195,11 @@ fn invoke(request: Request, kernel: &mut Kernel, caller: &Caller) -> Result<u64,
             let peer = kernel.channels.peer(channel, caller.number).ok_or(CallError::Gone)?;
             kernel.post(peer.context, channel_event(u32::from(channel.0)));
         }
-        Request::Nothing | Request::Exit { .. } | Request::Wait { .. } => {}
+        Request::Nothing
+        | Request::Exit { .. }
+        | Request::Wait { .. }
+        | Request::Map { .. }
+        | Request::Fill { .. } => {}
     }
     Ok(0)
 }
@@ -223,7 +239,7 @@ fn open_channel(kernel: &mut Kernel, caller: &Caller, name: Name, address: u64) 
     let memory = match there {
         Some(memory) => memory,
         None => {
-            let first = kernel.frames.allocate_together(pages, 1, Owner::channel(channel));
+            let first = kernel.frames.take(Shape::together(pages), Frame(0), Owner::channel(channel));
             let first = first.ok_or(CallError::NoMemory)?;
             (first.0..first.0 + pages).for_each(|frame| paging::zero(Frame(frame)));
             (first, pages)
@@ -243,26 +259,52 @@ fn open_channel(kernel: &mut Kernel, caller: &Caller, name: Name, address: u64) 
     Ok(opened(channel.0, pages))
 }
 
-fn map(
+/// Gives pages their frames; [`fill`] makes them reachable.
+fn reserve(
     kernel: &mut Kernel,
     caller: &Caller,
     address: u64,
     pages: u64,
     rights: Rights,
-    contiguous: bool,
-) -> u64 {
+    shape: Shape,
+    large: bool,
+) {
     let owner = caller.owner();
-    let first = if contiguous { kernel.frames.allocate_together(pages, 1, owner) } else { None };
-    for page in 0..pages {
-        // Decoding has counted frames and tables: neither can run out here.
-        let frame = match first {
-            Some(first) => Some(Frame(first.0 + page)),
-            None => kernel.frames.allocate(owner),
-        };
-        let Some(frame) = frame else { break };
-        paging::zero(frame);
-        let at = address + page * PAGE_LEN;
-        let _ = caller.space.map(at, frame.address(), Leaf::Own(rights), &mut kernel.frames);
+    // Pieces of a certain shape are taken before tables could take one of them. Each names the one before it in its
+    // first word.
+    let (mut last, mut from) = (0, Frame(0));
+    let pieces = if shape == Shape::ANY { 0 } else { pages / shape.count };
+    for _ in 0..pieces {
+        let Some(first) = kernel.frames.take(shape, from, owner) else { break };
+        from = Frame(first.0 + shape.count);
+        paging::words(first.address(), 1)[0].store(last, Ordering::Relaxed);
+        last = first.address();
     }
-    first.map_or(0, Frame::address)
+    let mut piece = 0;
+    for page in (0..pages).step_by(if large { LARGE_PAGES as usize } else { 1 }) {
+        let within = page % shape.count;
+        if shape == Shape::ANY {
+            // Decoding has counted frames and tables: neither can run out here.
+            let Some(frame) = kernel.frames.allocate(owner) else { break };
+            piece = frame.address();
+        } else if within == 0 {
+            piece = last;
+            last = paging::words(piece, 1)[0].load(Ordering::Relaxed);
+        }
+        let physical = piece + within * PAGE_LEN;
+        let at = address + page * PAGE_LEN;
+        let _ = caller.space.reserve(at, physical, rights, large, &mut kernel.frames);
+    }
+    kernel.show_memory(caller.number);
+}
+
+/// Fills some pages that were reserved.
+fn fill(caller: &Caller, address: u64, pages: u64, done: u64, tell: bool) -> Answer {
+    let reached = caller.space.fill(address, pages, done);
+    add(Counter::FramesZeroed, reached - done);
+    most(Counter::FramesZeroedAtOnce, reached - done);
+    if reached < pages {
+        return Answer::Again(reached);
+    }
+    Answer::Now(Ok(if tell { caller.space.physical(address) } else { 0 }))
 }

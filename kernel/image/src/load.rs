@@ -45,7 +45,7 @@ pub fn load(plan: &Plan<'_>, kernel: &Space, frames: &mut Frames<'_>) -> Result<
 
 fn fill(plan: &Plan<'_>, space: &Space, owner: Owner, frames: &mut Frames<'_>) -> Result<(), NoMemory> {
     for segment in plan.file.segments() {
-        let rights = Rights { write: segment.write, execute: segment.execute };
+        let rights = Rights { access: true, write: segment.write, execute: segment.execute };
         let offset = segment.address - segment.first_page();
         for page in (segment.first_page()..segment.end_page()).step_by(PAGE_LEN as usize) {
             // The part of the file that falls on this page.
@@ -55,7 +55,7 @@ fn fill(plan: &Plan<'_>, space: &Space, owner: Owner, frames: &mut Frames<'_>) -
             own_page(space, page, at, content, rights, owner, frames)?;
         }
     }
-    let data = Rights { write: true, execute: false };
+    let data = Rights { access: true, write: true, execute: false };
     for page in 1..=STACK_PAGES {
         own_page(space, STACK_END - page * PAGE_LEN, 0, &[], data, owner, frames)?;
     }
@@ -63,7 +63,7 @@ fn fill(plan: &Plan<'_>, space: &Space, owner: Owner, frames: &mut Frames<'_>) -
         space.map(SHARED + place * PAGE_LEN, physical, Leaf::Shown, frames).ok_or(NoMemory)?;
     }
     let text = SHARED + 4 * PAGE_LEN;
-    let constant = Rights { write: false, execute: false };
+    let constant = Rights { access: true, write: false, execute: false };
     for (place, part) in (0..).zip(plan.configuration.as_bytes().chunks(PAGE_LEN as usize)) {
         own_page(space, text + place * PAGE_LEN, 0, part, constant, owner, frames)?;
     }

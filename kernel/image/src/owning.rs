@@ -57,7 +57,8 @@ impl Kernel {
         if let Some(space) = space {
             (0..self.found.pages(device)).for_each(|page| {
                 // What was put in the place of registers that are gone is a frame of the owner's.
-                if let (Some(frame), Some(owner)) = (space.unmap(window + page * PAGE_LEN), owner) {
+                let (_, frame) = space.unmap(window + page * PAGE_LEN);
+                if let (Some(frame), Some(owner)) = (frame, owner) {
                     let _ = self.frames.release(frame, Owner::application(owner));
                 }
             });
@@ -81,10 +82,7 @@ impl Kernel {
     /// The caller's devices reach these pages no more: before the frames can have another owner.
     pub fn withdraw_dma(&mut self, caller: &Caller, address: u64, pages: u64) {
         let reach = self.living(caller.number).and_then(|running| running.reach);
-        let mut changed = false;
-        for page in 0..reach.map_or(0, |_| pages) {
-            changed |= reach.is_some_and(|reach| reach.unreach(address + page * PAGE_LEN));
-        }
+        let changed = reach.is_some_and(|reach| reach.unreach(address, pages));
         if changed {
             self.forget_reach(caller.number);
         }
@@ -94,7 +92,7 @@ impl Kernel {
     pub fn follow_dma(&mut self, caller: &Caller, address: u64, pages: u64) {
         let Some(reach) = self.living(caller.number).and_then(|running| running.reach) else { return };
         for page in (0..pages).map(|page| address + page * PAGE_LEN) {
-            if reach.unreach(page) {
+            if reach.unreach(page, 1) {
                 caller.space.reach(&reach, page, &mut self.frames);
             }
         }

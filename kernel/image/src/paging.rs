@@ -6,12 +6,12 @@
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
-use nom_abi::call::{PAGE_LEN, USER_END};
+use nom_abi::call::{FILL_FRAMES_MAX, LARGE_PAGES, PAGE_LEN, USER_END};
 use nom_kernel_core::call::Rights;
 use nom_kernel_core::frames::{Frame, Frames, Owner};
 use nom_kernel_core::iommu;
 
-use crate::cpu;
+use crate::{cpu, processors};
 
 /// Where all physical memory is mapped.
 pub const DIRECT: u64 = 0xffff_8000_0000_0000;
@@ -32,7 +32,9 @@ const GLOBAL: u64 = 0x100;
 const OWNED: u64 = 1 << 9;
 const NO_EXECUTE: u64 = 1 << 63;
 const ADDRESS: u64 = 0x000f_ffff_ffff_f000;
-const LARGE_LEN: u64 = 2 << 20;
+const LARGE_LEN: u64 = LARGE_PAGES * PAGE_LEN;
+/// Of the entry of a large page that is not filled yet: how many of its frames are zero.
+const FILLED: u64 = (LARGE_PAGES - 1) * PAGE_LEN;
 
 /// Memory by physical address, for whole words.
 pub fn words(physical: u64, count: usize) -> &'static [AtomicU64] {
@@ -82,9 +84,10 @@ impl Leaf {
     fn bits(self) -> u64 {
         match self {
             Leaf::Own(rights) => {
+                let access = if rights.access { USER } else { 0 };
                 let write = if rights.write { WRITE } else { 0 };
                 let execute = if rights.execute { 0 } else { NO_EXECUTE };
-                PRESENT | USER | OWNED | write | execute
+                PRESENT | OWNED | access | write | execute
             }
             Leaf::Shared => PRESENT | USER | WRITE | NO_EXECUTE,
             Leaf::Shown => PRESENT | USER | NO_EXECUTE,
@@ -108,27 +111,33 @@ fn index(address: u64, level: u32) -> usize {
     ((address >> (12 + 9 * level)) & 511) as usize
 }
 
+/// A table. An application's stay until it ends, so they go where they break no large page; the kernel's own are made
+/// when only low memory can be reached.
 fn fresh(frames: &mut Frames<'_>, owner: Owner) -> Option<Frame> {
-    let frame = frames.allocate(owner)?;
+    let frame = if owner == Owner::KERNEL { frames.allocate(owner) } else { frames.allocate_last(owner) }?;
     zero(frame);
     Some(frame)
 }
 
 impl Space {
-    /// The entry of an address at a level (0: a page, 1: two MiB), if there are tables down to it.
-    fn walk(&self, address: u64, level: u32) -> Option<&'static AtomicU64> {
+    /// The last entry on the way to an address, and what of the address space it stands for: a page of 4 KiB or 2 MiB,
+    /// or a stretch without tables.
+    fn descend(&self, address: u64) -> (&'static AtomicU64, u64) {
         let mut here = self.root.address();
-        for above in (level + 1..4).rev() {
-            let entry = table(here)[index(address, above)].load(Ordering::Relaxed);
-            if entry & PRESENT == 0 || entry & LARGE != 0 {
-                return None;
+        let mut level = 3;
+        loop {
+            let entry = &table(here)[index(address, level)];
+            let value = entry.load(Ordering::Relaxed);
+            if level == 0 || value & PRESENT == 0 || value & LARGE != 0 {
+                return (entry, PAGE_LEN << (9 * level));
             }
-            here = entry;
+            here = value;
+            level -= 1;
         }
-        Some(&table(here)[index(address, level)])
     }
 
-    /// The same, making tables that are missing; `None` when frames run out.
+    /// The entry of an address at a level (0: a page, 1: two MiB), making tables that are missing; `None` when frames
+    /// run out.
     fn make(&self, address: u64, level: u32, frames: &mut Frames<'_>) -> Option<&'static AtomicU64> {
         let user = if address < DIRECT { USER } else { 0 };
         let mut here = self.root.address();
@@ -220,17 +229,24 @@ impl Space {
 
     /// Lets devices reach what this application sees on a page, with its own rights. Nothing when it sees nothing.
     pub fn reach(&self, devices: &Space, page: u64, frames: &mut Frames<'_>) {
-        let seen = self.leaf(page);
-        if seen & (PRESENT | OWNED) == PRESENT | OWNED
+        let (seen, _) = self.leaf(page);
+        const REACHABLE: u64 = PRESENT | USER | OWNED;
+        if seen & REACHABLE == REACHABLE
             && let Some(entry) = devices.make(page, 0, frames)
         {
             entry.store(iommu::leaf(seen & ADDRESS, seen & WRITE != 0), Ordering::Relaxed);
         }
     }
 
-    /// A page is out of reach of devices; true when it was not. They may still know it.
-    pub fn unreach(&self, page: u64) -> bool {
-        self.walk(page, 0).is_some_and(|entry| entry.swap(0, Ordering::Relaxed) != 0)
+    /// Pages are out of reach of devices; true when one of them was not. They may still know it.
+    pub fn unreach(&self, start: u64, pages: u64) -> bool {
+        let (mut at, mut changed) = (start, false);
+        while at < start + pages * PAGE_LEN {
+            let (entry, size) = self.descend(at);
+            changed |= entry.swap(0, Ordering::Relaxed) != 0;
+            at = (at & !(size - 1)) + size;
+        }
+        changed
     }
 
     /// Maps a page of an application where nothing is mapped; `None` when frames for tables run out.
@@ -240,55 +256,124 @@ impl Space {
         Some(())
     }
 
-    /// Takes a mapping away; answers the frame if it was the application's own. Other cores may still know it.
-    pub fn unmap(&self, address: u64) -> Option<Frame> {
-        let entry = self.walk(address, 0)?.swap(0, Ordering::Relaxed);
-        cpu::forget_page(address);
-        (entry & (PRESENT | OWNED) == PRESENT | OWNED).then_some(Frame::of(entry & ADDRESS))
-    }
-
-    /// Changes the rights of an application's own page.
-    pub fn protect(&self, address: u64, rights: Rights) {
-        if let Some(entry) = self.walk(address, 0) {
-            let physical = entry.load(Ordering::Relaxed) & ADDRESS;
-            entry.store(physical | Leaf::Own(rights).bits(), Ordering::Relaxed);
+    /// Gives an application's page a frame of its own that still holds what its last owner left: nobody reaches it
+    /// before [`Space::fill`] has been there. `None` when frames for tables run out.
+    pub fn reserve(
+        &self,
+        address: u64,
+        physical: u64,
+        rights: Rights,
+        large: bool,
+        frames: &mut Frames<'_>,
+    ) -> Option<()> {
+        let size = if large { LARGE } else { 0 };
+        let entry = self.make(address, u32::from(large), frames)?;
+        let old =
+            entry.swap(physical & ADDRESS | size | Leaf::Own(rights).bits() & !PRESENT, Ordering::Relaxed);
+        if old & PRESENT != 0 {
+            // Pages of 4 KiB were here before: their table is empty now. No processor may look into it any more.
             cpu::forget_page(address);
+            processors::forget(self);
+            let _ = frames.release(Frame::of(old & ADDRESS), self.owner);
         }
+        Some(())
     }
 
-    fn leaf(&self, address: u64) -> u64 {
-        if address >= USER_END {
-            return 0;
+    /// Fills reserved pages with zeroes from page `done` on and lets the application reach them; answers how many pages
+    /// are done. What an application says is done already it will not get.
+    pub fn fill(&self, start: u64, pages: u64, mut done: u64) -> u64 {
+        let stop = pages.min(done.saturating_add(FILL_FRAMES_MAX));
+        while done < stop {
+            let (entry, size) = self.descend(start + done * PAGE_LEN);
+            let value = entry.load(Ordering::Relaxed);
+            if value & (PRESENT | OWNED) == OWNED {
+                zero(Frame::of(value & ADDRESS));
+                let next = value + PAGE_LEN;
+                let full = if size == PAGE_LEN {
+                    value | PRESENT
+                } else if next & FILLED == 0 {
+                    (next - LARGE_LEN) | PRESENT
+                } else {
+                    next
+                };
+                entry.store(full, Ordering::Relaxed);
+            }
+            done += 1;
         }
-        self.walk(address, 0).map_or(0, |entry| entry.load(Ordering::Relaxed))
+        done
+    }
+
+    /// Takes a mapping away: answers what it stood for, and the first frame if those were the application's own. Other
+    /// cores may still know it.
+    pub fn unmap(&self, address: u64) -> (u64, Option<Frame>) {
+        let (entry, size) = self.descend(address);
+        let value = entry.swap(0, Ordering::Relaxed);
+        cpu::forget_page(address);
+        (size, (value & OWNED != 0).then_some(Frame::of(value & ADDRESS & !(size - 1))))
+    }
+
+    /// Changes the rights of an application's own page; answers its bytes.
+    pub fn protect(&self, address: u64, rights: Rights) -> u64 {
+        let (entry, size) = self.descend(address);
+        // Where its frame is, and whether it is filled, stays.
+        let kept = entry.load(Ordering::Relaxed) & (ADDRESS | LARGE | PRESENT);
+        entry.store(kept | Leaf::Own(rights).bits() & !PRESENT, Ordering::Relaxed);
+        cpu::forget_page(address);
+        size
+    }
+
+    /// The entry of the page at an address, as if it were one of 4 KiB, and the bytes of the page.
+    fn leaf(&self, address: u64) -> (u64, u64) {
+        if address >= USER_END {
+            return (0, PAGE_LEN);
+        }
+        let (entry, size) = self.descend(address);
+        let value = entry.load(Ordering::Relaxed);
+        (value | if size == LARGE_LEN { address & FILLED } else { 0 }, size)
+    }
+
+    /// A page of 2 MiB lies there, or will.
+    pub fn large(&self, address: u64) -> bool {
+        let (leaf, size) = self.leaf(address);
+        leaf & OWNED != 0 && size == LARGE_LEN
+    }
+
+    /// The physical address behind an application's own page, or 0.
+    pub fn physical(&self, address: u64) -> u64 {
+        let (leaf, _) = self.leaf(address);
+        if leaf & (PRESENT | OWNED) == PRESENT | OWNED { leaf & ADDRESS } else { 0 }
     }
 
     /// Whether every page of a run of bytes has these bits and lacks those.
     fn all(&self, start: u64, len: u64, bits: u64, without: u64) -> bool {
         let Some(end) = start.checked_add(len) else { return false };
-        let first = start & !(PAGE_LEN - 1);
-        (first..end).step_by(PAGE_LEN as usize).all(|page| {
-            let leaf = self.leaf(page);
-            leaf & (PRESENT | USER | bits) == PRESENT | USER | bits && leaf & without == 0
-        })
+        let mut at = start;
+        while at < end {
+            let (leaf, size) = self.leaf(at);
+            if leaf & bits != bits || leaf & without != 0 {
+                return false;
+            }
+            at = (at & !(size - 1)) + size;
+        }
+        true
     }
 
     /// The application can read these bytes. (Registers of devices are not for the kernel to read.)
     pub fn readable(&self, start: u64, len: u64) -> bool {
-        self.all(start, len, 0, UNCACHED)
+        self.all(start, len, PRESENT | USER, UNCACHED)
     }
 
     /// The application can write these bytes.
     pub fn writable(&self, start: u64, len: u64) -> bool {
-        self.all(start, len, WRITE, UNCACHED)
+        self.all(start, len, PRESENT | USER | WRITE, UNCACHED)
     }
 
     /// The application can execute the instruction that begins there.
     pub fn executable(&self, address: u64) -> bool {
-        self.all(address, 1, 0, NO_EXECUTE)
+        self.all(address, 1, PRESENT | USER, NO_EXECUTE)
     }
 
-    /// These pages are mapped with frames of the application's own.
+    /// These pages have frames of the application's own.
     pub fn owned(&self, start: u64, pages: u64) -> bool {
         self.all(start, pages * PAGE_LEN, OWNED, 0)
     }
@@ -298,11 +383,11 @@ impl Space {
         let end = start + pages * PAGE_LEN;
         let mut at = start;
         while at < end {
-            match self.walk(at, 0) {
-                Some(entry) if entry.load(Ordering::Relaxed) & PRESENT != 0 => return false,
-                Some(_) => at += PAGE_LEN,
-                None => at = (at & !(LARGE_LEN - 1)) + LARGE_LEN,
+            let (entry, size) = self.descend(at);
+            if entry.load(Ordering::Relaxed) != 0 {
+                return false;
             }
+            at = (at & !(size - 1)) + size;
         }
         true
     }
@@ -312,7 +397,7 @@ impl Space {
         if !address.is_multiple_of(8) || !self.writable(address, 8) {
             return None;
         }
-        let physical = self.leaf(address) & ADDRESS | address & (PAGE_LEN - 1);
+        let physical = self.leaf(address).0 & ADDRESS | address & (PAGE_LEN - 1);
         words(physical, 1).first()
     }
 
@@ -325,7 +410,7 @@ impl Space {
         while done < to.len() {
             let at = from + done as u64;
             let count = ((PAGE_LEN - at % PAGE_LEN) as usize).min(to.len() - done);
-            let physical = self.leaf(at) & ADDRESS | at & (PAGE_LEN - 1);
+            let physical = self.leaf(at).0 & ADDRESS | at & (PAGE_LEN - 1);
             // SAFETY: the frame is RAM that the application has mapped; the copy stays inside it and inside `to`. Its
             // other cores may write meanwhile; then the bytes are whatever they are, and they are checked after.
             unsafe {
@@ -373,14 +458,19 @@ impl Space {
     }
 }
 
-fn take_apart_below(entry: u64, level: u32, frames: &mut Frames<'_>, owner: Owner) {
-    if entry & PRESENT == 0 {
-        return;
+/// Gives the frames of a page back.
+pub fn release(frames: &mut Frames<'_>, first: Frame, size: u64, owner: Owner) {
+    for frame in first.0..first.0 + size / PAGE_LEN {
+        let _ = frames.release(Frame(frame), owner);
     }
-    if level == 0 {
-        if entry & OWNED != 0 {
-            let _ = frames.release(Frame::of(entry & ADDRESS), owner);
-        }
+}
+
+fn take_apart_below(entry: u64, level: u32, frames: &mut Frames<'_>, owner: Owner) {
+    if entry & OWNED != 0 {
+        let size = PAGE_LEN << (9 * level);
+        release(frames, Frame::of(entry & ADDRESS & !(size - 1)), size, owner);
+    }
+    if level == 0 || entry & OWNED != 0 || entry & PRESENT == 0 {
         return;
     }
     for below in table(entry) {

@@ -237,7 +237,7 @@ impl Kernel {
             // Without memory nothing is there, and looking is a fault of the owner's.
             if let Some(frame) = self.frames.allocate(Owner::application(owner)) {
                 paging::fill(frame, 0, &[0xff; PAGE_LEN as usize]);
-                let rights = Rights { write: true, execute: false };
+                let rights = Rights { access: true, write: true, execute: false };
                 let _ = space.map(page, frame.address(), Leaf::Own(rights), &mut self.frames);
             }
         }

@@ -8,7 +8,7 @@ use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use nom_abi::call::PAGE_LEN;
 use nom_kernel_core::cores::{CORES_MAX, Core};
-use nom_kernel_core::frames::{Frames, Owner};
+use nom_kernel_core::frames::{Frame, Frames, Owner, Shape};
 
 use crate::interrupts::{self, CALL_VECTOR};
 use crate::paging::{self, Space};
@@ -70,7 +70,7 @@ pub fn start(identities: &[u32], frames: &mut Frames<'_>) -> usize {
     for &identity in identities.iter().filter(|&&identity| identity != own).take(CORES_MAX - 1) {
         let number = ARRIVED.load(Ordering::Acquire);
         let pages = STACK_PAGES + FAULT_STACK_PAGES;
-        let Some(stack) = frames.allocate_together(pages, 1, Owner::KERNEL) else { break };
+        let Some(stack) = frames.take(Shape::together(pages), Frame(0), Owner::KERNEL) else { break };
         let fault_stack_end = paging::DIRECT + stack.address() + FAULT_STACK_PAGES * PAGE_LEN;
         let stack_end = paging::DIRECT + stack.address() + pages * PAGE_LEN;
         STACKS[0].store(stack_end, Ordering::Relaxed);

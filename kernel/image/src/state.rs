@@ -13,7 +13,7 @@ use nom_kernel_core::channels::Channels;
 use nom_kernel_core::configuration::Configuration;
 use nom_kernel_core::cores::{CORES_MAX, Core, Cores};
 use nom_kernel_core::devices::{Device, Devices};
-use nom_kernel_core::frames::{Frame, Frames, Owner};
+use nom_kernel_core::frames::{Frame, Frames, Owner, Shape};
 use nom_kernel_core::lives::Lives;
 use nom_kernel_core::schedule::{CONTEXTS_MAX, Context, Schedule};
 use nom_kernel_core::{APPLICATIONS_MAX, Application};
@@ -228,6 +228,14 @@ pub fn add(counter: Counter, by: u64) {
     }
 }
 
+/// Keeps the largest value in a word of the counters' page.
+pub fn most(counter: Counter, value: u64) {
+    let page = STATISTICS.load(Ordering::Relaxed);
+    if page != 0 {
+        paging::words(page, nom_abi::statistics::WORDS)[counter as usize].fetch_max(value, Ordering::Relaxed);
+    }
+}
+
 /// Sets a word of the counters' page.
 pub fn tell(counter: Counter, value: u64) {
     if let Some(word) = word(counter as usize) {
@@ -299,8 +307,11 @@ impl Facts for Calling<'_> {
     fn free_frames(&self) -> u64 {
         self.kernel.frames.free()
     }
-    fn together(&self, frames: u64) -> bool {
-        self.kernel.frames.find_together(frames, 1).is_some()
+    fn pieces(&self, shape: Shape, pieces: u64) -> bool {
+        self.kernel.frames.has(shape, pieces)
+    }
+    fn large(&self, address: u64) -> bool {
+        self.caller.space.large(address)
     }
     fn confined(&self) -> bool {
         self.kernel.found.iommu.is_some()

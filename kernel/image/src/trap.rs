@@ -90,6 +90,11 @@ extern "C" fn kernel_call(trap: &mut Trap) -> u8 {
             trap.rax = error as u64;
             trap.rdx = 0;
         }
+        Answer::Again(done) => {
+            // Back at the `syscall` instruction, two bytes before: what waits comes in first.
+            trap.rax = done << 32 | Call::Map as u64;
+            trap.rip -= 2;
+        }
         Answer::Gone => run::core(),
         Answer::Foreign { listens: true } => {
             deliver_fault(trap, Cause::ForeignCall, trap.rip);

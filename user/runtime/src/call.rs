@@ -103,9 +103,21 @@ pub fn release_core(core: u32) -> Result<(), CallError> {
     call(Call::ReleaseCore, [u64::from(core), 0, 0, 0, 0]).map(|_| ())
 }
 
-/// Fresh zeroed frames at a chosen address; the value is the physical address with `CONTIGUOUS`, else 0.
+/// Fresh zeroed frames at a chosen address, in pages of 2 MiB with `LARGE`; the value is the physical address with
+/// `CONTIGUOUS`, else 0.
 pub fn map(address: u64, pages: u64, flags: u64) -> Result<u64, CallError> {
     call(Call::Map, [address, pages, flags, 0, 0])
+}
+
+/// Fresh zeroed frames of a colour: their numbers leave `colour` when divided by `colours`.
+pub fn map_coloured(
+    address: u64,
+    pages: u64,
+    flags: u64,
+    colours: u64,
+    colour: u64,
+) -> Result<u64, CallError> {
+    call(Call::Map, [address, pages, flags, colours, colour])
 }
 
 /// Takes mappings away. Not a safe function: what lies there must not be used any more.
