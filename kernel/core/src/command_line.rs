@@ -1,4 +1,4 @@
-//! The kernel's command line: microvm without ACPI names its virtio-mmio devices there.
+//! The kernel's command line: microvm without ACPI names its virtio-mmio devices there, and a test what is to fail.
 
 /// A virtio-mmio device: `virtio_mmio.device=512@0xfeb00e00:12`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,6 +22,26 @@ pub fn mmio_devices(text: &str) -> impl Iterator<Item = Result<MmioDevice, &str>
     text.split_ascii_whitespace()
         .filter_map(|word| word.strip_prefix(KEY))
         .map(|value| device(value).ok_or(value))
+}
+
+/// Something that shows what protects the kernel from itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Check {
+    /// `check=rights`: every page of the kernel's half is looked at.
+    Rights,
+    /// `check=code`: the kernel writes to its own code where all memory is mapped.
+    Code,
+    /// `check=overflow:1`: that core runs over the end of its stack.
+    Overflow(u8),
+}
+
+/// The check that a command line asks for.
+pub fn check(text: &str) -> Option<Check> {
+    text.split_ascii_whitespace().find_map(|word| match word.strip_prefix("check=")? {
+        "rights" => Some(Check::Rights),
+        "code" => Some(Check::Code),
+        other => other.strip_prefix("overflow:")?.parse().ok().map(Check::Overflow),
+    })
 }
 
 fn device(value: &str) -> Option<MmioDevice> {
@@ -90,6 +110,16 @@ mod tests {
         ] {
             let line = std::format!("{KEY}{bad}");
             assert_eq!(mmio_devices(&line).next(), Some(Err(bad)), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_check_is_known_or_none() {
+        assert_eq!(check("a check=overflow:3 b"), Some(Check::Overflow(3)));
+        assert_eq!(check("check=rights"), Some(Check::Rights));
+        assert_eq!(check("check=code"), Some(Check::Code));
+        for text in ["", "check=", "check=overflow:", "check=overflow:256", "xcheck=code", "check=codes"] {
+            assert_eq!(check(text), None, "{text}");
         }
     }
 }

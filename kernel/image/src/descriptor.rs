@@ -159,6 +159,12 @@ pub fn initialise_core(core: Core, stack: u64, fault_stack: u64) {
     }
 }
 
+/// Where the stack of the core that this runs on begins.
+pub fn stack_end(here: Core) -> u64 {
+    // SAFETY: the core wrote its own tables before anything could ask.
+    unsafe { (*TABLES[usize::from(here.0)].0.get()).core.kernel_stack }
+}
+
 /// The bases of `fs` and `gs` that the application has.
 pub fn bases() -> [u64; 2] {
     [FS_BASE, KERNEL_GS_BASE].map(read_msr)

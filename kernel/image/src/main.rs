@@ -13,6 +13,7 @@ extern crate std;
 
 mod applications;
 mod calls;
+mod check;
 mod clock;
 mod context;
 mod cpu;
@@ -47,7 +48,7 @@ use nom_kernel_core::devices::Devices;
 use nom_kernel_core::frames::{Frame, Frames, Owner};
 use nom_kernel_core::lives::{Lives, Restart};
 use nom_kernel_core::schedule::{CONTEXTS_MAX, Schedule};
-use nom_kernel_core::{APPLICATIONS_MAX, Application, bundle, configuration};
+use nom_kernel_core::{APPLICATIONS_MAX, Application, bundle, command_line, configuration};
 
 use paging::Space;
 use serial::say;
@@ -69,6 +70,8 @@ unsafe extern "C" {
     static code_start: u8;
     static constants_start: u8;
     static data_start: u8;
+    static kernel_stack_guard: u8;
+    static fault_stack_guard: u8;
     static kernel_end: u8;
 }
 
@@ -133,7 +136,10 @@ extern "C" fn kernel_main(info: u64) -> ! {
 
     processors::initialise(&space);
     let identities = tables.identities();
-    let cores = if identities.len() > 1 { processors::start(identities, &mut frames) } else { 1 };
+    let cores = if identities.len() > 1 { processors::start(identities, &space, &mut frames) } else { 1 };
+    if let Some(wanted) = command_line::check(command_line) {
+        check::want(wanted, &space);
+    }
     let first = application(&bundle, configuration.applications().next());
     let decides = configuration.end.map_or(first, |name| application(&bundle, Some(name)));
     say!(
@@ -175,6 +181,7 @@ extern "C" fn kernel_main(info: u64) -> ! {
     state::with(|kernel| kernel.devices.all().for_each(|device| kernel.list(device)));
     state::with(|kernel| start_applications(kernel, &bundle, &configuration, image_end));
     processors::begin();
+    check::perform();
     run::core()
 }
 
@@ -272,11 +279,22 @@ fn frame_table(map: &'static [u8], image_end: u64, bundle_end: u64, home_end: u6
 }
 
 fn kernel_space(map: &'static [u8], frames: &mut Frames<'static>) -> Space {
-    let [code, constants, data, end] =
-        [&raw const code_start, &raw const constants_start, &raw const data_start, &raw const kernel_end]
-            .map(|symbol| symbol as u64);
-    let sections =
-        [(code, constants, false, true), (constants, data, false, false), (data, end, true, false)];
+    let [code, constants, data, guard, fault_guard, end] = [
+        &raw const code_start,
+        &raw const constants_start,
+        &raw const data_start,
+        &raw const kernel_stack_guard,
+        &raw const fault_stack_guard,
+        &raw const kernel_end,
+    ]
+    .map(|symbol| symbol as u64);
+    let sections = [
+        (code, constants, false, true),
+        (constants, data, false, false),
+        (data, guard, true, false),
+        (guard + PAGE_LEN, fault_guard, true, false),
+        (fault_guard + PAGE_LEN, end, true, false),
+    ];
     // The first MiB is mapped too: tables of the firmware lie there.
     let memory = boot::memory(map, paging::PHYSICAL_END).map(|region| (region.start, region.end));
     match Space::kernel(frames, memory.chain([(0, LOW_MEMORY_END)]), &sections) {

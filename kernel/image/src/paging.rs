@@ -153,18 +153,31 @@ impl Space {
         Some(&table(here)[index(address, level)])
     }
 
-    /// The kernel's own space: all regions of memory, and its image with one set of rights a section.
+    /// The kernel's own space: all regions of memory, and its image with one set of rights a section. What cannot be
+    /// written there cannot be written where all memory is mapped either.
     pub fn kernel(
         frames: &mut Frames<'_>,
         memory: impl Iterator<Item = (u64, u64)>,
         sections: &[(u64, u64, bool, bool)],
     ) -> Option<Space> {
         let space = Space { root: fresh(frames, Owner::KERNEL)?, owner: Owner::KERNEL };
+        let constant = |at: u64, len: u64| {
+            let overlaps = |start: u64, end: u64| start - IMAGE < at + len && at < end - IMAGE;
+            sections.iter().any(|&(start, end, write, _)| !write && overlaps(start, end))
+        };
         for (start, end) in memory {
             let mut at = start & !(LARGE_LEN - 1);
             while at < end {
-                let entry = space.make(DIRECT + at, 1, frames)?;
-                entry.store(at | PRESENT | WRITE | LARGE | GLOBAL | NO_EXECUTE, Ordering::Relaxed);
+                if constant(at, LARGE_LEN) {
+                    for page in (at..at + LARGE_LEN).step_by(PAGE_LEN as usize) {
+                        let write = if constant(page, PAGE_LEN) { 0 } else { WRITE };
+                        let entry = space.make(DIRECT + page, 0, frames)?;
+                        entry.store(page | PRESENT | write | GLOBAL | NO_EXECUTE, Ordering::Relaxed);
+                    }
+                } else {
+                    let entry = space.make(DIRECT + at, 1, frames)?;
+                    entry.store(at | PRESENT | WRITE | LARGE | GLOBAL | NO_EXECUTE, Ordering::Relaxed);
+                }
                 at += LARGE_LEN;
             }
         }
@@ -197,6 +210,37 @@ impl Space {
     pub fn enter(&self) {
         // SAFETY: every space maps the kernel's half alike.
         unsafe { cpu::set_page_table(self.root.address()) }
+    }
+
+    /// Shows memory to the kernel at a further place, where it has neighbours of its choice.
+    pub fn show_memory(&self, at: u64, first: Frame, pages: u64, frames: &mut Frames<'_>) -> Option<()> {
+        for page in 0..pages {
+            let entry = self.make(at + page * PAGE_LEN, 0, frames)?;
+            let physical = Frame(first.0 + page).address();
+            entry.store(physical | PRESENT | WRITE | GLOBAL | NO_EXECUTE, Ordering::Relaxed);
+        }
+        Some(())
+    }
+
+    /// Looks at every page of the kernel's half: how many there are, how many of them can be written and executed, and
+    /// how many can be written although they lie on the physical addresses from `start` to `end`.
+    pub fn examine(&self, start: u64, end: u64) -> [usize; 3] {
+        let (mut at, mut found) = (DIRECT, [0; 3]);
+        loop {
+            let (entry, size) = self.descend(at);
+            let value = entry.load(Ordering::Relaxed);
+            if value & PRESENT != 0 {
+                let write = value & WRITE != 0;
+                let physical = value & ADDRESS & !(size - 1);
+                found[0] += 1;
+                found[1] += usize::from(write && value & NO_EXECUTE == 0);
+                found[2] += usize::from(write && physical < end && start < physical + size);
+            }
+            match at.checked_add(size) {
+                Some(next) => at = next,
+                None => return found,
+            }
+        }
     }
 
     /// Shows registers to the kernel; answers where.

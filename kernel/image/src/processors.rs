@@ -12,12 +12,16 @@ use nom_kernel_core::frames::{Frame, Frames, Owner, Shape};
 
 use crate::interrupts::{self, CALL_VECTOR};
 use crate::paging::{self, Space};
-use crate::{clock, cpu, descriptor, run};
+use crate::{check, clock, cpu, descriptor, run};
 
 /// Where a processor begins: the start interrupt names a page below 1 MiB.
 const START: u64 = 0x8000;
-const STACK_PAGES: u64 = 8;
+/// Pages of a core's stack.
+pub const STACK_PAGES: u64 = 8;
 const FAULT_STACK_PAGES: u64 = 2;
+/// Where the stacks of further processors are mapped, this far apart. Below each is a page that is not.
+const STACKS_START: u64 = paging::IMAGE + (1 << 30);
+const STACKS_ROOM: u64 = 16 * PAGE_LEN;
 /// How long a processor may take to appear.
 const PATIENCE_NS: u64 = 200_000_000;
 /// After this the start is sent once more, as the manual wants it.
@@ -57,7 +61,7 @@ pub fn initialise(kernel: &Space) {
 
 /// Starts the processors with these identities (the one that this runs on is left out); says how many cores there are
 /// then. One that does not appear is left out with those behind it.
-pub fn start(identities: &[u32], frames: &mut Frames<'_>) -> usize {
+pub fn start(identities: &[u32], space: &Space, frames: &mut Frames<'_>) -> usize {
     // SAFETY: the symbols enclose the start code; the page below 1 MiB is never given to anybody.
     unsafe {
         let code = &raw const processor_start;
@@ -71,12 +75,21 @@ pub fn start(identities: &[u32], frames: &mut Frames<'_>) -> usize {
         let number = ARRIVED.load(Ordering::Acquire);
         let pages = STACK_PAGES + FAULT_STACK_PAGES;
         let Some(stack) = frames.take(Shape::together(pages), Frame(0), Owner::KERNEL) else { break };
-        let fault_stack_end = paging::DIRECT + stack.address() + FAULT_STACK_PAGES * PAGE_LEN;
-        let stack_end = paging::DIRECT + stack.address() + pages * PAGE_LEN;
+        let fault_stack = STACKS_START + u64::from(number) * STACKS_ROOM + PAGE_LEN;
+        let fault_stack_end = fault_stack + FAULT_STACK_PAGES * PAGE_LEN;
+        let stack_end = fault_stack_end + PAGE_LEN + STACK_PAGES * PAGE_LEN;
+        let above = Frame(stack.0 + FAULT_STACK_PAGES);
+        let shown = space
+            .show_memory(fault_stack, stack, FAULT_STACK_PAGES, frames)
+            .and_then(|()| space.show_memory(fault_stack_end + PAGE_LEN, above, STACK_PAGES, frames));
+        if shown.is_none() {
+            break;
+        }
         STACKS[0].store(stack_end, Ordering::Relaxed);
         STACKS[1].store(fault_stack_end, Ordering::Relaxed);
         IDENTITIES[number as usize].store(identity, Ordering::Relaxed);
-        places[1].store(stack_end, Ordering::Release);
+        // The first steps know only where all memory is mapped.
+        places[1].store(paging::DIRECT + stack.address() + pages * PAGE_LEN, Ordering::Release);
         if !start_one(identity, number) {
             // It may still come, and then uses this stack: it is not given to anybody.
             crate::serial::say!("processor {identity} does not start; going on with {number}");
@@ -119,7 +132,8 @@ pub fn begin() {
 extern "C" fn processor_main() -> ! {
     let number = ARRIVED.load(Ordering::Acquire);
     let here = Core(number as u8);
-    descriptor::initialise_core(here, STACKS[0].load(Ordering::Relaxed), STACKS[1].load(Ordering::Relaxed));
+    let [stack, fault_stack] = [0, 1].map(|place| STACKS[place].load(Ordering::Relaxed));
+    descriptor::initialise_core(here, stack, fault_stack);
     cpu::enable_features();
     let root = KERNEL_ROOT.load(Ordering::Relaxed);
     // SAFETY: the kernel's own table maps everything that runs here, this stack included.
@@ -130,6 +144,13 @@ extern "C" fn processor_main() -> ! {
     while !BEGIN.load(Ordering::Acquire) {
         core::hint::spin_loop();
     }
+    // SAFETY: the new stack is this core's own and mapped; what is on the old one is not needed any more.
+    unsafe { asm!("mov rsp, {}", "call {}", "ud2", in(reg) stack, sym work, options(noreturn)) }
+}
+
+/// On the stack that has a guard.
+extern "C" fn work() -> ! {
+    check::perform();
     run::core()
 }
 

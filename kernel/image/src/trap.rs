@@ -2,7 +2,7 @@
 
 use core::sync::atomic::Ordering;
 
-use nom_abi::call::{Call, FOREIGN_REFUSED};
+use nom_abi::call::{Call, FOREIGN_REFUSED, PAGE_LEN};
 use nom_abi::exit::FAULTED;
 use nom_abi::statistics::Counter;
 use nom_abi::upcall::{Cause, FRAME_LEN, Registration};
@@ -14,7 +14,7 @@ use crate::paging::Space;
 use crate::run::After;
 use crate::serial::say;
 use crate::state::{Caller, Kernel, count, with};
-use crate::{calls, cpu, end, interrupts, processors, run};
+use crate::{calls, cpu, descriptor, end, interrupts, processors, run};
 
 /// What the entry code saves (trap.s).
 #[derive(Debug, Clone, Copy, Default)]
@@ -120,7 +120,12 @@ fn settle(trap: &mut Trap, vectors: Vectors, look: bool) -> bool {
 }
 
 fn kernel_failed(trap: &Trap) -> ! {
-    say!("failed: vector {}, address {:#x}, {trap:x?}", trap.vector, cpu::fault_address());
+    let (here, address) = (cpu::here(), cpu::fault_address());
+    let guard_end = descriptor::stack_end(here) - processors::STACK_PAGES * PAGE_LEN;
+    if trap.vector == DOUBLE_FAULT && (guard_end - PAGE_LEN..guard_end).contains(&address) {
+        say!("failed: stack overflow on processor {}", here.0);
+    }
+    say!("failed: vector {} on processor {}, address {address:#x}, {trap:x?}", trap.vector, here.0);
     end::machine(nom_abi::exit::KERNEL_FAILED)
 }
 

@@ -156,11 +156,16 @@ kernel_halt:
     cli
     ret
 
+# The first core's stacks, each above a page that is not mapped (main.rs).
 .section .bss
-.align 16
-.skip 32768
+.align 4096
+.global kernel_stack_guard
+kernel_stack_guard:
+.skip 4096 + 32768
 .global kernel_stack_end
 kernel_stack_end:
-.skip 16384
+.global fault_stack_guard
+fault_stack_guard:
+.skip 4096 + 8192
 .global fault_stack_end
 fault_stack_end:

@@ -34,6 +34,30 @@ const NAMES: [&str; 4] = ["many", "peer", "other", "again"];
 /// With how many processors the several are tried.
 const PROCESSORS: [u32; 3] = [1, 2, 4];
 
+/// With this the machine ends when the kernel itself fails (`abi/src/exit.rs`).
+const KERNEL_FAILED: u8 = 103;
+/// A trial guest that ends at once.
+const ENDS: &str = "image.trusted = yes\nkernel.heap = 1 MiB\n# ending = code\n";
+/// What the kernel is asked to try on itself, the code with which the machine then ends, and what must be said.
+const CHECKS: [(&str, u8, &str); 4] = [
+    ("check=rights", 7, "pages: 0 can be written and executed, 0 can be written and hold code or constants"),
+    ("check=code", KERNEL_FAILED, "failed: vector 14 on processor 0, address 0xffff80000010"),
+    ("check=overflow:0", KERNEL_FAILED, "failed: stack overflow on processor 0"),
+    ("check=overflow:1", KERNEL_FAILED, "failed: stack overflow on processor 1"),
+];
+
+/// What protects the kernel from itself: it tries, and says how that went.
+fn protected(image: &Nameless, kind: Kind, check: &str, code: u8, said: &str) -> Outcome<Verdict> {
+    let plan = Plan { processors: 2, command_line: Some(check.into()), ..Plan::new(kind) };
+    let mut machine = Machine::start(&plan, image, None)?;
+    let end = machine.wait(PATIENCE);
+    let lines: Vec<String> = machine.serial.lines().into_iter().map(|line| line.text).collect();
+    let right = end == Some(End::Code(code)) && lines.iter().any(|line| line.contains(said));
+    let why =
+        || format!("expected code {code} and {said:?}; it ended with {end:?}, last words {:?}", lines.last());
+    Ok(if right { Verdict::Passed } else { Verdict::Failed(why()) })
+}
+
 /// Runs the trial guest on both machine types: alone, and several in one image with one and more processors.
 pub fn guest(cases: &mut Cases) -> Outcome<()> {
     packages::ensure(PROGRAM, PACKAGE, &mut progress)?;
@@ -44,7 +68,12 @@ pub fn guest(cases: &mut Cases) -> Outcome<()> {
         let image = Nameless::new(&image::build("trial", &configuration)?)?;
         cases.note(&format!("guest that ends by {ending}"), ends(&image, code, words));
     }
+    let checked = Nameless::new(&image::build("trial", ENDS)?)?;
     for kind in Kind::ALL {
+        for (check, code, said) in CHECKS {
+            let verdict = protected(&checked, kind, check, code, said)?;
+            cases.note(&format!("kernel on {}: {check}", kind.name()), verdict);
+        }
         one(&alone, kind, 1, kind.name(), cases)?;
         for processors in PROCESSORS {
             let title = format!("{} with {processors} processors", kind.name());
