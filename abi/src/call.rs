@@ -45,7 +45,8 @@ pub enum Call {
     /// At most [`FILL_FRAMES_MAX`] frames are zeroed at a time; then interrupts and the calls of other cores come in, and
     /// the caller goes on at its `syscall` instruction with the pages that are done in the upper half of `rax`.
     Map,
-    /// `(address, pages)`: takes mappings away and gives their frames back. A range may not cut a page of 2 MiB.
+    /// `(address, pages, flags)`: takes mappings away and gives their frames back; the value is how many. A range may
+    /// not cut a page of 2 MiB, and with [`SPARSE`] may have pages on which nothing is mapped.
     Unmap,
     /// `(address, pages, flags)`: changes the rights of pages that `Map` made. A range may not cut a page of 2 MiB.
     Protect,
@@ -137,6 +138,8 @@ pub const CONTIGUOUS: u64 = 4;
 pub const LARGE: u64 = 8;
 /// `Map`, `Protect`: the pages keep their frames and every access faults. With no other right.
 pub const NO_ACCESS: u64 = 16;
+/// `Unmap`: pages on which nothing is mapped are passed over.
+pub const SPARSE: u64 = 32;
 /// Pages of 4 KiB in one of 2 MiB.
 pub const LARGE_PAGES: u64 = 512;
 /// The most colours that frames can be divided into.

@@ -2,8 +2,8 @@
 
 use nom_runtime::abi::call::{BASE, CALLS, Call, CallError, FOREIGN_REFUSED, LOG_LEN_MAX, USER_END};
 use nom_runtime::abi::statistics::Counter;
-use nom_runtime::abi::upcall::{Cause, Frame};
-use nom_runtime::upcall::{Verdict, on_fault, unhandle};
+use nom_runtime::abi::upcall::Cause;
+use nom_runtime::upcall::{on_foreign_call, unhandle};
 use nom_runtime::{call, core_count, statistics};
 
 use core::sync::atomic::Ordering;
@@ -135,11 +135,7 @@ fn foreign_refused() -> Outcome {
 }
 
 fn foreign_upcall() -> Outcome {
-    fn handler(frame: &mut Frame) -> Verdict {
-        frame.rax = frame.rax.wrapping_mul(1000).wrapping_add(frame.rdi);
-        Verdict::Resume
-    }
-    on_fault(Cause::ForeignCall, handler);
+    on_foreign_call(|call| call.number.wrapping_mul(1000).wrapping_add(call.arguments[0]));
     let (answer, _) = nom_trial::raw(39, [7, 0, 0, 0, 0]);
     unhandle(Cause::ForeignCall);
     ensure!(answer == 39_007, "the handler's answer came as {answer}");

@@ -1,8 +1,9 @@
 //! Ways to end that a host wants to see: `# ending = NAME` in the configuration (a comment for everybody else).
 
-use nom_runtime::abi::upcall::{Cause, Frame};
+use nom_runtime::demand::DemandZero;
 use nom_runtime::thread::spawn;
-use nom_runtime::upcall::{Verdict, on_fault};
+use nom_runtime::upcall::{Verdict, on_page_fault};
+use nom_runtime::working_set::WorkingSet;
 use nom_runtime::{configuration, log};
 use nom_trial as trial;
 
@@ -21,11 +22,10 @@ pub fn run(ending: &str) -> u8 {
         "overflow" => finished(trial::overflow_stack().is_ok()),
         // The handler of page faults faults for ever: nesting has a bound, and the kernel ends it with 102.
         "nesting" => {
-            fn handler(_: &mut Frame) -> Verdict {
+            on_page_fault(|_| {
                 finished(trial::read(16).is_ok());
                 Verdict::End
-            }
-            on_fault(Cause::PageFault, handler);
+            });
             finished(trial::read(8).is_ok())
         }
         // The upcall stack is taken away, then a fault comes: the kernel alone can end it.
@@ -34,6 +34,22 @@ pub fn run(ending: &str) -> u8 {
             let gone = pages.take_while(|&page| trial::unmap(page, 1).is_ok()).count();
             log!("{gone} pages of the upcall stack are gone");
             finished(trial::read(8).is_ok())
+        }
+        // More pages are touched than there are frames.
+        "demand" => {
+            let mut range = DemandZero::reserve(1 << 30).expect("nobody else has one");
+            (0..1 << 30).step_by(4096).for_each(|at| range.bytes_mut()[at] = 1);
+            finished(true)
+        }
+        // What has to go cannot be packed and finds no room.
+        "store" => {
+            let mut set = WorkingSet::reserve(100, 8, 4096).expect("nobody else has one");
+            let mut number = 1_u64;
+            for at in (0..set.len()).step_by(8) {
+                number = number.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                set.write(at, &number.to_le_bytes());
+            }
+            finished(true)
         }
         "panic" => panic!("as the configuration asks"),
         "allocation" => {

@@ -3,9 +3,9 @@
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use nom_runtime::abi::call::{PAGE_LEN, WRITE};
-use nom_runtime::abi::upcall::{Cause, Frame};
+use nom_runtime::abi::upcall::Cause;
 use nom_runtime::call::map;
-use nom_runtime::upcall::{Verdict, on_fault, unhandle};
+use nom_runtime::upcall::{Verdict, on_page_fault, unhandle};
 use nom_trial::{
     Attempts, Fault, Privileged, breakpoint, code_address, divide_by_zero, jump, overflow_stack, privileged,
     read, undefined, unmap, write,
@@ -131,15 +131,14 @@ const PLACE: u64 = 0x4100_0000_0000;
 
 /// Gives a page to whoever touches one: memory that appears when it is used.
 fn self_paging() -> Outcome {
-    fn handler(frame: &mut Frame) -> Verdict {
-        let page = frame.address & !(PAGE_LEN - 1);
-        if frame.error & 1 != 0 || map(page, 1, WRITE).is_err() {
+    on_page_fault(|fault| {
+        let page = fault.address & !(PAGE_LEN - 1);
+        if fault.present || map(page, 1, WRITE).is_err() {
             return Verdict::End;
         }
         PAGED.fetch_add(1, Ordering::Relaxed);
         Verdict::Resume
-    }
-    on_fault(Cause::PageFault, handler);
+    });
     let mut wrong = 0;
     for page in 0..PAGES {
         let at = PLACE + page * PAGE_LEN;

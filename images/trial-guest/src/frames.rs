@@ -181,7 +181,7 @@ fn refusals() -> Outcome {
         (after, 1, LARGE, CallError::BadLength),
         (after, LARGE_PAGES + 1, LARGE, CallError::BadLength),
         (after, 0, LARGE, CallError::BadLength),
-        (after, u64::MAX & !511, LARGE, CallError::BadLength),
+        (after, !511, LARGE, CallError::BadLength),
         (0, LARGE_PAGES, LARGE, CallError::BadAddress),
         (USER_END & !(LARGE_LEN - 1), LARGE_PAGES, LARGE, CallError::BadAddress),
         (0xffff_8000_0000_0000, LARGE_PAGES, LARGE, CallError::BadAddress),

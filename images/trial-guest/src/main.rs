@@ -26,6 +26,7 @@ mod many;
 mod measured;
 mod memory;
 mod orders;
+mod paging;
 mod plug;
 mod rows;
 mod threads;
@@ -68,11 +69,12 @@ macro_rules! ensure {
     };
 }
 
-const CASES: [&[Case]; 8] = [
+const CASES: [&[Case]; 9] = [
     &calls::CASES,
     &memory::CASES,
     &frames::CASES,
     &faults::CASES,
+    &paging::CASES,
     &upcalls::CASES,
     &time::CASES,
     &board::CASES,

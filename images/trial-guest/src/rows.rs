@@ -8,11 +8,11 @@ use alloc::format;
 use alloc::string::String;
 use alloc::sync::Arc;
 use nom_runtime::abi::call::{CallError, WRITE};
-use nom_runtime::abi::upcall::{Cause, Frame};
+use nom_runtime::abi::upcall::Cause;
 use nom_runtime::call::{call_core, end_application, map, nothing, start_application};
 use nom_runtime::channel::Channel;
 use nom_runtime::thread::{Condition, Mutex, spawn};
-use nom_runtime::upcall::{Events, Verdict, on_events, on_fault, unhandle};
+use nom_runtime::upcall::{Events, Verdict, on_events, on_page_fault, unhandle};
 use nom_runtime::{configuration, core_count, cores, log, now_ns, wait};
 use nom_trial::{protect, unmap};
 
@@ -87,11 +87,8 @@ fn measure() -> Result<(), String> {
 }
 
 fn fault() -> Result<(), String> {
-    fn allow(_: &mut Frame) -> Verdict {
-        if protect(PAGE, 1, WRITE).is_ok() { Verdict::Resume } else { Verdict::End }
-    }
     map(PAGE, 1, WRITE).map_err(text)?;
-    on_fault(Cause::PageFault, allow);
+    on_page_fault(|_| if protect(PAGE, 1, WRITE).is_ok() { Verdict::Resume } else { Verdict::End });
     row("fault", 3_000, |turns| {
         Ok(timed(turns, || {
             let _ = protect(PAGE, 1, 0);

@@ -4,7 +4,7 @@
 use nom_abi::application;
 use nom_abi::call::{
     COLOURS_MAX, CONTIGUOUS, Call, CallError, EXECUTE, LARGE, LARGE_PAGES, LOG_LEN_MAX, NO_ACCESS, PAGE_LEN,
-    PAGES_MAX, PRICE_WORDS, USER_END, USER_START, WRITE,
+    PAGES_MAX, PRICE_WORDS, SPARSE, USER_END, USER_START, WRITE,
 };
 use nom_abi::device::state::CONFINED;
 use nom_abi::device::{DEVICE_INFO_WORDS, WINDOW_LEN};
@@ -47,6 +47,8 @@ pub trait Facts {
     fn unmapped(&self, start: u64, pages: u64) -> bool;
     /// All these pages have frames of the caller's own.
     fn owned(&self, start: u64, pages: u64) -> bool;
+    /// On these pages lies nothing but frames of the caller's own.
+    fn only_owned(&self, start: u64, pages: u64) -> bool;
     /// A page of 2 MiB lies there.
     fn large(&self, address: u64) -> bool;
     /// Free frames.
@@ -227,12 +229,15 @@ pub fn decode(number: u64, arguments: [u64; 5], facts: &impl Facts) -> Result<Re
         }
         Call::Map => map(arguments, facts)?,
         Call::Unmap => {
-            owned_pages(facts, first, second)?;
+            if third & !SPARSE != 0 {
+                return Err(CallError::BadArgument);
+            }
+            owned_pages(facts, first, second, third == SPARSE)?;
             Request::Unmap { address: first, pages: second }
         }
         Call::Protect => {
             let rights = rights(third)?;
-            owned_pages(facts, first, second)?;
+            owned_pages(facts, first, second, false)?;
             Request::Protect { address: first, pages: second, rights }
         }
         Call::AcquireDevice => acquire_device(first, second, third, facts)?,
@@ -245,7 +250,7 @@ pub fn decode(number: u64, arguments: [u64; 5], facts: &impl Facts) -> Result<Re
             if !facts.confined() {
                 return Err(CallError::NoSuch);
             }
-            owned_pages(facts, first, second)?;
+            owned_pages(facts, first, second, false)?;
             if facts.free_frames() < table_frames_max(second) + 1 {
                 return Err(CallError::NoMemory);
             }
@@ -255,7 +260,7 @@ pub fn decode(number: u64, arguments: [u64; 5], facts: &impl Facts) -> Result<Re
             if !facts.confined() {
                 return Err(CallError::NoSuch);
             }
-            owned_pages(facts, first, second)?;
+            owned_pages(facts, first, second, false)?;
             Request::WithdrawDma { address: first, pages: second }
         }
         Call::Unmask => Request::Unmask { events: own_events(facts, first)? },
@@ -426,9 +431,10 @@ fn pages_range(address: u64, pages: u64) -> Result<(), CallError> {
     within(address, pages * PAGE_LEN)
 }
 
-fn owned_pages(facts: &impl Facts, address: u64, pages: u64) -> Result<(), CallError> {
+fn owned_pages(facts: &impl Facts, address: u64, pages: u64, sparse: bool) -> Result<(), CallError> {
     pages_range(address, pages)?;
-    if !facts.owned(address, pages) {
+    let owned = if sparse { facts.only_owned(address, pages) } else { facts.owned(address, pages) };
+    if !owned {
         return Err(CallError::NotMapped);
     }
     let cuts = |edge: u64| !edge.is_multiple_of(LARGE_PAGES * PAGE_LEN) && facts.large(edge);

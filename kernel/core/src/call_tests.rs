@@ -112,6 +112,10 @@ impl Facts for World {
     fn pieces(&self, shape: Shape, pieces: u64) -> bool {
         shape.count.saturating_mul(pieces) <= 100 || shape == Shape::LARGE && pieces <= 1
     }
+    fn only_owned(&self, start: u64, pages: u64) -> bool {
+        let end = start + pages * PAGE_LEN;
+        end <= CODE.start || start >= CODE.end
+    }
     fn large(&self, address: u64) -> bool {
         LARGE_DATA.contains(&address)
     }
@@ -152,6 +156,8 @@ fn honest_calls_are_understood() {
     assert_eq!(again, Ok(filled));
     let unmapped = Request::Unmap { address: LARGE_DATA.start, pages: 1024 };
     assert_eq!(ask(Call::Unmap, &[LARGE_DATA.start, 1024]), Ok(unmapped));
+    let unmapped = Request::Unmap { address: DATA.start, pages: 50 };
+    assert_eq!(ask(Call::Unmap, &[DATA.start, 50, SPARSE]), Ok(unmapped));
     let rights = Rights { access: false, write: false, execute: false };
     let protected = Request::Protect { address: DATA.start, pages: 1, rights };
     assert_eq!(ask(Call::Protect, &[DATA.start, 1, NO_ACCESS]), Ok(protected));
@@ -219,6 +225,11 @@ fn each_refusal_has_its_reason() {
         (Call::Map, &[0x60_0000, 101, WRITE, 2, 0], NoMemory),
         (Call::Unmap, &[LARGE_DATA.start + 0x1000, 1023], BadAddress),
         (Call::Unmap, &[LARGE_DATA.start, 513], BadAddress),
+        (Call::Unmap, &[LARGE_DATA.start, 513, SPARSE], BadAddress),
+        (Call::Unmap, &[CODE.start - PAGE_LEN, 9, SPARSE], NotMapped),
+        (Call::Unmap, &[USER_END - PAGE_LEN, 2, SPARSE], BadAddress),
+        (Call::Unmap, &[DATA.start, PAGES_MAX + 1, SPARSE], BadLength),
+        (Call::Unmap, &[DATA.start, 1, WRITE], BadArgument),
         (Call::Protect, &[LARGE_DATA.start, 1, 0], BadAddress),
         (Call::Protect, &[DATA.start, 1, NO_ACCESS | WRITE], BadArgument),
         (Call::Map, &[DATA.start, 1, WRITE], AlreadyMapped),
@@ -343,7 +354,7 @@ fn whatever_is_accepted_is_within_rights() {
     let mut dice = Dice::new(11);
     let mut accepted = 0;
     for _ in 0..300_000 {
-        let progress = dice.below(2) * dice.below(1 << 32) << 32;
+        let progress = (dice.below(2) * dice.below(1 << 32)) << 32;
         let number = CALLS[dice.below(CALLS.len() as u64) as usize] as u64 | progress;
         let arguments = core::array::from_fn(|_| claim(&mut dice));
         let Ok(request) = decode(number, arguments, &world) else { continue };
@@ -358,8 +369,8 @@ fn whatever_is_accepted_is_within_rights() {
             Request::Fill { address, pages, .. } => {
                 assert!(address >= USER_START && address + pages * PAGE_LEN <= USER_END);
             }
-            Request::Unmap { address, pages }
-            | Request::Protect { address, pages, .. }
+            Request::Unmap { address, pages } => assert!(world.only_owned(address, pages)),
+            Request::Protect { address, pages, .. }
             | Request::RegisterDma { address, pages }
             | Request::WithdrawDma { address, pages } => {
                 assert!(world.owned(address, pages));

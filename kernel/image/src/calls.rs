@@ -131,17 +131,18 @@ fn invoke(request: Request, kernel: &mut Kernel, caller: &Caller) -> Result<u64,
         Request::WithdrawDma { address, pages } => kernel.withdraw_dma(caller, address, pages),
         Request::Unmap { address, pages } => {
             kernel.withdraw_dma(caller, address, pages);
-            let mut at = address;
+            let (mut at, before) = (address, kernel.frames.free());
             while at < address + pages * PAGE_LEN {
                 let (size, first) = caller.space.unmap(at);
                 if let Some(first) = first {
                     paging::release(&mut kernel.frames, first, size, caller.owner());
                 }
-                at += size;
+                at = (at & !(size - 1)) + size;
             }
             // Nobody gets these frames before the lock is free.
             processors::forget(&caller.space);
             kernel.show_memory(caller.number);
+            return Ok(kernel.frames.free() - before);
         }
         Request::Protect { address, pages, rights } => {
             let mut at = address;

@@ -15,7 +15,7 @@ const NOBODY: u8 = u8::MAX;
 static OVERFLOWS: AtomicU8 = AtomicU8::new(NOBODY);
 
 /// Does what is asked for, or remembers it for its core.
-pub fn want(check: Check, space: &Space) {
+pub fn want(check: Check, space: &Space, cores: usize) {
     let [start, end] =
         [&raw const code_start, &raw const data_start].map(|symbol| symbol as u64 - paging::IMAGE);
     match check {
@@ -30,13 +30,19 @@ pub fn want(check: Check, space: &Space) {
             paging::words(start, 1)[0].store(0, Ordering::Relaxed);
             say!("code was written");
         }
-        Check::Overflow(core) => OVERFLOWS.store(core, Ordering::Relaxed),
+        Check::Overflow(core) if usize::from(core) < cores => OVERFLOWS.store(core, Ordering::Relaxed),
+        Check::Overflow(core) => say!("there is no core {core} to overflow"),
     }
 }
 
 /// A core is about to begin.
 pub fn perform() {
-    if OVERFLOWS.load(Ordering::Relaxed) == cpu::here().0 {
+    let core = OVERFLOWS.load(Ordering::Relaxed);
+    // That core is about to end the machine: nobody else may be quicker.
+    while core != NOBODY && core != cpu::here().0 {
+        core::hint::spin_loop();
+    }
+    if core != NOBODY {
         // SAFETY: the point is that the stack ends at a page that is not there; if it were, the machine would be lost,
         // which the command line has asked for.
         unsafe { asm!("2: push rax", "jmp 2b", options(noreturn)) }

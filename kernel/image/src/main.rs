@@ -138,7 +138,7 @@ extern "C" fn kernel_main(info: u64) -> ! {
     let identities = tables.identities();
     let cores = if identities.len() > 1 { processors::start(identities, &space, &mut frames) } else { 1 };
     if let Some(wanted) = command_line::check(command_line) {
-        check::want(wanted, &space);
+        check::want(wanted, &space, cores);
     }
     let first = application(&bundle, configuration.applications().next());
     let decides = configuration.end.map_or(first, |name| application(&bundle, Some(name)));

@@ -422,13 +422,23 @@ impl Space {
         self.all(start, pages * PAGE_LEN, OWNED, 0)
     }
 
-    /// Nothing is mapped on these pages. Stretches without a table are passed in one step.
+    /// Nothing is mapped on these pages.
     pub fn unmapped(&self, start: u64, pages: u64) -> bool {
+        self.every(start, pages, |value| value == 0)
+    }
+
+    /// On these pages lies nothing but frames of the application's own.
+    pub fn only_owned(&self, start: u64, pages: u64) -> bool {
+        self.every(start, pages, |value| value == 0 || value & OWNED != 0)
+    }
+
+    /// Whether all entries of a run of pages are right. Stretches without a table are passed in one step.
+    fn every(&self, start: u64, pages: u64, right: impl Fn(u64) -> bool) -> bool {
         let end = start + pages * PAGE_LEN;
         let mut at = start;
         while at < end {
             let (entry, size) = self.descend(at);
-            if entry.load(Ordering::Relaxed) != 0 {
+            if !right(entry.load(Ordering::Relaxed)) {
                 return false;
             }
             at = (at & !(size - 1)) + size;

@@ -310,6 +310,9 @@ impl Facts for Calling<'_> {
     fn pieces(&self, shape: Shape, pieces: u64) -> bool {
         self.kernel.frames.has(shape, pieces)
     }
+    fn only_owned(&self, start: u64, pages: u64) -> bool {
+        self.caller.space.only_owned(start, pages)
+    }
     fn large(&self, address: u64) -> bool {
         self.caller.space.large(address)
     }

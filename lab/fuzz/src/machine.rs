@@ -130,6 +130,11 @@ impl Facts for Calling<'_> {
     fn pieces(&self, shape: Shape, pieces: u64) -> bool {
         self.machine.frames.has(shape, pieces)
     }
+    fn only_owned(&self, start: u64, pages: u64) -> bool {
+        let range = start / PAGE_LEN..start / PAGE_LEN + pages;
+        let mut mapped = self.machine.living[&self.caller.0].pages.range(range);
+        mapped.all(|(_, mapped)| matches!(mapped, Mapped::Own(_)))
+    }
     /// There are too few frames for one.
     fn large(&self, _: u64) -> bool {
         false
@@ -348,8 +353,10 @@ impl<'a> Machine<'a> {
                 }
             }
             Request::Unmap { address, pages } => {
-                for page in 0..pages {
-                    let mapped = self.own(caller).pages.remove(&(address / PAGE_LEN + page));
+                let range = address / PAGE_LEN..address / PAGE_LEN + pages;
+                let places: Vec<u64> = self.own(caller).pages.range(range).map(|(&place, _)| place).collect();
+                for place in places {
+                    let mapped = self.own(caller).pages.remove(&place);
                     let Some(Mapped::Own(frame)) = mapped else { panic!("unmapped {mapped:?}") };
                     assert_eq!(self.frames.release(frame, owner), Ok(()));
                 }

@@ -3,7 +3,7 @@
 use core::arch::asm;
 
 use nom_abi::application::Status;
-use nom_abi::call::{Call, CallError, PRICE_WORDS};
+use nom_abi::call::{Call, CallError, PRICE_WORDS, SPARSE};
 use nom_abi::device::{DEVICE_INFO_WORDS, DeviceInfo};
 
 /// One call with any number and arguments: what `rax` and `rdx` hold afterwards. The functions below are for use.
@@ -126,6 +126,14 @@ pub fn map_coloured(
 /// Nothing may refer to these pages.
 pub unsafe fn unmap(address: u64, pages: u64) -> Result<(), CallError> {
     call(Call::Unmap, [address, pages, 0, 0, 0]).map(|_| ())
+}
+
+/// Takes whatever of one's own is mapped on these pages away; says how many frames were given back.
+///
+/// # Safety
+/// Nothing may refer to these pages.
+pub unsafe fn unmap_sparse(address: u64, pages: u64) -> Result<u64, CallError> {
+    call(Call::Unmap, [address, pages, SPARSE, 0, 0])
 }
 
 /// Changes the rights of pages.

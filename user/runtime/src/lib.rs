@@ -23,6 +23,7 @@ pub mod call;
 pub mod channel;
 mod clock;
 pub mod cores;
+pub mod demand;
 pub mod device;
 mod entropy;
 mod heap;
@@ -31,6 +32,7 @@ mod start;
 pub mod task;
 pub mod thread;
 pub mod upcall;
+pub mod working_set;
 
 use core::sync::atomic::AtomicU64;
 

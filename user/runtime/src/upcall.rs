@@ -94,16 +94,77 @@ pub enum Verdict {
 
 /// Handles a fault; may change the frame.
 pub type FaultHandler = fn(&mut Frame) -> Verdict;
+/// Makes a page touchable, if it is one that it knows: resuming tries the same instruction again.
+pub type PageFaultHandler = fn(PageFault) -> Verdict;
+/// Answers a foreign call.
+pub type ForeignCallHandler = fn(ForeignCall) -> u64;
+
+/// A page was touched in a way that it does not allow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PageFault {
+    /// The address that was touched.
+    pub address: u64,
+    /// Something is mapped there, with other rights.
+    pub present: bool,
+    /// It was to be written.
+    pub write: bool,
+    /// It was to be executed.
+    pub execute: bool,
+}
+
+/// A call with a number that is not the kernel's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ForeignCall {
+    /// What was in `rax`.
+    pub number: u64,
+    /// What was in `rdi`, `rsi`, `rdx`, `r10`, `r8` and `r9`.
+    pub arguments: [u64; 6],
+}
+
+static ON_PAGE_FAULT: AtomicPtr<()> = AtomicPtr::new(core::ptr::null_mut());
+static ON_FOREIGN_CALL: AtomicPtr<()> = AtomicPtr::new(core::ptr::null_mut());
 /// Handles events; answers those that [`wait`] shall still answer.
 pub type EventHandler = fn(Events) -> Events;
 
 static ON_FAULT: [AtomicPtr<()>; 4] = [const { AtomicPtr::new(core::ptr::null_mut()) }; 4];
 
-/// From now on this handles faults of that cause.
-pub fn on_fault(cause: Cause, handler: FaultHandler) {
+/// From now on this handles faults of that cause. [`on_page_fault`] and [`on_foreign_call`] are safe to use.
+///
+/// # Safety
+/// The handler decides with which registers, and so where, the interrupted code goes on: that code must stand it.
+pub unsafe fn on_fault(cause: Cause, handler: FaultHandler) {
     if cause != Cause::Events {
         ON_FAULT[cause as usize].store(handler as *mut (), Ordering::Release);
     }
+}
+
+/// From now on this handles page faults outside of demand-zero ranges and working sets.
+pub fn on_page_fault(handler: PageFaultHandler) {
+    fn told(frame: &mut Frame) -> Verdict {
+        let handler = ON_PAGE_FAULT.load(Ordering::Acquire);
+        // SAFETY: what stores here, stores a `PageFaultHandler` before it names this function.
+        let handler = unsafe { core::mem::transmute::<*mut (), PageFaultHandler>(handler) };
+        let [present, write, execute] = [0, 1, 4].map(|bit| frame.error & 1 << bit != 0);
+        handler(PageFault { address: frame.address, present, write, execute })
+    }
+    ON_PAGE_FAULT.store(handler as *mut (), Ordering::Release);
+    // SAFETY: the frame stays as it is: the same instruction is tried again, or the application ends.
+    unsafe { on_fault(Cause::PageFault, told) }
+}
+
+/// From now on this answers foreign calls.
+pub fn on_foreign_call(handler: ForeignCallHandler) {
+    fn told(frame: &mut Frame) -> Verdict {
+        let handler = ON_FOREIGN_CALL.load(Ordering::Acquire);
+        // SAFETY: what stores here, stores a `ForeignCallHandler` before it names this function.
+        let handler = unsafe { core::mem::transmute::<*mut (), ForeignCallHandler>(handler) };
+        let arguments = [frame.rdi, frame.rsi, frame.rdx, frame.r10, frame.r8, frame.r9];
+        frame.rax = handler(ForeignCall { number: frame.rax, arguments });
+        Verdict::Resume
+    }
+    ON_FOREIGN_CALL.store(handler as *mut (), Ordering::Release);
+    // SAFETY: only `rax` changes, which is where whoever makes such a call expects the answer.
+    unsafe { on_fault(Cause::ForeignCall, told) }
 }
 
 /// From now on this handles events that come while the program runs.
@@ -260,6 +321,12 @@ extern "C" fn nom_upcall(frame: &mut Frame) {
             handler(events)
         };
         own.collected.fetch_or(kept, Ordering::Relaxed);
+        return;
+    }
+    if place == Cause::PageFault as usize
+        && (crate::demand::serve(frame.address, frame.error)
+            || crate::working_set::serve(frame.address, frame.error))
+    {
         return;
     }
     let verdict = if handler.is_null() {

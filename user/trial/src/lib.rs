@@ -38,8 +38,11 @@ pub struct Attempts(());
 impl Attempts {
     /// From now on.
     pub fn begin() -> Attempts {
-        on_fault(Cause::PageFault, caught);
-        on_fault(Cause::Exception, caught);
+        // SAFETY: only attempts fault while it lives, and those expect to go on where `caught` says.
+        unsafe {
+            on_fault(Cause::PageFault, caught);
+            on_fault(Cause::Exception, caught);
+        }
         Attempts(())
     }
 }

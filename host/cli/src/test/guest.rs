@@ -24,10 +24,15 @@ kernel.channel.orders = many, peer, 8 KiB
 kernel.channel.secret = many, other, 4 KiB
 kernel.restart.again = always 2
 ";
-/// Ways in which one thread ends its application: the code (faulted, panicked), and what the line says.
-const ENDINGS: [(&str, u8, &str); 2] = [
+/// Ways in which an application ends by itself: the code (faulted, panicked), and what the line says.
+const ENDINGS: [(&str, u8, &str); 7] = [
     ("thread_overflow", 102, "thread 2: its stack is full"),
     ("thread_panic", 101, "application panicked: thread 2: at "),
+    ("overflow", 102, "application ended: page fault at 0x7eff"),
+    ("nesting", 102, "no handler could take it"),
+    ("stackless", 102, "no handler could take it"),
+    ("demand", 102, "no frame for a page of a demand-zero range (NoMemory)"),
+    ("store", 102, "of a working set of 100: StoreFull"),
 ];
 /// The names of the trial guest in that image.
 const NAMES: [&str; 4] = ["many", "peer", "other", "again"];
@@ -46,7 +51,7 @@ const CHECKS: [(&str, u8, &str); 4] = [
     ("check=overflow:1", KERNEL_FAILED, "failed: stack overflow on processor 1"),
 ];
 
-/// What protects the kernel from itself: it tries, and says how that went.
+/// Whether a machine ends with this code and says this.
 fn protected(image: &Nameless, kind: Kind, check: &str, code: u8, said: &str) -> Outcome<Verdict> {
     let plan = Plan { processors: 2, command_line: Some(check.into()), ..Plan::new(kind) };
     let mut machine = Machine::start(&plan, image, None)?;
