@@ -170,6 +170,15 @@ impl Arena {
         }
     }
 
+    /// The fixed part of an item, and what stands behind it: its key first.
+    #[inline]
+    pub(crate) fn item(&self, block: u32) -> (Header<'_>, &[u8]) {
+        match self.bytes(block, 0).split_first_chunk() {
+            Some((bytes, behind)) => (Header(bytes), behind),
+            None => unreachable!("an item ends within its segment"),
+        }
+    }
+
     field!(value_len, set_value_len, 0);
     field!(next, set_next, 16);
     field!(flags, set_flags, 20);
@@ -226,10 +235,23 @@ impl Arena {
     /// Notes that it was found, and when.
     #[inline]
     pub(crate) fn visit(&mut self, block: u32, now_s: u32) {
-        let header = self.bytes_mut(block, 0, HEADER);
+        self.fetch(block, now_s);
+    }
+
+    /// The same; what is found are the flags, and the value with its line end.
+    #[inline]
+    pub(crate) fn fetch(&mut self, block: u32, now_s: u32) -> (u32, &[u8]) {
+        let at = (block & ((1 << self.shift) - 1)) as usize * UNIT;
+        let segment = self.segment(block);
+        let Some((header, behind)) = self.segments[segment][at..].split_first_chunk_mut::<HEADER>() else {
+            unreachable!("an item ends within its segment")
+        };
         let again = (header[4] & mark::VISITED) >> (mark::VISITED / mark::AGAIN).trailing_zeros();
         header[4] |= mark::VISITED | mark::FETCHED | again;
         header[28..32].copy_from_slice(&now_s.to_le_bytes());
+        let header = Header(header);
+        let (key_len, value_len) = (header.key_len(), header.value_len());
+        (header.flags(), &behind[key_len..key_len + value_len + TAIL.len()])
     }
 
     /// Takes marks away.
@@ -347,6 +369,11 @@ impl Header<'_> {
     #[inline]
     pub(crate) fn next(self) -> u32 {
         self.word::<16>()
+    }
+
+    #[inline]
+    pub(crate) fn flags(self) -> u32 {
+        self.word::<20>()
     }
 
     #[inline]

@@ -1,7 +1,7 @@
 //! What a command line means. Knows the protocol's words and limits, not the store.
 
 use crate::store::Verb;
-use crate::text::{Words, key_end, number, unsigned};
+use crate::text::{Words, blank, key_end, number, unsigned};
 
 pub(crate) mod meta;
 mod storage;
@@ -156,6 +156,22 @@ fn get_and_touch(mut words: Words<'_>, unique: bool) -> Command<'_> {
         return refuse(BAD_FORMAT);
     }
     Command::GetAndTouch { unique, expires: expires as i32, keys_at }
+}
+
+/// How a line begins that gets keys.
+pub(crate) const GET: &[u8; 4] = b"get ";
+
+/// The key of a line that gets one key and has nothing remarkable about it, and how many bytes the line takes.
+#[inline]
+pub(crate) fn single_get(bytes: &[u8]) -> Option<(&[u8], usize)> {
+    let (GET, rest) = bytes.split_first_chunk()? else { return None };
+    let len = blank(&rest[..rest.len().min(KEY_MAX + 1)])?;
+    let line_end = match rest[len..] {
+        [b'\r', b'\n', ..] => 2,
+        [b'\n', ..] => 1,
+        _ => return None,
+    };
+    (len > 0).then(|| (&rest[..len], GET.len() + len + line_end))
 }
 
 /// What comes next in a line of keys.

@@ -17,6 +17,7 @@ mod admin;
 mod contents;
 mod detail;
 mod dump;
+mod expected;
 mod fetch;
 mod idle;
 mod meta;
@@ -476,13 +477,16 @@ impl Application for Kv {
 
     fn received(&mut self, io: &mut impl Io, bytes: &[u8]) -> usize {
         let id = io.connection();
-        let mut connection = core::mem::take(self.connection(id));
         let second = self.second(io.now_ns());
         self.store.tick(second);
-        connection.heard_s = second;
-        let consumed = self.serve(&mut connection, io, bytes);
+        self.connection(id).heard_s = second;
+        let mut consumed = self.serve_expected(id.slot as usize, io, bytes);
+        if consumed < bytes.len() {
+            let mut connection = core::mem::take(self.connection(id));
+            consumed += self.serve(&mut connection, io, &bytes[consumed..]);
+            *self.connection(id) = connection;
+        }
         self.tally.received_bytes += consumed as u64;
-        *self.connection(id) = connection;
         consumed
     }
 

@@ -51,6 +51,25 @@ impl Item {
     }
 }
 
+/// What a reply tells of an item.
+#[derive(Debug)]
+pub struct Fetched<'a> {
+    /// The item.
+    pub item: Item,
+    /// The client's flags.
+    pub flags: u32,
+    /// The value with a line end behind it.
+    pub data: &'a [u8],
+}
+
+impl Fetched<'_> {
+    /// Bytes of the value.
+    #[inline]
+    pub fn value_len(&self) -> usize {
+        self.data.len() - TAIL.len()
+    }
+}
+
 /// Memory for a value that is still arriving.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Reserved(u32);
@@ -206,6 +225,14 @@ impl Store {
         let item = self.look(key)?;
         self.asked_for(item);
         Some(item)
+    }
+
+    /// The same, with what a reply tells of it.
+    #[inline]
+    pub fn fetch(&mut self, key: &[u8]) -> Option<Fetched<'_>> {
+        let item = self.look(key)?;
+        let (flags, data) = self.arena.fetch(item.0, self.now_s);
+        Some(Fetched { item, flags, data })
     }
 
     /// Finds and counts that somebody asked, without noting it at the item.
@@ -408,11 +435,15 @@ impl Store {
         hash as usize & (self.buckets.len() - 1)
     }
 
+    #[inline]
     fn search(&self, key: &[u8], hash: u64) -> Option<u32> {
         let mut block = self.buckets[self.bucket(hash as u32)];
         while block != NONE {
-            let header = self.arena.header(block);
-            if header.tag() == tag(hash) && self.arena.key(block) == key {
+            let (header, behind) = self.arena.item(block);
+            if header.tag() == tag(hash)
+                && header.key_len() == key.len()
+                && behind.get(..key.len()) == Some(key)
+            {
                 return Some(block);
             }
             block = header.next();

@@ -34,6 +34,14 @@ pub(crate) fn key_end(bytes: &[u8]) -> Option<usize> {
     scan(bytes, |word| marks(word, b'\n') | marks(word, b' '), |byte| matches!(byte, b'\n' | b' '))
 }
 
+/// Place of the first byte that is a space or a control character below it: where a key ends, and what is odd in one.
+#[inline]
+pub(crate) fn blank(bytes: &[u8]) -> Option<usize> {
+    // As with `marks`, only the lowest mark is exact: what is taken away there never borrows from below.
+    let below = |word: u64| word.wrapping_sub(ONES * 0x21) & !word & HIGHS;
+    scan(bytes, below, |byte| byte <= b' ')
+}
+
 /// Words between spaces, with their places.
 #[derive(Debug, Clone)]
 pub(crate) struct Words<'a> {
@@ -120,11 +128,23 @@ pub(crate) fn unsigned(word: &[u8]) -> Option<u64> {
 }
 
 /// Writes a number's decimal digits to the front of `out` and says how many there are.
+#[inline]
 pub(crate) fn decimal(mut value: u64, out: &mut [u8]) -> usize {
-    // Most flags are 0.
+    // Most flags are 0, and most lengths have few digits.
     if value < 10 {
         out[0] = b'0' + value as u8;
         return 1;
+    }
+    if value < 1000 {
+        let value = value as u32;
+        let (hundreds, rest) = (value / 100, value % 100);
+        let mut at = 0;
+        if hundreds > 0 {
+            out[0] = b'0' + hundreds as u8;
+            at = 1;
+        }
+        out[at..at + 2].copy_from_slice(&[b'0' + (rest / 10) as u8, b'0' + (rest % 10) as u8]);
+        return at + 2;
     }
     let mut digits = [0u8; 20];
     let mut at = digits.len();
@@ -158,6 +178,8 @@ mod tests {
                     bytes[..place].fill(key);
                     bytes[place] = if len % 2 == 0 { b' ' } else { b'\n' };
                     assert_eq!(key_end(&bytes), Some(place));
+                    let first = if matches!(key, 0x0b | 0x1f | 0x09) { 0 } else { place };
+                    assert_eq!(blank(&bytes), Some(first));
                 }
             }
         }
@@ -187,7 +209,7 @@ mod tests {
         assert_eq!(unsigned(b"18446744073709551615\r\n"), Some(u64::MAX));
         assert_eq!(unsigned(b"-1"), None);
         assert_eq!(unsigned(b"-0"), Some(0));
-        for value in [0, 7, 10, 99, 100, 12345, u64::MAX] {
+        for value in (0..1100).chain([12345, u64::MAX]) {
             let mut out = [0; 20];
             let len = decimal(value, &mut out);
             assert_eq!(out[..len], *value.to_string().as_bytes());

@@ -3,7 +3,7 @@
 use super::watch::topic;
 use super::{Connection, Kv, Owed, Progress, State, reply, settle};
 use crate::answer;
-use crate::command::{self, NextKey, next_key};
+use crate::command::{self, GET, NextKey, next_key};
 use crate::store::Item;
 use nom_stack::application::{Io, Pin};
 use nom_stack::meter::Answer;
@@ -70,6 +70,21 @@ impl Kv {
         self.send_pinned(connection, io, item, None);
         self.tally.fetched(true, expires.is_some());
         Progress::Consumed(word.end)
+    }
+
+    /// Begins the reply to `get` with one key whose value is not copied; the end of the line is left to what follows.
+    pub(super) fn send_large(&mut self, slot: usize, io: &mut impl Io, key: &[u8], item: Item) -> usize {
+        self.reply.clear();
+        self.reply.value(key, self.store.flags(item), self.store.data(item).len() as u32 - 2, None);
+        if io.write(self.reply.bytes()).is_err() {
+            return 0;
+        }
+        let mut connection = core::mem::take(&mut self.connections[slot]);
+        connection.state = State::Keys { unique: false, expires: None };
+        self.send_pinned(&mut connection, io, item, None);
+        self.connections[slot] = connection;
+        self.tally.fetched(true, false);
+        GET.len() + key.len()
     }
 
     /// Tells whoever wants to know.

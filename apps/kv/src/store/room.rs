@@ -403,10 +403,15 @@ impl Store {
     }
 
     /// Does a bounded part of giving memory back, when there is some to be given.
+    #[inline]
     pub(super) fn retire(&mut self) {
-        if self.rooms.retire == 0 {
-            return;
+        if self.rooms.retire != 0 {
+            self.retire_some();
         }
+    }
+
+    #[cold]
+    fn retire_some(&mut self) {
         if let Some(segment) = self.rooms.owners.iter().position(|owner| *owner == Owner::Fresh) {
             self.rooms.fresh -= 1;
             self.give_back(segment);

@@ -2,6 +2,8 @@
 
 use super::{ask, config, text};
 use crate::script::Script;
+use std::string::String;
+use std::vec::Vec;
 
 #[test]
 fn exact_answers() {
@@ -100,5 +102,42 @@ fn each_operation_counts_once() {
         let mut script = Script::new(config(), usize::MAX);
         script.send(input.as_bytes());
         assert_eq!((script.link.accepted, script.link.refused), (accepted, refused), "{input}");
+    }
+}
+
+#[test]
+fn the_short_way_and_the_long_way_answer_and_count_alike() {
+    // A second space is all that it takes to be sent the long way.
+    let both = |gets: &dyn Fn(&str) -> String, capacity: usize| {
+        let mut script = Script::new(config(), capacity);
+        for len in [0, 1, 99, 128, 129, 1000] {
+            script.send(std::format!("set k{len} {len} 0 {len}\r\n{}\r\n", "v".repeat(len)).as_bytes());
+        }
+        script.send(b"set old 0 -1 1\r\nx\r\n");
+        script.settle();
+        let long = "k".repeat(250);
+        for key in ["k0", "k1", "none", "k99", "k128", "k129", "k1000", "old", "\u{1}", "a\tb", "\r", &long] {
+            script.send(gets(key).as_bytes());
+            script.deliver(1);
+        }
+        script.settle();
+        script.output.push(b'|');
+        script.send(b"stats\r\n");
+        script.settle();
+        let stats = text(&script.output);
+        let (answers, stats) = stats.split_once('|').unwrap();
+        let counted = ["cmd_get", "get_hits", "get_misses", "get_expired"];
+        let counted: Vec<&str> =
+            stats.lines().filter(|line| counted.iter().any(|name| line.contains(name))).collect();
+        assert!(counted.len() >= 3, "{stats}");
+        (String::from(answers), counted.join("\n"), script.link.accepted, script.kv.store().counts())
+    };
+    for capacity in [usize::MAX, 2048] {
+        for end in ["\r\n", "\n"] {
+            let short = |key: &str| std::format!("get {key}{end}get {key}{end}");
+            let long = |key: &str| std::format!("get  {key}{end}get  {key}{end}");
+            let (short, long) = (both(&short, capacity), both(&long, capacity));
+            assert_eq!(short, long, "{capacity} {end:?}");
+        }
     }
 }
