@@ -24,6 +24,7 @@ impl Block {
     }
 
     /// Length in bytes.
+    #[inline]
     pub fn len(&self) -> usize {
         self.len
     }
@@ -34,12 +35,14 @@ impl Block {
     }
 
     /// The device's address of the byte at `offset`.
+    #[inline]
     pub fn device_address(&self, offset: usize) -> u64 {
         assert!(offset <= self.len);
         self.device + offset as u64
     }
 
     /// Where the byte at `offset` is, for `len` bytes. What is read there may be changed by the device at any time.
+    #[inline]
     pub fn pointer(&self, offset: usize, len: usize) -> NonNull<u8> {
         self.check(offset, len);
         // SAFETY: the offset was checked to lie within the block.
@@ -50,6 +53,7 @@ impl Block {
     ///
     /// # Safety
     /// The device does not write to this part while the slice lives: it was never told of it, or it gave it back.
+    #[inline]
     pub unsafe fn bytes(&self, offset: usize, len: usize) -> &[u8] {
         self.check(offset, len);
         // SAFETY: within the block, which is valid for good; the caller vouches for the device.
@@ -58,6 +62,7 @@ impl Block {
 
     /// Copies bytes into a part. The caller decides whether the device may be reading there; if it is, it reads a
     /// mixture, which harms nobody but the frame.
+    #[inline]
     pub fn copy_in(&mut self, offset: usize, bytes: &[u8]) {
         self.check(offset, bytes.len());
         // SAFETY: within the block; `bytes` cannot overlap because the block is the memory's only owner and `self` is
@@ -68,6 +73,7 @@ impl Block {
     }
 
     /// Copies the bytes of a part out. If the device is writing there, the copy is a mixture.
+    #[inline]
     pub fn copy_out(&self, offset: usize, into: &mut [u8]) {
         self.check(offset, into.len());
         // SAFETY: within the block; `into` cannot overlap because the block is the memory's only owner.
@@ -76,6 +82,7 @@ impl Block {
         };
     }
 
+    #[inline]
     fn check(&self, offset: usize, len: usize) {
         assert!(offset <= self.len && len <= self.len - offset, "outside of the block");
     }

@@ -33,6 +33,7 @@ impl Region {
         self.len == 0
     }
 
+    #[inline]
     fn translate(&self, start: usize, len: usize) -> Option<u64> {
         let offset = start.wrapping_sub(self.start);
         (offset < self.len && len <= self.len - offset).then(|| self.device + offset as u64)
@@ -70,6 +71,7 @@ impl Regions {
     }
 
     /// The device's address of these bytes, when all of them lie in one region.
+    #[inline]
     pub fn translate(&self, bytes: &[u8]) -> Option<u64> {
         let start = bytes.as_ptr() as usize;
         self.table[..self.count].iter().find_map(|region| region.translate(start, bytes.len()))

@@ -67,14 +67,21 @@ pub fn read(bytes: &[u8; LEN]) -> Received {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Uncuttable;
 
-/// The header for a frame on its way out.
-pub fn emit(frame: &Frame<'_>) -> Result<[u8; LEN], Uncuttable> {
+/// The header for a frame that is as long as on the wire.
+#[inline]
+pub fn whole(checksum: Option<PartialChecksum>) -> [u8; LEN] {
     let mut bytes = [0; LEN];
-    if let Some(PartialChecksum { start, offset }) = frame.checksum {
+    if let Some(PartialChecksum { start, offset }) = checksum {
         bytes[0] = NEEDS_CHECKSUM;
         bytes[6..8].copy_from_slice(&start.to_le_bytes());
         bytes[8..10].copy_from_slice(&offset.to_le_bytes());
     }
+    bytes
+}
+
+/// The header for a frame on its way out.
+pub fn emit(frame: &Frame<'_>) -> Result<[u8; LEN], Uncuttable> {
+    let mut bytes = whole(frame.checksum);
     // One that fits into a single segment is none to cut.
     let payload_len = frame.len() - frame.headers.len();
     let Some(segment_len) = frame.segment_len.filter(|len| payload_len > usize::from(*len)) else {

@@ -82,8 +82,6 @@ pub struct Receiver<B> {
     places: Box<[Place]>,
     /// How many buffers the frame takes that begins in this one.
     spans: Box<[u16]>,
-    /// Which buffer a chain of the queue is.
-    buffer_of: Box<[u16]>,
     /// What waits, oldest first: a ring over a power of two, which has room for every frame there can be.
     waiting: Box<[Arrival]>,
     first: usize,
@@ -123,7 +121,6 @@ impl<B: Bell> Receiver<B> {
             slot_len,
             places: vec![Place::Device; size].into_boxed_slice(),
             spans: vec![1; size].into_boxed_slice(),
-            buffer_of: vec![0; size].into_boxed_slice(),
             waiting: vec![nothing; (size + GATHER_SLOTS).next_power_of_two()].into_boxed_slice(),
             first: 0,
             count: 0,
@@ -164,6 +161,7 @@ impl<B: Bell> Receiver<B> {
     }
 
     /// Tells the device of the buffers that were given back.
+    #[inline(never)]
     pub(crate) fn supply(&mut self) {
         if self.queue.publish() {
             self.counters.kicks += 1;
@@ -171,30 +169,29 @@ impl<B: Bell> Receiver<B> {
         }
     }
 
+    /// Every buffer gets the chain of its number for good: a queue that was never used hands them out in order.
     fn lend_all(&mut self) {
         for buffer in 0..self.places.len() {
-            self.lend(buffer as u16);
+            let address = self.buffers.device_address(buffer * self.slot_len);
+            let segment = Segment { address, len: self.slot_len as u32 };
+            // SAFETY: a whole slot of the block, which is never given back; `places` says that it is the device's, so
+            // that nobody reads it before the chain was taken back.
+            let head = unsafe { self.queue.add(&[], &[segment]) };
+            assert_eq!(head, Ok(buffer as u16), "a fresh queue has a chain for each buffer, in order");
+            self.places[buffer] = Place::Device;
         }
     }
 
+    #[inline]
     fn lend(&mut self, buffer: u16) {
-        let address = self.buffers.device_address(usize::from(buffer) * self.slot_len);
-        let segment = Segment { address, len: self.slot_len as u32 };
-        // As many descriptors as buffers, so there is always room; a broken queue keeps the buffer.
-        // SAFETY: a whole slot of the block, which is never given back; `places` says that it is the device's, so that
-        // nobody reads it before the chain was taken back.
-        if let Ok(head) = unsafe { self.queue.add(&[], &[segment]) } {
-            self.buffer_of[usize::from(head)] = buffer;
-        }
         self.places[usize::from(buffer)] = Place::Device;
+        // SAFETY: the slot that it was lent with in `lend_all`, and again under the same conditions; it is lent only
+        // after it was taken back by `take_kept`, which `places` says by anything else than `Device`.
+        unsafe { self.queue.again(buffer) };
     }
 
-    /// A buffer is read: it is the device's again, at once or when its turn comes.
+    /// A buffer is read, where frames take several: it is the device's again when its turn comes.
     fn put_back(&mut self, buffer: u16) {
-        if self.gathered.is_none() {
-            self.lend(buffer);
-            return;
-        }
         self.places[usize::from(buffer)] = Place::Back;
         self.back += 1;
         while self.back > 0 {
@@ -210,19 +207,28 @@ impl<B: Bell> Receiver<B> {
         }
     }
 
+    #[inline]
     fn slot_bytes(&self, buffer: u16, len: usize) -> &[u8] {
         // SAFETY: called for buffers that the device gave back and was not lent again (`places` says so); a device
         // that writes to one anyway changes bytes under a reader who checks lengths that lie elsewhere.
         unsafe { self.buffers.bytes(usize::from(buffer) * self.slot_len, len) }
     }
 
+    #[inline]
     fn collect(&mut self, arrived_ns: u64) {
-        while let Some(completion) = self.queue.take_seen() {
-            let buffer = self.buffer_of[usize::from(completion.head)];
-            if self.gathered.is_none() {
-                self.collect_one(buffer, completion.written, arrived_ns);
-                continue;
-            }
+        if self.gathered.is_some() {
+            return self.collect_parts(arrived_ns);
+        }
+        while let Some(completion) = self.queue.take_kept() {
+            self.collect_one(completion.head, completion.written, arrived_ns);
+        }
+    }
+
+    /// Where frames take several buffers.
+    #[inline(never)]
+    fn collect_parts(&mut self, arrived_ns: u64) {
+        while let Some(completion) = self.queue.take_kept() {
+            let buffer = completion.head;
             self.places[usize::from(buffer)] = Place::Part;
             let Some(frame) = self.begun(buffer, completion.written, arrived_ns) else { continue };
             self.parts[self.parts_count] = (buffer, completion.written);
@@ -337,7 +343,34 @@ impl<B: Bell> Receiver<B> {
         slot
     }
 
+    /// All buffers of a frame, or the place in which it was gathered.
+    #[inline(never)]
+    fn give_back_parts(&mut self, buffer: usize) {
+        if let Some(slot) = buffer.checked_sub(self.places.len()) {
+            self.gathered_places[slot] = Place::Device;
+            return;
+        }
+        let span = core::mem::replace(&mut self.spans[buffer], 1);
+        for part in buffer..buffer + usize::from(span) {
+            self.put_back(part as u16);
+        }
+    }
+
+    /// A frame that was gathered.
+    #[inline(never)]
+    fn gathered_bytes(&self, buffer: usize, len: usize) -> &[u8] {
+        let slot = buffer - self.places.len();
+        match (&self.gathered, self.gathered_places.get(slot)) {
+            (Some(gathered), Some(Place::Taken)) if len <= GATHER_LEN => {
+                // SAFETY: the device was never told of this block.
+                unsafe { gathered.bytes(slot * GATHER_LEN, len) }
+            }
+            _ => &[],
+        }
+    }
+
     /// The place of a handle, whoever made the handle up.
+    #[inline]
     fn place(&mut self, buffer: u32) -> Option<&mut Place> {
         let buffer = buffer as usize;
         match buffer.checked_sub(self.places.len()) {
@@ -396,21 +429,13 @@ impl<B: Bell> Ingress for Receiver<B> {
     fn bytes(&self, arrival: &Arrival) -> &[u8] {
         let buffer = arrival.buffer as usize;
         let len = arrival.len as usize;
-        if let Some(place) = self.places.get(buffer) {
-            let room = usize::from(self.spans[buffer]) * self.slot_len - LEN;
-            if *place != Place::Taken || len > room {
-                return &[];
-            }
-            return &self.slot_bytes(buffer as u16, LEN + len)[LEN..];
+        let Some(place) = self.places.get(buffer) else { return self.gathered_bytes(buffer, len) };
+        let span = if self.gathered.is_some() { usize::from(self.spans[buffer]) } else { 1 };
+        if *place != Place::Taken || len > span * self.slot_len - LEN {
+            return &[];
         }
-        let slot = buffer - self.places.len();
-        match (&self.gathered, self.gathered_places.get(slot)) {
-            (Some(gathered), Some(Place::Taken)) if len <= GATHER_LEN => {
-                // SAFETY: the device was never told of this block.
-                unsafe { gathered.bytes(slot * GATHER_LEN, len) }
-            }
-            _ => &[],
-        }
+        // SAFETY: as in `slot_bytes`, of as many buffers as the frame takes.
+        unsafe { self.buffers.bytes(buffer * self.slot_len + LEN, len) }
     }
 
     #[inline]
@@ -419,14 +444,10 @@ impl<B: Bell> Ingress for Receiver<B> {
         if self.place(arrival.buffer).is_none_or(|place| *place != Place::Taken) {
             return;
         }
-        let buffer = arrival.buffer as usize;
-        if let Some(slot) = buffer.checked_sub(self.places.len()) {
-            self.gathered_places[slot] = Place::Device;
-            return;
-        }
-        let span = core::mem::replace(&mut self.spans[buffer], 1);
-        for part in buffer..buffer + usize::from(span) {
-            self.put_back(part as u16);
+        if self.gathered.is_none() {
+            self.lend(arrival.buffer as u16);
+        } else {
+            self.give_back_parts(arrival.buffer as usize);
         }
         if self.queue.unpublished() >= GIVE_BACK_BATCH {
             self.supply();

@@ -153,14 +153,24 @@ impl<B: Bell> Sender<B> {
         &self.counters
     }
 
+    #[inline]
     fn slot(&self, sequence: u64) -> usize {
         sequence as usize & (self.done.len() - 1)
     }
 
+    #[inline(never)]
     fn reap(&mut self) {
         while let Some(completion) = self.queue.take() {
             let slot = usize::from(self.slot_of[usize::from(completion.head)]);
-            self.done[slot] = true;
+            // Most come in order.
+            if slot == self.slot(self.completed + 1) {
+                self.completed += 1;
+            } else {
+                self.done[slot] = true;
+            }
+            if self.large.is_none() {
+                continue;
+            }
             if let Some(out) = self.large_out.get_mut(usize::from(self.large_of[slot])) {
                 *out = false;
                 self.large_of[slot] = NO_PLACE;
@@ -197,8 +207,17 @@ impl<B: Bell> Sender<B> {
                 self.counters.bytes_copied += slice.len() as u64;
             }
             let segment = Segment { address: self.buffers.device_address(base), len: (end - base) as u32 };
-            return self.add(&[segment], slot);
+            // SAFETY: as in `add`; all of it lies in this frame's slot.
+            let head = unsafe { self.queue.add_read(segment) }.map_err(|_| Full)?;
+            return Ok(self.sent(head, slot));
         }
+        self.put_in_place(frame, slot)
+    }
+
+    /// A frame whose headers stand in their slot, with payload that may be sent from where it lies.
+    #[inline(never)]
+    fn put_in_place(&mut self, frame: &Frame<'_>, slot: usize) -> Result<u64, Full> {
+        let base = slot * self.slot_len;
         let mut segments = [Segment { address: 0, len: 0 }; GATHER_MAX];
         let mut used = 1;
         let limit = self.descriptors();
@@ -282,17 +301,37 @@ impl<B: Bell> Sender<B> {
         Ok(sequence)
     }
 
-    #[inline]
     fn add(&mut self, segments: &[Segment], slot: usize) -> Result<u64, Full> {
         // SAFETY: the device only reads them. They lie in this frame's slot or large place of a block, which is never
         // given back, or in a registered region, which stays mapped; that payload in place is left alone until `completed`
         // has passed the frame is `Egress`'s contract, and a broken one sends other bytes of that region, no others.
         let head = unsafe { self.queue.add(segments, &[]) }.map_err(|_| Full)?;
+        Ok(self.sent(head, slot))
+    }
+
+    /// A frame in this slot is on its way under this name.
+    #[inline]
+    fn sent(&mut self, head: u16, slot: usize) -> u64 {
         self.slot_of[usize::from(head)] = slot as u16;
         self.done[slot] = false;
         self.queued += 1;
         self.counters.frames += 1;
-        Ok(self.queued)
+        self.queued
+    }
+
+    /// A frame that is to be cut, or that cannot be sent.
+    #[inline(never)]
+    fn queue_rare(&mut self, frame: &Frame<'_>, len: usize) -> Result<u64, Full> {
+        let takes_large = self.large.is_some() && frame.segment_len.is_some() && len <= LARGE_FRAME_MAX;
+        match header::emit(frame) {
+            _ if len == 0 => Ok(self.lose()),
+            Err(Uncuttable) => Ok(self.lose()),
+            // Cutting was not agreed on.
+            Ok(head) if head[1] != header::WHOLE && self.large.is_none() => Ok(self.lose()),
+            Ok(head) if LEN + len <= self.slot_len => self.put(frame, head),
+            Ok(head) if takes_large && head[1] != header::WHOLE => self.put_large(frame, head),
+            Ok(_) => Ok(self.lose()),
+        }
     }
 
     /// A mistake of the caller; the device must not see it. It gets a number, as a frame that was lost.
@@ -326,25 +365,19 @@ impl<B: Bell> Egress for Sender<B> {
         self.done.len()
     }
 
+    #[inline]
     fn queue(&mut self, frame: Frame<'_>) -> Result<u64, Full> {
         if self.room() == 0 {
             self.reap();
+            if self.room() == 0 {
+                return Err(Full);
+            }
         }
-        if self.room() == 0 {
-            return Err(Full);
+        let len = frame.len();
+        if frame.segment_len.is_none() && len > 0 && LEN + len <= self.slot_len {
+            return self.put(&frame, header::whole(frame.checksum));
         }
-        let large = LEN + frame.len() > self.slot_len;
-        let takes_large =
-            self.large.is_some() && frame.segment_len.is_some() && frame.len() <= LARGE_FRAME_MAX;
-        match header::emit(&frame) {
-            _ if frame.is_empty() => Ok(self.lose()),
-            Err(Uncuttable) => Ok(self.lose()),
-            // Cutting was not agreed on.
-            Ok(head) if head[1] != header::WHOLE && self.large.is_none() => Ok(self.lose()),
-            Ok(head) if !large => self.put(&frame, head),
-            Ok(head) if takes_large && head[1] != header::WHOLE => self.put_large(&frame, head),
-            Ok(_) => Ok(self.lose()),
-        }
+        self.queue_rare(&frame, len)
     }
 
     fn kick(&mut self) -> bool {

@@ -120,11 +120,13 @@ impl<C: Cells> Queue<C> {
     }
 
     /// Descriptors of the ring.
+    #[inline]
     pub fn size(&self) -> u16 {
         self.size
     }
 
     /// Descriptors that are free.
+    #[inline]
     pub fn free(&self) -> u16 {
         self.free
     }
@@ -135,6 +137,7 @@ impl<C: Cells> Queue<C> {
     }
 
     /// How the device broke the contract, if it did.
+    #[inline]
     pub fn fault(&self) -> Option<Fault> {
         self.fault
     }
@@ -158,7 +161,7 @@ impl<C: Cells> Queue<C> {
     /// was reset, beyond any borrow of the bytes: every segment is memory that the device may reach (the device
     /// addresses of a block or of a registered region), stays allocated, and, of `writes`, is reached by Rust only as
     /// memory that changes under it; what `reads` name may be read by the device at any time.
-    #[inline]
+    #[inline(never)]
     pub unsafe fn add(&mut self, reads: &[Segment], writes: &[Segment]) -> Result<u16, Full> {
         let count = reads.len() + writes.len();
         assert!(count > 0, "a chain without a descriptor");
@@ -184,17 +187,57 @@ impl<C: Cells> Queue<C> {
             }
             at = if last { at } else { next };
         }
-        let first = &mut self.descriptors[usize::from(head)];
-        first.chain = count as u16;
-        first.writable = writable;
         self.free -= count as u16;
-        self.out += 1;
-        self.cells.store(Place::Available(self.available & (self.size - 1)), u32::from(head), Relaxed);
-        self.available = self.available.wrapping_add(1);
+        self.descriptors[usize::from(head)].writable = writable;
+        self.put(head, count as u16);
         Ok(head)
     }
 
+    /// Like [`Queue::add`] for a chain of one segment that the device reads: the most frequent of all.
+    ///
+    /// # Safety
+    ///
+    /// As for [`Queue::add`].
+    #[inline]
+    pub unsafe fn add_read(&mut self, segment: Segment) -> Result<u16, Full> {
+        if self.free == 0 || self.fault.is_some() {
+            return Err(Full);
+        }
+        let head = self.free_head;
+        let private = &mut self.descriptors[usize::from(head)];
+        self.free_head = private.next;
+        private.writable = 0;
+        self.free -= 1;
+        let descriptor = Descriptor { address: segment.address, len: segment.len, flags: 0, next: 0 };
+        self.cells.describe(head, descriptor);
+        self.put(head, 1);
+        Ok(head)
+    }
+
+    /// Puts a chain of one descriptor, which was taken back by [`Queue::take_kept`], in the ring once more, as it is.
+    ///
+    /// # Safety
+    ///
+    /// As for [`Queue::add`], of the segment that the chain was added with. The chain was taken back by
+    /// [`Queue::take_kept`], and was not put in the ring again since.
+    #[inline]
+    pub unsafe fn again(&mut self, head: u16) {
+        if self.fault.is_none() {
+            self.put(head, 1);
+        }
+    }
+
+    /// The chain is out from here on.
+    #[inline]
+    fn put(&mut self, head: u16, chain: u16) {
+        self.descriptors[usize::from(head)].chain = chain;
+        self.out += 1;
+        self.cells.store(Place::Available(self.available & (self.size - 1)), u32::from(head), Relaxed);
+        self.available = self.available.wrapping_add(1);
+    }
+
     /// Whether chains were added that the device does not know of.
+    #[inline]
     pub fn unpublished(&self) -> u16 {
         self.available.wrapping_sub(self.published)
     }
@@ -240,7 +283,7 @@ impl<C: Cells> Queue<C> {
 
     /// Takes back a chain that the device is done with, in the order in which it used them. Looks at the ring only
     /// when everything seen before was taken.
-    #[inline]
+    #[inline(always)]
     pub fn take(&mut self) -> Option<Completion> {
         if self.taken == self.seen && self.look() == 0 {
             return None;
@@ -249,27 +292,43 @@ impl<C: Cells> Queue<C> {
     }
 
     /// Like [`Queue::take`], without looking at the ring.
-    #[inline]
+    #[inline(always)]
     pub fn take_seen(&mut self) -> Option<Completion> {
+        let (completion, chain) = self.next_used()?;
+        self.recycle(completion.head, chain);
+        Some(completion)
+    }
+
+    /// Like [`Queue::take_seen`] in a queue whose chains have one descriptor each: the chain stays as it is, for
+    /// [`Queue::again`].
+    #[inline]
+    pub fn take_kept(&mut self) -> Option<Completion> {
+        let (completion, chain) = self.next_used()?;
+        debug_assert!(chain == 1, "a longer chain is not kept");
+        Some(completion)
+    }
+
+    /// The next entry that was seen, when it is one that can be, and how many descriptors its chain has.
+    #[inline(always)]
+    fn next_used(&mut self) -> Option<(Completion, u16)> {
         if self.taken == self.seen || self.fault.is_some() {
             return None;
         }
         let slot = self.taken & (self.size - 1);
         let id = self.cells.load(Place::UsedId(slot), Relaxed);
         let written = self.cells.load(Place::UsedLen(slot), Relaxed);
-        let fault = match self.descriptors.get(id as usize) {
-            None => Some(Fault::NoSuchDescriptor),
-            Some(head) if head.chain == 0 => Some(Fault::NotOut),
-            Some(head) if written > head.writable => Some(Fault::WroteTooMuch),
-            Some(_) => None,
+        let Some(private) = self.descriptors.get_mut(id as usize) else {
+            self.fault = Some(Fault::NoSuchDescriptor);
+            return None;
         };
-        if fault.is_some() {
-            self.fault = fault;
+        if private.chain == 0 || written > private.writable {
+            self.fault = Some(if private.chain == 0 { Fault::NotOut } else { Fault::WroteTooMuch });
             return None;
         }
+        let chain = core::mem::take(&mut private.chain);
         self.taken = self.taken.wrapping_add(1);
-        self.recycle(id as u16);
-        Some(Completion { head: id as u16, written })
+        self.out -= 1;
+        Some((Completion { head: id as u16, written }, chain))
     }
 
     /// Asks for an interrupt when the device uses one more chain than were seen, then looks once more. False when it
@@ -300,6 +359,7 @@ impl<C: Cells> Queue<C> {
     }
 
     /// Asks for no interrupts.
+    #[inline]
     pub fn quiet(&mut self) {
         if !self.armed {
             return;
@@ -314,6 +374,7 @@ impl<C: Cells> Queue<C> {
     }
 
     /// Whether an interrupt was asked for.
+    #[inline]
     pub fn armed(&self) -> bool {
         self.armed
     }
@@ -324,9 +385,8 @@ impl<C: Cells> Queue<C> {
     }
 
     /// Puts a chain back on the free list.
-    fn recycle(&mut self, head: u16) {
-        let chain = self.descriptors[usize::from(head)].chain;
-        self.descriptors[usize::from(head)].chain = 0;
+    #[inline]
+    fn recycle(&mut self, head: u16, chain: u16) {
         let mut last = head;
         for _ in 1..chain {
             last = self.descriptors[usize::from(last)].next;
@@ -334,7 +394,6 @@ impl<C: Cells> Queue<C> {
         self.descriptors[usize::from(last)].next = self.free_head;
         self.free_head = head;
         self.free += chain;
-        self.out -= 1;
     }
 }
 

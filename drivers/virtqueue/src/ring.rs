@@ -133,30 +133,42 @@ impl MappedRing {
         }
     }
 
+    /// Where the part at an offset of the layout is. A slot is taken modulo the ring's size, so nothing lies outside.
+    #[inline]
+    fn at(&self, offset: usize) -> NonNull<u8> {
+        // SAFETY: the block was allocated for the layout of this size, and all callers stay in it.
+        unsafe { self.block.pointer(0, 0).add(offset) }
+    }
+
+    #[inline]
+    fn slot(&self, slot: u16) -> usize {
+        usize::from(slot & (self.size - 1))
+    }
+
     #[inline]
     fn narrow(&self, place: Place) -> Option<NonNull<u8>> {
         let size = usize::from(self.size);
         let offset = match place {
             Place::AvailableFlags => self.available,
             Place::AvailableIndex => self.available + 2,
-            Place::Available(slot) => self.available + 4 + 2 * usize::from(slot),
+            Place::Available(slot) => self.available + 4 + 2 * self.slot(slot),
             Place::UsedEvent => self.available + 4 + 2 * size,
             Place::UsedFlags => self.used,
             Place::UsedIndex => self.used + 2,
             Place::AvailableEvent => self.used + 4 + 8 * size,
             Place::UsedId(_) | Place::UsedLen(_) => return None,
         };
-        Some(self.block.pointer(offset, 2))
+        Some(self.at(offset))
     }
 
     #[inline]
     fn wide(&self, place: Place) -> NonNull<u8> {
         let offset = match place {
-            Place::UsedId(slot) => self.used + 4 + 8 * usize::from(slot),
-            Place::UsedLen(slot) => self.used + 8 + 8 * usize::from(slot),
+            Place::UsedId(slot) => self.used + 4 + 8 * self.slot(slot),
+            Place::UsedLen(slot) => self.used + 8 + 8 * self.slot(slot),
             _ => unreachable!("all other fields are narrow"),
         };
-        self.block.pointer(offset, 4)
+        self.at(offset)
     }
 }
 
@@ -164,7 +176,7 @@ impl Cells for MappedRing {
     #[inline]
     fn load(&self, place: Place, order: Ordering) -> u32 {
         match self.narrow(place) {
-            // SAFETY: inside the block (checked by `pointer`), aligned by the layout, valid for good, and reached by
+            // SAFETY: inside the block (see `at`), aligned by the layout, valid for good, and reached by
             // this side through atomics only.
             Some(at) => u32::from(unsafe { AtomicU16::from_ptr(at.as_ptr().cast()) }.load(order)),
             // SAFETY: as above.
@@ -184,7 +196,7 @@ impl Cells for MappedRing {
 
     #[inline]
     fn describe(&self, at: u16, descriptor: Descriptor) {
-        let place = self.block.pointer(16 * usize::from(at), 16).as_ptr().cast::<u64>();
+        let place = self.at(16 * self.slot(at)).as_ptr().cast::<u64>();
         let rest =
             u64::from(descriptor.len) | u64::from(descriptor.flags) << 32 | u64::from(descriptor.next) << 48;
         // SAFETY: inside the block, 16-byte aligned, reached through atomics only.

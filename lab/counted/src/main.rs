@@ -12,6 +12,7 @@
 
 mod client;
 mod device;
+mod driver;
 mod kv;
 mod ours;
 mod smoltcp;
@@ -72,7 +73,7 @@ pub struct Script<'a> {
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let Some((program, load)) = parse(&words) else {
-        eprintln!("usage: nom-counted stack|smoltcp|kv CONNECTIONS BATCH ROUNDS [checksum]");
+        eprintln!("usage: nom-counted stack|smoltcp|kv|driver|least CONNECTIONS BATCH ROUNDS [checksum]");
         return ExitCode::FAILURE;
     };
     let script = Script { before: &[], request: &[b'q'; REQUEST_LEN], answer_len: ANSWER_LEN };
@@ -80,6 +81,8 @@ fn main() -> ExitCode {
         "stack" => ours::play(&load, &script, ours::Replies::new(ANSWER_LEN)),
         "smoltcp" => smoltcp::play(&load, &script),
         "kv" => kv::play(&load),
+        "driver" => driver::play(&load),
+        "least" => driver::play_least(&load),
         _ => {
             eprintln!("nom-counted: no program {program:?}");
             return ExitCode::FAILURE;

@@ -17,7 +17,7 @@ const REQUESTS: usize = 6_400;
 /// What is played through `nom-counted`.
 #[derive(Debug, Clone, Copy)]
 pub struct Play {
-    /// `stack`, `smoltcp` or `kv`.
+    /// `stack`, `smoltcp`, `kv`, `driver` or `least`.
     pub program: &'static str,
     /// Open connections.
     pub connections: usize,

@@ -11,6 +11,8 @@
 //! - `virtio.many_WAY_per_s`, `virtio.one_WAY_us`: 64 outstanding and one, with the ceiling's beside them.
 //! - `virtio.guest_us_per_packet`, `virtio.emulator_us_per_packet`: processor time of the threads that execute the guest
 //!   and of the emulator's others, a datagram, asleep between them: less disturbed by other work than rates are.
+//! - `virtio.instructions_per_packet`: of the driver for one short datagram each way, 32 at a time, counted over a card in
+//!   software; `virtio.ceiling_instructions_per_packet` those of the raw rings.
 //! - `virtio.lost`: datagrams that never came back, of all sides.
 //! - `virtio.interrupts_under_load`: device interrupts while polling. Kicks and interrupts a datagram explain the rest.
 //! - `virtio.bulk_...`: see [`bulk`].
@@ -21,6 +23,7 @@ mod pinger;
 mod threads;
 
 use crate::figures::Figure;
+use crate::instructions::{Counter, Play};
 use crate::{Settings, quiet};
 use home::{Guest, in_own_network};
 use nom_machine::machine::Nameless;
@@ -40,6 +43,8 @@ const MEASURED: Duration = Duration::from_millis(1500);
 const WARM: Duration = Duration::from_millis(300);
 /// Datagrams on their way at the same time.
 const MANY: usize = 64;
+/// Datagrams that come together where instructions are counted.
+const COUNTED_BATCH: usize = 32;
 /// A machine busier than this disturbs the figures.
 const QUIET_SHARE: f64 = 0.1;
 /// What the ceilings were with an ideal guest without a kernel, on the machine where they were first measured.
@@ -124,7 +129,21 @@ pub fn measure(settings: &Settings, progress: &mut dyn FnMut(&str)) -> Outcome<V
     }
     figures.extend(reflected(&seen)?);
     figures.extend(bulk::measure(&programs, runs, progress)?);
-    Ok(figures.into_iter().map(|figure| figure.emulated(true)).collect())
+    let emulated = figures.into_iter().map(|figure| figure.emulated(true));
+    Ok(counted(progress)?.into_iter().chain(emulated).collect())
+}
+
+/// Instructions of the driver and of the ceiling: the same whoever else uses the machine.
+fn counted(progress: &mut dyn FnMut(&str)) -> Outcome<Vec<Figure>> {
+    let counter = Counter::new(progress)?;
+    let mut figures = Vec::new();
+    for (name, program) in
+        [("virtio.instructions_per_packet", "driver"), ("virtio.ceiling_instructions_per_packet", "least")]
+    {
+        let each = counter.per_request(Play::new(program, 1, COUNTED_BATCH), progress)?;
+        figures.extend(Figure::of(name, "", None, &[each]));
+    }
+    Ok(figures)
 }
 
 /// One guest, measured with many outstanding and with one.
