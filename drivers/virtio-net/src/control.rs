@@ -1,4 +1,4 @@
-//! The queue for commands (virtio 1.2, 5.1.6.5): used at start only, one command at a time.
+//! The queue for commands (virtio 1.2, 5.1.6.5): used when the device is started, one command at a time.
 //!
 //! ```text
 //! the driver writes: class u8, command u8, data      the device writes: an answer u8, 0 for yes
@@ -6,7 +6,7 @@
 
 use nom_dma::{Block, DmaMemory};
 use nom_virtqueue::transport::{Bell, StartError, Transport};
-use nom_virtqueue::{Queue, Segment};
+use nom_virtqueue::{Places, Queue, Segment};
 
 /// Class: pairs of queues (5.1.6.5.6).
 const CLASS_PAIRS: u8 = 4;
@@ -22,6 +22,7 @@ const COMMAND_LEN: usize = 4;
 const LOOKS_MAX: usize = 10_000_000;
 
 /// Where commands are written and answered.
+#[derive(Debug)]
 pub(crate) struct Control<B> {
     queue: Queue,
     block: Block,
@@ -32,6 +33,12 @@ impl<B: Bell> Control<B> {
     pub(crate) fn new(queue: Queue, memory: &impl DmaMemory, bell: B) -> Result<Self, StartError> {
         let block = memory.allocate(COMMAND_LEN + 1, 64).ok_or(StartError::Memory)?;
         Ok(Self { queue, block, bell })
+    }
+
+    /// As at first, for a device that was reset. Answers where the ring is, and its size.
+    pub(crate) fn restart(&mut self, event_index: bool) -> (Places, u16) {
+        self.queue.restart(event_index);
+        (self.queue.cells().places(), self.queue.size())
     }
 
     /// From now on the device spreads frames over so many pairs of queues.

@@ -14,7 +14,7 @@ use nom_dma::DmaMemory;
 use nom_virtqueue::transport::{
     self, FEATURE_EVENT_INDEX, KIND_NETWORK, StartError, Transport, config_bytes, negotiate_by, status,
 };
-use nom_virtqueue::{MappedRing, Queue};
+use nom_virtqueue::{MappedRing, Places, Queue};
 
 /// Queue that the device fills, of the first pair; those of pair `n` are `2 n` further.
 const RECEIVE: u16 = 0;
@@ -98,8 +98,12 @@ pub struct Spread<T: Transport> {
 
 /// The device beside its halves: identity, link, health.
 #[derive(Debug)]
-pub struct Device<T> {
+pub struct Device<T: Transport> {
     transport: T,
+    /// The queue for commands, where there are several pairs.
+    control: Option<Control<T::Bell>>,
+    pairs_there: u16,
+    pairs: u16,
     config: Config,
     features: u64,
     mac: [u8; 6],
@@ -184,10 +188,12 @@ pub fn start_spread<T: Transport>(
     for pair in &mut pairs {
         pair.receiver.supply();
     }
-    if let Some(mut control) = control {
-        control.use_pairs(&transport, pairs.len() as u16)?;
+    let in_use = pairs.len() as u16;
+    if let Some(control) = &mut control {
+        control.use_pairs(&transport, in_use)?;
     }
-    let mut device = Device { transport, config, features, mac, link: true };
+    let mut device =
+        Device { transport, control, pairs_there, pairs: in_use, config, features, mac, link: true };
     device.link = device.link_up();
     Ok(Spread { device, pairs })
 }
@@ -273,6 +279,25 @@ impl<T: Transport> Device<T> {
         receiver: &mut Receiver<T::Bell>,
         sender: &mut Sender<T::Bell>,
     ) -> Result<(), StartError> {
+        self.again([(receiver, sender)].into_iter())
+    }
+
+    /// Like [`Device::restart`], with all pairs.
+    pub fn restart_spread(&mut self, pairs: &mut [Pair<T::Bell>]) -> Result<(), StartError> {
+        self.again(pairs.iter_mut().map(|pair| (&mut pair.receiver, &mut pair.sender)))
+    }
+
+    fn again<'a>(
+        &mut self,
+        halves: impl ExactSizeIterator<Item = (&'a mut Receiver<T::Bell>, &'a mut Sender<T::Bell>)>,
+    ) -> Result<(), StartError>
+    where
+        T::Bell: 'a,
+    {
+        if halves.len() != usize::from(self.pairs) {
+            // The device would write into rings that nobody reads.
+            return Err(StartError::Queue(2 * self.pairs));
+        }
         transport::reset(&mut self.transport)?;
         let features = agree(&mut self.transport, &self.config)?;
         if features != self.features {
@@ -282,21 +307,38 @@ impl<T: Transport> Device<T> {
         }
         let event_index = features & FEATURE_EVENT_INDEX != 0;
         let vectors = self.config.vectors.unzip();
-        for (number, queue, vector) in [
-            (RECEIVE, receiver.restart(event_index), vectors.0),
-            (SEND, sender.restart(event_index), vectors.1),
-        ] {
-            if self.transport.queue_size_max(number) < queue.1 {
-                return Err(StartError::Queue(number));
-            }
-            // SAFETY: the places are those of the ring that was installed before, of the same size; it was cleared
-            // after the reset, and the halves publish into it and nothing else.
-            unsafe { self.transport.install(number, queue.1, queue.0, vector)? };
+        let mut receivers = Vec::with_capacity(usize::from(self.pairs));
+        for (pair, (receiver, sender)) in (0..).zip(halves) {
+            self.install_again(2 * pair + RECEIVE, receiver.restart(event_index), vectors.0)?;
+            self.install_again(2 * pair + SEND, sender.restart(event_index), vectors.1)?;
+            receivers.push(receiver);
         }
         self.transport.announce_changes(vectors.0)?;
+        if let Some(mut control) = self.control.take() {
+            let installed = self.install_again(2 * self.pairs_there, control.restart(event_index), None);
+            self.control = Some(control);
+            installed?;
+        }
         transport::live(&mut self.transport);
-        receiver.supply();
+        receivers.into_iter().for_each(Receiver::supply);
+        if let Some(control) = &mut self.control {
+            control.use_pairs(&self.transport, self.pairs)?;
+        }
         self.link = self.link_up();
         Ok(())
+    }
+
+    fn install_again(
+        &mut self,
+        number: u16,
+        (places, size): (Places, u16),
+        vector: Option<u16>,
+    ) -> Result<(), StartError> {
+        if self.transport.queue_size_max(number) < size {
+            return Err(StartError::Queue(number));
+        }
+        // SAFETY: the places are those of the ring that was installed before, of the same size; it was cleared after
+        // the reset, and its owner publishes into it and nothing else.
+        unsafe { self.transport.install(number, size, places, vector) }
     }
 }

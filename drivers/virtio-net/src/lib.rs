@@ -11,7 +11,7 @@
 //! nothing more and `fault` tells why.
 //!
 //! Checksums, cutting of large frames, merging of received ones and several pairs of queues are asked for by [`Config`]
-//! and used where the device offers them. Limits: no packed ring, no filters of addresses; `restart` knows one pair.
+//! and used where the device offers them. Limits: no packed ring, no filters of addresses.
 
 #![no_std]
 

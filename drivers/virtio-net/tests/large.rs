@@ -2,7 +2,7 @@
 
 use nom_stack::port::{Arrival, Egress, Frame, Full, Ingress, PartialChecksum};
 use nom_virtio_net::fake::FakeCard;
-use nom_virtio_net::{Config, Device, Network, Receiver, Sender, Wanted, start, start_spread};
+use nom_virtio_net::{Config, Device, Network, Pair, Receiver, Sender, Wanted, start, start_spread};
 use nom_virtqueue::fake::{FakeBell, FakeDevice};
 use nom_virtqueue::queue::Fault;
 use nom_virtqueue::transport::StartError;
@@ -280,20 +280,28 @@ fn each_pair_of_queues_has_halves_of_its_own() {
     assert_eq!(spread.pairs.len(), 3, "as many as there are");
     assert_eq!(*commands.borrow(), [[4, 0, 3, 0]]);
     let mut card = card;
-    for (number, pair) in spread.pairs.iter_mut().enumerate() {
-        card.select(number);
-        let frame = numbered(number as u32, 5_000);
-        assert!(card.deliver(NO_HEADER, &frame));
-        pair.receiver.look(1);
-        let arrival = pair.receiver.take().unwrap();
-        assert_eq!(pair.receiver.bytes(&arrival), frame);
-        pair.receiver.give_back(arrival);
-        pair.sender.queue(Frame { segment_len: None, ..large(&headers(), &[b"x"]) }).unwrap();
-        pair.sender.kick();
-        assert_eq!(card.drain().len(), 1);
+    for life in 1..4 {
+        for (number, pair) in spread.pairs.iter_mut().enumerate() {
+            card.select(number);
+            let frame = numbered(number as u32, 5_000);
+            assert!(card.deliver(NO_HEADER, &frame));
+            pair.receiver.look(1);
+            let arrival = pair.receiver.take().unwrap();
+            assert_eq!(pair.receiver.bytes(&arrival), frame);
+            pair.receiver.give_back(arrival);
+            pair.sender.queue(Frame { segment_len: None, ..large(&headers(), &[b"x"]) }).unwrap();
+            pair.sender.kick();
+            assert_eq!(card.drain().len(), 1);
+        }
+        let rung = card.device().with(|registers| registers.rung);
+        assert_eq!(rung, [life, life, life, life, life, life, life, 0]);
+        spread.device.restart_spread(&mut spread.pairs).unwrap();
+        card.forget();
+        assert_eq!(commands.borrow().len() as u64, life + 1, "the card is told of its pairs again");
     }
-    let rung = card.device().with(|registers| registers.rung);
-    assert_eq!(rung, [1, 1, 1, 1, 1, 1, 1, 0]);
+    let Pair { receiver, sender } = &mut spread.pairs[0];
+    assert_eq!(spread.device.restart(receiver, sender), Err(StartError::Queue(6)), "all pairs or none");
+    assert_eq!(commands.borrow().len(), 4, "and nothing was done");
 }
 
 #[test]

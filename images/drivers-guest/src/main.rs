@@ -1,7 +1,8 @@
 //! The drivers alone, on a machine's devices.
 //!
 //! Without further words in the configuration it runs its cases: each prints `case NAME ok`, `case NAME FAILED why` or
-//! `case NAME skipped why`. With `# reflect = ...` it is the reflector that `nom bench virtio` measures ([`reflect`]).
+//! `case NAME skipped why`. With `# reflect = ...` it is the reflector that `nom bench virtio` measures ([`reflect`]), with
+//! `# pairs = 2` it tries several pairs of queues ([`pairs`]).
 
 #![no_std]
 #![no_main]
@@ -13,6 +14,7 @@ mod disk;
 mod entropy;
 mod frames;
 mod network;
+mod pairs;
 mod reflect;
 
 use alloc::string::String;
@@ -60,25 +62,33 @@ fn main() -> u8 {
             }
         };
     }
-    let (mut passed, mut failed, mut skipped) = (0, 0, 0);
+    if setting("pairs").is_some() {
+        return match pairs::run() {
+            Ok(well) => u8::from(!well),
+            Err(why) => {
+                log!("pairs: {why}");
+                1
+            }
+        };
+    }
+    let mut well = true;
     for (name, case) in [&entropy::CASES[..], &disk::CASES, &network::CASES].concat() {
-        match case() {
-            Ok(()) => {
-                passed += 1;
-                log!("case {name} ok");
-            }
-            Err(NotOk::Skipped(why)) => {
-                skipped += 1;
-                log!("case {name} skipped {why}");
-            }
-            Err(NotOk::Failed(why)) => {
-                failed += 1;
-                log!("case {name} FAILED {why}");
-            }
+        well &= report(name, case());
+    }
+    u8::from(!well)
+}
+
+/// Prints how a case went; false when it failed.
+fn report(name: &str, outcome: Outcome) -> bool {
+    match outcome {
+        Ok(()) => log!("case {name} ok"),
+        Err(NotOk::Skipped(why)) => log!("case {name} skipped {why}"),
+        Err(NotOk::Failed(why)) => {
+            log!("case {name} FAILED {why}");
+            return false;
         }
     }
-    log!("{passed} passed, {failed} failed, {skipped} skipped");
-    u8::from(failed > 0)
+    true
 }
 
 /// What stands behind `# NAME = ` in the configuration: a comment for everybody else.

@@ -58,7 +58,9 @@ pub fn short(cases: &mut Cases) -> Outcome<()> {
 /// All machines.
 pub fn full(cases: &mut Cases) -> Outcome<()> {
     some(cases, |_| true)?;
-    plug(cases, false)
+    plug(cases, false)?;
+    super::drivers::behind_iommu(cases)?;
+    super::pairs::pairs(cases)
 }
 
 fn some(cases: &mut Cases, wanted: impl Fn(&Trial) -> bool) -> Outcome<()> {

@@ -8,6 +8,7 @@ mod client;
 mod devices;
 mod drivers;
 mod guest;
+mod pairs;
 mod plug;
 mod replay;
 mod services;
