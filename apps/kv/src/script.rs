@@ -211,6 +211,19 @@ pub fn fuzz(data: &[u8]) {
     }
     assert_eq!((cut.link.accepted, cut.link.refused), counts, "operations depend on how bytes were cut");
     let (output, kv) = cut.finish();
-    assert_eq!(output, expected, "answers depend on how bytes were cut");
+    assert_eq!(
+        without_bytes_read(&output),
+        without_bytes_read(&expected),
+        "answers depend on how bytes were cut"
+    );
     assert_eq!(kv.store().counts().pins, 0, "pins were left behind");
+}
+
+/// Answers without the one line of `stats` that says how far the server has read when it is asked: with the same
+/// input that depends on how it arrives, there as in memcached.
+fn without_bytes_read(answers: &[u8]) -> Vec<&[u8]> {
+    answers
+        .split_inclusive(|byte| *byte == b'\n')
+        .filter(|line| !line.starts_with(b"STAT bytes_read "))
+        .collect()
 }
