@@ -1,6 +1,6 @@
 //! Load classes, and the points of each.
 
-use crate::{Point, Setting};
+use crate::{Noise, Point, Setting};
 use alloc::string::String;
 use alloc::vec::Vec;
 
@@ -75,8 +75,8 @@ impl Class {
 pub struct Points {
     /// The application, one word.
     pub application: String,
-    /// Differences below this part of a figure are noise.
-    pub noise: f64,
+    /// Differences below these parts of the figures are noise.
+    pub noise: Noise,
     /// Operations a second that make a utilisation of 1.
     pub capacity_per_s: f64,
     /// The classes; at least one.
@@ -125,7 +125,7 @@ mod tests {
     fn a_load_belongs_to_the_class_around_it_or_the_nearest() {
         let points = Points {
             application: "kv".into(),
-            noise: 0.02,
+            noise: Noise::same(0.02),
             capacity_per_s: 1000.0,
             classes: vec![
                 class((0.0, 0.3), (0.0, 4.0)),

@@ -1,6 +1,6 @@
 //! Which points can be best for somebody, and which cannot be told apart.
 
-use crate::{Class, Point};
+use crate::{Class, Noise, Point};
 use alloc::vec::Vec;
 
 /// What decides profit, each so that less is better.
@@ -50,15 +50,19 @@ pub struct Twins {
 
 /// All pairs of the frontier that cannot be told apart. When that is every pair, the class has nothing to win by
 /// adapting, and whoever tunes should say so and freeze the knob.
-pub fn twins(class: &Class, noise: f64) -> Vec<Twins> {
+pub fn twins(class: &Class, noise: &Noise) -> Vec<Twins> {
     let frontier = frontier(class);
-    let near = |a: f64, b: f64| (a - b).abs() <= noise * a.abs().max(b.abs());
+    let near = |(a, b): (f64, f64), part: f64| (a - b).abs() <= part * a.abs().max(b.abs());
+    // In the order of the costs, the idle cores apart.
+    let parts = [noise.throughput, noise.latency, noise.latency, noise.bytes, noise.cores];
     let mut twins = Vec::new();
     for (place, &first) in frontier.iter().enumerate() {
         for &second in &frontier[place + 1..] {
             let (a, b) = (costs(&class.points[first]), costs(&class.points[second]));
             // Idle cores are a share already: compare them as such.
-            if a[..5].iter().zip(&b[..5]).all(|(a, b)| near(*a, *b)) && (a[5] - b[5]).abs() <= noise {
+            if parts.iter().zip(a.into_iter().zip(b)).all(|(part, pair)| near(pair, *part))
+                && (a[5] - b[5]).abs() <= noise.cores
+            {
                 twins.push(Twins { first, second });
             }
         }
@@ -119,7 +123,7 @@ mod tests {
     #[test]
     fn points_within_noise_are_reported() {
         let class = class(vec![point(10, 38e3, 74.0), point(12, 38.2e3, 74.3), point(14, 40e3, 77.0)]);
-        assert_eq!(twins(&class, 0.01), [Twins { first: 0, second: 1 }]);
-        assert!(twins(&class, 0.001).is_empty());
+        assert_eq!(twins(&class, &Noise::same(0.01)), [Twins { first: 0, second: 1 }]);
+        assert!(twins(&class, &Noise::same(0.001)).is_empty());
     }
 }

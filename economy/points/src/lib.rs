@@ -12,6 +12,7 @@ extern crate alloc;
 
 mod class;
 mod frontier;
+mod noise;
 mod observe;
 mod point;
 mod setting;
@@ -19,6 +20,7 @@ mod text;
 
 pub use class::{Class, LoadKind, Points, Range};
 pub use frontier::{Twins, frontier, frontier_paper, twins};
+pub use noise::Noise;
 pub use observe::Measured;
 pub use point::{LATE_MAX, Late, Point};
 pub use setting::{Batching, Setting, SettingError, Wait};

@@ -41,17 +41,20 @@ impl Measured {
 }
 
 impl Point {
-    /// Moves the point towards what was seen: a mean in which older operations count for less, so that at most
-    /// `memory` operations are remembered. Throughput is a capacity and is not touched: what arrives does not say
-    /// how much could be served. `limit_ns` is the threshold of `seen.late`.
-    pub fn refine(&mut self, seen: &Measured, limit_ns: Option<u64>, memory: u64) {
+    /// Moves the point towards what was seen: a mean over the window and the `windows` before it. Throughput is a
+    /// capacity and is not touched, since what arrives does not say how much could be served; a point of which nothing
+    /// was measured is taken to serve `capacity_per_s`. `limit_ns` is the threshold of `seen.late`.
+    pub fn refine(&mut self, seen: &Measured, limit_ns: Option<u64>, windows: f64, capacity_per_s: f64) {
         if seen.operations == 0 || seen.measured == 0 {
             return;
         }
-        let known = self.samples.min(memory) as f64;
-        let weight = seen.measured as f64 / (known + seen.measured as f64);
+        let first = self.is_unmeasured();
+        let weight = if first { 1.0 } else { 1.0 / (windows.max(0.0) + 1.0) };
         let toward = |old: &mut f64, new: f64| *old += (new - *old) * weight;
         let each = |count: u64| count as f64 / seen.operations as f64;
+        if first {
+            self.throughput_per_s = capacity_per_s.max(seen.operations_per_s());
+        }
         toward(&mut self.useful_bytes, each(seen.useful_bytes));
         toward(&mut self.wire_bytes, each(seen.wire_bytes));
         toward(&mut self.memory_bytes, seen.memory_bytes as f64);
@@ -64,26 +67,20 @@ impl Point {
         }
         toward(&mut self.mean_ns, seen.mean_ns);
         toward(&mut self.jitter_ns, seen.jitter_ns);
-        let remembered = self.samples.min(memory);
-        let kept = |above: u64| {
-            if self.samples == 0 {
-                0
-            } else {
-                (above as f64 * remembered as f64 / self.samples as f64 + 0.5) as u64
-            }
-        };
-        // A threshold that was not watched in this window keeps its fraction; the watched one takes the new count.
-        let total = remembered + seen.measured;
+        // So many operations as the mean remembers.
+        let total = ((1.0 / weight) * seen.measured as f64) as u64;
+        let share = |late: u64, of: u64| if of == 0 { 0.0 } else { late as f64 / of as f64 };
+        let count = |part: f64| ((part * total as f64 + 0.5) as u64).min(total);
+        let moved = |old: f64| count(old + (share(seen.late, seen.measured) - old) * weight);
+        // A threshold that was not watched in this window keeps its fraction; the watched one moves.
+        let before = self.samples;
         let mut late: Vec<Late> = self
             .late
             .iter()
             .map(|late| {
-                let above = if Some(late.threshold_ns) == limit_ns {
-                    kept(late.above) + seen.late
-                } else {
-                    (kept(late.above) as f64 * total as f64 / remembered.max(1) as f64 + 0.5) as u64
-                };
-                Late { above: above.min(total), ..*late }
+                let part = share(late.above, before);
+                let watched = Some(late.threshold_ns) == limit_ns;
+                Late { above: if watched { moved(part) } else { count(part) }, ..*late }
             })
             .collect();
         if let Some(threshold_ns) = limit_ns
@@ -91,8 +88,8 @@ impl Point {
             && late.len() < LATE_MAX
         {
             // What was measured before had no count for this limit: keep its upper bound.
-            let (above, _) = self.late_above(threshold_ns);
-            late.push(Late { threshold_ns, above: (kept(above) + seen.late).min(total) });
+            let (above, of) = self.late_above(threshold_ns);
+            late.push(Late { threshold_ns, above: moved(share(above, of)) });
             late.sort_by_key(|late| late.threshold_ns);
         }
         self.late = late;
@@ -135,7 +132,7 @@ mod tests {
             jitter_ns: 20_000.0,
         };
         for _ in 0..40 {
-            point.refine(&seen, Some(750_000), 10_000);
+            point.refine(&seen, Some(750_000), 1.0, 50e3);
         }
         assert!((point.mean_ns - 100_000.0).abs() < 1.0, "{}", point.mean_ns);
         assert!((point.wire_bytes - 200.0).abs() < 0.1);
@@ -144,7 +141,11 @@ mod tests {
         assert!((above as f64 / of as f64 - 0.01).abs() < 0.001, "{above}/{of}");
         assert_eq!(point.throughput_per_s, 40e3);
         let before = point.clone();
-        point.refine(&Measured::default(), Some(750_000), 10_000);
+        point.refine(&Measured::default(), Some(750_000), 1.0, 50e3);
         assert_eq!(point, before);
+        let mut fresh = Point::unmeasured(point.setting);
+        fresh.refine(&seen, Some(750_000), 0.0, 50e3);
+        assert_eq!((fresh.mean_ns, fresh.throughput_per_s), (100_000.0, 50e3));
+        assert_eq!(fresh.late_above(750_000), (100, 10_000));
     }
 }

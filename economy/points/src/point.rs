@@ -44,6 +44,29 @@ pub struct Point {
 }
 
 impl Point {
+    /// A setting of which nothing was measured yet.
+    pub const fn unmeasured(setting: Setting) -> Self {
+        Self {
+            setting,
+            throughput_per_s: 0.0,
+            useful_bytes: 0.0,
+            wire_bytes: 0.0,
+            core_ns: 0.0,
+            idle_cores: 0.0,
+            memory_bytes: 0.0,
+            mean_ns: 0.0,
+            jitter_ns: 0.0,
+            p99_ns: 0.0,
+            samples: 0,
+            late: alloc::vec::Vec::new(),
+        }
+    }
+
+    /// Whether nothing was measured of it: nothing is served in no time at all.
+    pub fn is_unmeasured(&self) -> bool {
+        self.throughput_per_s == 0.0 && self.mean_ns == 0.0
+    }
+
     /// How many of how many operations were above the limit. With no count for exactly this limit the nearest lower
     /// threshold is used, which can only overstate; without any, all of them count as late.
     pub fn late_above(&self, limit_ns: u64) -> (u64, u64) {

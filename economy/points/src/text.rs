@@ -1,9 +1,9 @@
 //! The readable form of working points.
 //!
 //! ```text
-//! nom-points 1
+//! nom-points 2
 //! application kv
-//! noise 0.02
+//! noise throughput=0.03 bytes=0.002 cores=0.17 memory=0.02 latency=0.23
 //! capacity_per_s 40000
 //! class single open utilisation 0..0.3 connections 1..4
 //! point wait=halt batch=0 : throughput_per_s=18000 ... samples=10000 late=750us:12,1ms:3
@@ -12,9 +12,11 @@
 //! ```
 //!
 //! A `#` begins a comment. The order of the header's lines is fixed, every figure of a point must be there once,
-//! classes must not overlap, and a setting stands once in a class.
+//! classes must not overlap, and a setting stands once in a class. Version 1, which
+//! is still read, had one `noise 0.02` for all figures. `point SETTING : unmeasured` names a setting that is possible
+//! and of which nothing is known.
 
-use crate::{Class, LATE_MAX, Late, LoadKind, Point, Points, Range, Setting};
+use crate::{Class, LATE_MAX, Late, LoadKind, Noise, Point, Points, Range, Setting};
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::fmt;
@@ -44,6 +46,9 @@ impl fmt::Display for PointsError {
         write!(f, "line {}: {}", self.line, self.message)
     }
 }
+
+/// Stands for all figures of a point that is only known to be possible.
+const UNMEASURED: &str = "unmeasured";
 
 const FIGURES: [&str; 9] = [
     "throughput_per_s",
@@ -76,17 +81,16 @@ impl Points {
                 _ => Err(PointsError { line, message: alloc::format!("expected '{key} {expected}'") }),
             }
         };
-        let (line, version) = header("nom-points", "1")?;
-        if version != "1" {
-            return Err(at(line, "this version of points is not known; expected 'nom-points 1'"));
-        }
+        let (line, version) = header("nom-points", "2")?;
+        let one_noise = match version.as_str() {
+            "1" => true,
+            "2" => false,
+            _ => return Err(at(line, "this version of points is not known; expected 'nom-points 2', or 1")),
+        };
         let (line, application) = header("application", "NAME")?;
         name(line, &application)?;
-        let (line, noise) = header("noise", "0.02")?;
-        let noise = figure(line, &noise)?;
-        if noise >= 1.0 {
-            return Err(at(line, "noise is a part of a figure: expected less than 1"));
-        }
+        let (line, noise) = header("noise", if one_noise { "0.02" } else { "throughput=0.02 ..." })?;
+        let noise = if one_noise { Noise::same(part(line, &noise)?) } else { noises(line, &noise)? };
         let (line, capacity) = header("capacity_per_s", "40000")?;
         let capacity_per_s = figure(line, &capacity)?;
         if capacity_per_s < 1.0 {
@@ -165,6 +169,33 @@ fn figure(line: usize, text: &str) -> Result<f64, PointsError> {
         })
 }
 
+/// Noise: less than the whole figure.
+fn part(line: usize, text: &str) -> Result<f64, PointsError> {
+    let part = figure(line, text)?;
+    if part < 1.0 { Ok(part) } else { Err(at(line, "noise is a part of a figure: expected less than 1")) }
+}
+
+/// Noise for each kind of figure, all of them, each once.
+fn noises(line: usize, text: &str) -> Result<Noise, PointsError> {
+    let mut parts = [None; Noise::NAMES.len()];
+    for word in text.split_whitespace() {
+        let (name, value) = word.split_once('=').unwrap_or((word, ""));
+        let Some(place) = Noise::NAMES.iter().position(|known| *known == name) else {
+            let message = alloc::format!("noise: expected {}, each with =PART", Noise::NAMES.join(", "));
+            return Err(PointsError { line, message });
+        };
+        if parts[place].replace(part(line, value)?).is_some() {
+            return Err(PointsError { line, message: alloc::format!("noise: {name} stands twice") });
+        }
+    }
+    match parts.iter().position(Option::is_none) {
+        Some(place) => {
+            Err(PointsError { line, message: alloc::format!("noise: {} is missing", Noise::NAMES[place]) })
+        }
+        None => Ok(Noise::of(parts.map(Option::unwrap_or_default))),
+    }
+}
+
 fn range(line: usize, text: &str) -> Result<Range, PointsError> {
     let Some((from, to)) = text.split_once("..") else {
         return Err(at(line, "expected a range such as 0..0.3 or 4.."));
@@ -202,6 +233,9 @@ fn point(line: usize, rest: &str) -> Result<Point, PointsError> {
         setting.parse().map_err(|error| PointsError { line, message: alloc::format!("{error}") })?;
     if setting == Setting::Nothing {
         return Err(at(line, "'nothing' is always a point and is not written"));
+    }
+    if figures.trim() == UNMEASURED {
+        return Ok(Point::unmeasured(setting));
     }
     let mut values = [None; FIGURES.len()];
     let (mut samples, mut late) = (None, None);
@@ -281,7 +315,7 @@ fn counts(line: usize, text: &str) -> Result<Vec<Late>, PointsError> {
 
 impl fmt::Display for Points {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "nom-points 1\napplication {}\nnoise {}", self.application, self.noise)?;
+        writeln!(f, "nom-points 2\napplication {}\nnoise {}", self.application, self.noise)?;
         writeln!(f, "capacity_per_s {}", self.capacity_per_s)?;
         for class in &self.classes {
             let kind = match class.kind {
@@ -308,6 +342,9 @@ fn write_range(f: &mut fmt::Formatter<'_>, range: Range) -> fmt::Result {
 
 fn write_point(f: &mut fmt::Formatter<'_>, point: &Point) -> fmt::Result {
     write!(f, "point {} :", point.setting)?;
+    if *point == Point::unmeasured(point.setting) {
+        return writeln!(f, " {UNMEASURED}");
+    }
     let values = [
         point.throughput_per_s,
         point.useful_bytes,
@@ -336,9 +373,9 @@ mod tests {
 
     const GOOD: &str = "\
 # measured by hand
-nom-points 1
+nom-points 2
 application kv
-noise 0.02
+noise throughput=0.02 bytes=0.002 cores=0.1 memory=0.02 latency=0.2
 capacity_per_s 40000
 class single open utilisation 0..0.3 connections 1..4
 point wait=halt batch=0 : throughput_per_s=18000 useful_bytes=100 wire_bytes=166.5 core_ns=9000 idle_cores=0.01 memory_bytes=16777216 mean_ns=63000 jitter_ns=13000 p99_ns=90000 samples=10000 late=750us:12,1ms:3
@@ -360,11 +397,36 @@ point wait=halt batch=queued : throughput_per_s=4e4 useful_bytes=100 wire_bytes=
     }
 
     #[test]
+    fn a_setting_may_be_named_before_it_was_measured() {
+        let text = GOOD.to_string() + "point wait=halt batch=3us : unmeasured\n";
+        let points = Points::parse(&text).unwrap();
+        assert!(points.classes[1].points[1].is_unmeasured() && !points.classes[1].points[0].is_unmeasured());
+        assert_eq!(Points::parse(&points.to_string()), Ok(points));
+    }
+
+    #[test]
+    fn the_first_version_had_one_noise_for_all() {
+        let old = GOOD.replacen("nom-points 2", "nom-points 1", 1).replacen(
+            "throughput=0.02 bytes=0.002 cores=0.1 memory=0.02 latency=0.2",
+            "0.07",
+            1,
+        );
+        let points = Points::parse(&old).unwrap();
+        assert_eq!(points.noise, Noise::same(0.07));
+        assert_eq!(Points::parse(&points.to_string()), Ok(points));
+        assert_eq!(Points::parse(&old.replacen("0.07", "2", 1)).unwrap_err().line, 4);
+    }
+
+    #[test]
     fn what_is_wrong_is_named_with_its_line() {
         let cases = [
-            ("nom-points 1", "nom-points 2", 2),
+            ("nom-points 2", "nom-points 3", 2),
+            ("nom-points 2", "nom-points 1", 4),
             ("application kv", "application k v", 3),
-            ("noise 0.02", "noise 2", 4),
+            ("latency=0.2", "latency=2", 4),
+            ("latency=0.2", "bytes=0.2", 4),
+            (" latency=0.2", "", 4),
+            ("latency=0.2", "jitter=0.2", 4),
             ("capacity_per_s 40000", "capacity_per_s 0", 5),
             ("0..0.3 connections", "0.3..0.3 connections", 6),
             ("connections 4..", "connections 3..", 0),
@@ -389,7 +451,7 @@ point wait=halt batch=queued : throughput_per_s=4e4 useful_bytes=100 wire_bytes=
             assert_eq!(wrong.as_ref().map_or(0, |error| error.line), line, "{to}: {wrong:?}");
         }
         assert_eq!(Points::parse("").unwrap_err().line, 1);
-        assert_eq!(Points::parse("nom-points 1\n").unwrap_err().line, 2);
+        assert_eq!(Points::parse("nom-points 2\n").unwrap_err().line, 2);
     }
 
     #[test]

@@ -1,12 +1,96 @@
 //! Lines for people.
 
 use crate::{Estimate, Quoted};
-use alloc::string::String;
+use alloc::string::{String, ToString};
 use core::fmt;
-use nom_money::Prices;
+use nom_money::{Prices, print_duration};
+use nom_points::Setting;
 
 /// Longest line.
-pub(crate) const LINE_MAX: usize = 480;
+const LINE_MAX: usize = 480;
+
+/// Why something is done or said. What a change was weighed by is kept as numbers: putting them into words takes more
+/// instructions than the decision did.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Why {
+    /// Another setting earns more.
+    Better(Better),
+    /// Anything else, in words.
+    Said(String),
+}
+
+impl Why {
+    /// One line.
+    pub fn line(&self) -> String {
+        bounded(match self {
+            Self::Better(better) => better.to_string(),
+            Self::Said(line) => line.clone(),
+        })
+    }
+}
+
+/// What a change was weighed by.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Better {
+    /// Whether it is done or only said.
+    pub observing: bool,
+    /// The setting that is left.
+    pub from: Setting,
+    /// What is new.
+    pub cause: &'static str,
+    /// The load class.
+    pub class: String,
+    /// Operations that arrive in a second.
+    pub arrival_per_s: f64,
+    /// Active connections.
+    pub connections: f64,
+    /// The prices.
+    pub quoted: Quoted,
+    /// What the new setting is expected to bring.
+    pub expected: Estimate,
+    /// What the present one brings; `None` when it was never profiled here.
+    pub present: Option<Estimate>,
+    /// The present one breaks a limit, or offers nothing.
+    pub forced: bool,
+    /// Gain beyond noise, in dollars a second.
+    pub gain: f64,
+    /// The same if more or fewer arrive than are seen.
+    pub least: f64,
+    /// For how long it counts.
+    pub stay_ns: u64,
+}
+
+impl fmt::Display for Better {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} {} -> {} by {}: class {}, {:.0} op/s, {:.0} connections; {}; expected {} ",
+            if self.observing { "would change" } else { "change" },
+            self.from,
+            self.expected.setting,
+            self.cause,
+            self.class,
+            self.arrival_per_s,
+            self.connections,
+            Seen(&self.quoted),
+            Sides(&self.expected),
+        )?;
+        match &self.present {
+            Some(_) if self.forced => {
+                f.write_str("because the present one breaks a hard limit or offers nothing")?;
+            }
+            Some(present) => write!(f, "instead of {}", Sides(present))?,
+            None => f.write_str("and the present one was never profiled here")?,
+        }
+        write!(
+            f,
+            "; gain beyond noise {}, at least {}, for {} beats changing",
+            Hourly(self.gain),
+            Hourly(self.least),
+            print_duration(self.stay_ns),
+        )
+    }
+}
 
 /// Dollars a second as dollars an hour with four significant digits.
 pub(crate) struct Hourly(pub f64);
@@ -57,7 +141,7 @@ impl fmt::Display for Sides<'_> {
 }
 
 /// Cuts a line to its bound.
-pub(crate) fn bounded(mut line: String) -> String {
+fn bounded(mut line: String) -> String {
     if line.len() > LINE_MAX {
         let mut end = LINE_MAX;
         while !line.is_char_boundary(end) {

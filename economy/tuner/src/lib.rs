@@ -20,6 +20,7 @@ extern crate alloc;
 
 mod choose;
 mod explain;
+mod known;
 mod rules;
 #[cfg(test)]
 mod tests;
@@ -27,5 +28,6 @@ mod trial;
 mod tuner;
 
 pub use choose::{Estimate, best, estimate};
+pub use explain::Why;
 pub use rules::{Mode, Rules};
 pub use tuner::{Decision, Moment, Quoted, Tuner};

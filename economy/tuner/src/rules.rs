@@ -55,13 +55,34 @@ pub struct Rules {
     pub distrust_ns: u64,
     /// How long after its end an outdated price still holds the setting.
     pub grace_ns: u64,
-    /// Operations that a point remembers when it is refined by what is seen; 0 means that points stay as they were
+    /// Windows that a point remembers when it is refined by what is seen; 0 means that points stay as they were
     /// profiled.
-    pub memory_operations: u64,
+    pub memory_windows: u32,
+    /// What was seen so long ago counts for half.
+    pub forget_ns: u64,
+    /// What trying other settings may cost: that many millionths of an hour's revenue; 0 means that none is tried.
+    pub explore_millionths: u32,
+    /// Windows that a setting is tried for.
+    pub explore_windows: u32,
     /// Hard limit on what is spent.
     pub spending_max: Option<Spending>,
     /// Hard limit on latency: the 99th percentile where it was measured, else the mean.
     pub latency_max_ns: Option<u64>,
+}
+
+impl Rules {
+    /// Points follow what is seen, and a hundredth of the revenue may be spent on trying others.
+    pub fn online(self) -> Self {
+        Self { memory_windows: 20, explore_millionths: 10_000, ..self }
+    }
+
+    pub(crate) fn refines(&self) -> bool {
+        self.memory_windows > 0
+    }
+
+    pub(crate) fn explores(&self) -> bool {
+        self.refines() && self.explore_millionths > 0
+    }
 }
 
 impl Default for Rules {
@@ -86,7 +107,10 @@ impl Default for Rules {
             return_windows: 2,
             distrust_ns: 60_000 * MS,
             grace_ns: 60_000 * MS,
-            memory_operations: 0,
+            memory_windows: 0,
+            forget_ns: 600_000 * MS,
+            explore_millionths: 0,
+            explore_windows: 3,
             spending_max: None,
             latency_max_ns: None,
         }

@@ -6,7 +6,7 @@ use crate::{Decision, Mode, Moment, Quoted, Rules, Tuner, best};
 use alloc::vec;
 use alloc::vec::Vec;
 use nom_money::{Nano, PerByte, PerByteSecond, PerCoreNs, PerOperation, Prices};
-use nom_points::{Batching, Class, Late, LoadKind, Measured, Point, Points, Range, Setting, Wait};
+use nom_points::{Batching, Class, Late, LoadKind, Measured, Noise, Point, Points, Range, Setting, Wait};
 use nom_utility::{Contract, LimitKind, TailRule};
 
 const MS: u64 = 1_000_000;
@@ -64,7 +64,7 @@ fn class(name: &str, kind: LoadKind, connections: (f64, f64), points: Vec<Point>
 }
 
 fn points(classes: Vec<Class>) -> Points {
-    Points { application: "kv".into(), noise: 0.02, capacity_per_s: 40_000.0, classes }
+    Points { application: "kv".into(), noise: Noise::same(0.02), capacity_per_s: 40_000.0, classes }
 }
 
 /// 0.2 $ a million operations less a tenth for each percent above 750 us.
@@ -167,7 +167,7 @@ fn without_hysteresis_the_choice_is_that_of_brute_force() {
         let mut tuner = Tuner::new(contract, all, rules);
         let now = Moment { arrival_per_s: arrival, ..moment(1, prices) };
         if let Some(decision) = tuner.decide(&now) {
-            assert!(decision.line.len() <= 480);
+            assert!(decision.line().len() <= 480);
         }
         assert_eq!(tuner.setting(), found.setting);
         stopped += u32::from(found.setting == Setting::Nothing);
@@ -187,7 +187,7 @@ fn a_price_change_moves_the_knob_and_says_why() {
     let expected = "change wait=halt batch=0 -> wait=halt batch=200us by price: class many, 20000 op/s, 10 connections; \
                     core 20 $/core/h (generation 1, bandwidth counted as free, memory counted as free); \
                     expected 9.520 $/h (11.520 $/h - 2.000 $/h) instead of 6.400 $/h (14.400 $/h - 8.000 $/h); ";
-    assert!(decision.line.starts_with(expected), "{}", decision.line);
+    assert!(decision.line().starts_with(expected), "{}", decision.line());
     assert_eq!(tuner.decide(&moment(2_000, core("20 $/core/h"))), None);
     let decision = tuner.decide(&moment(3_000, core("0.04 $/core/h"))).unwrap();
     assert_eq!(decision.change, Some(setting(0)));
@@ -205,7 +205,7 @@ fn small_gains_noise_and_haste_do_not_move_it() {
     let mut tuner = Tuner::new(penalty(), all, Rules::default());
     let said = tuner.decide(&moment(0, core("20 $/core/h"))).unwrap();
     assert_eq!(said.change, None);
-    assert!(said.line.contains("nothing to win"), "{}", said.line);
+    assert!(said.line().contains("nothing to win"), "{}", said.line());
     assert_eq!(tuner.decide(&moment(1, core("20 $/core/h"))), None);
     // A stay too short to pay for the change.
     let rules = Rules { expected_stay_ns: MS, ..Rules::default() };
@@ -261,7 +261,7 @@ fn hard_limits_come_before_profit() {
     tuner.force(setting(0), 0);
     let decision = tuner.decide(&moment(1, core("20 $/core/h"))).unwrap();
     assert_eq!(decision.change, Some(setting(200)));
-    assert!(decision.line.contains("breaks a hard limit"), "{}", decision.line);
+    assert!(decision.line().contains("breaks a hard limit"), "{}", decision.line());
     let decision = tuner.decide(&moment(2, core("200 $/core/h"))).unwrap();
     assert_eq!(decision.change, Some(Setting::Nothing));
 }
@@ -300,9 +300,9 @@ fn a_change_that_earned_less_is_taken_back_and_not_repeated_at_once() {
     let decision = tuner.observe(5_000 * MS, &seen(900.0, 5_000, 20_000)).unwrap();
     assert_eq!(decision.change, Some(setting(0)));
     assert!(
-        decision.line.starts_with("return wait=halt batch=200us -> wait=halt batch=0: it earns -2.000 $/h"),
+        decision.line().starts_with("return wait=halt batch=200us -> wait=halt batch=0: it earns -2.000 $/h"),
         "{}",
-        decision.line
+        decision.line()
     );
     assert_eq!(tuner.decide(&moment(6_000, high)), None);
     assert_eq!(tuner.setting(), setting(0));
@@ -327,7 +327,7 @@ fn a_change_that_kept_its_promise_stays() {
 
 #[test]
 fn what_is_seen_refines_the_point_when_asked_to() {
-    let rules = Rules { memory_operations: 20_000, ..Rules::default() };
+    let rules = Rules { memory_windows: 1, ..Rules::default() };
     let mut tuner = Tuner::new(penalty(), quick_or_cheap(), rules);
     tuner.decide(&moment(0, core("0.04 $/core/h")));
     for turn in 1..40 {
@@ -380,7 +380,7 @@ fn without_a_price_it_keeps_and_later_falls_back() {
     assert_eq!(tuner.decide(&until(61_999, core("0.04 $/core/h"))), None);
     let decision = tuner.decide(&until(62_000, core("0.04 $/core/h"))).unwrap();
     assert_eq!(decision.change, Some(setting(0)));
-    assert!(decision.line.contains("the price ran out"), "{}", decision.line);
+    assert!(decision.line().contains("the price ran out"), "{}", decision.line());
     assert_eq!(tuner.decide(&until(63_000, core("0.04 $/core/h"))), None);
 }
 
@@ -390,7 +390,7 @@ fn observing_says_once_what_it_would_do_and_off_is_silent() {
     let mut tuner = Tuner::new(penalty(), quick_or_cheap(), rules);
     let decision = tuner.decide(&moment(0, core("20 $/core/h"))).unwrap();
     assert_eq!(decision.change, None);
-    assert!(decision.line.starts_with("would change"), "{}", decision.line);
+    assert!(decision.line().starts_with("would change"), "{}", decision.line());
     assert_eq!(tuner.decide(&moment(1, core("20 $/core/h"))), None);
     assert_eq!(tuner.setting(), setting(0));
     let rules = Rules { mode: Mode::Off, ..Rules::default() };
@@ -442,7 +442,7 @@ fn a_stop_under_overload_ends_when_the_load_has_gone() {
     };
     let (mut stopped, mut looks) = (0, 0);
     for now_ms in (0..200_000).step_by(10) {
-        if let Some(Decision { line, .. }) = tuner.decide(&at(now_ms, 100.0)) {
+        if let Some(line) = tuner.decide(&at(now_ms, 100.0)).map(|said| said.line()) {
             looks += u32::from(line.starts_with("look again"));
         }
         stopped += u32::from(tuner.setting() == Setting::Nothing);

@@ -7,7 +7,7 @@
 //! point, never better.
 
 use nom_money::Prices;
-use nom_points::{Class, LoadKind, Measured, Point, Setting};
+use nom_points::{Class, LoadKind, Measured, Noise, Point, Setting};
 use nom_utility::{Contract, Flow};
 
 /// Settings that are distrusted at the same time; the oldest is forgotten for a new one.
@@ -70,7 +70,7 @@ pub(crate) fn judge(
     arrival_per_s: f64,
     class: &Class,
     contract: &Contract,
-    noise: f64,
+    noise: &Noise,
 ) -> Option<(f64, f64, bool)> {
     let point = |setting| class.find(setting).map(|place| &class.points[place]);
     // With a point for only one of them the two would be judged by different rules.
@@ -92,6 +92,10 @@ pub(crate) fn judge(
     }
     let after = contract.evaluate(&flow(seen, new, limit_ns), &trial.prices);
     let before = contract.evaluate(&before, &trial.prices);
-    let noise = noise * (before.revenue.abs() + before.cost().abs());
+    // Revenue follows from latency, each cost from the figure that it is billed by.
+    let noise = noise.latency * before.revenue.abs()
+        + noise.bytes * before.bandwidth.abs()
+        + noise.cores * before.core.abs()
+        + noise.memory * before.memory.abs();
     Some((before.total(), after.total(), after.total() < before.total() - noise))
 }

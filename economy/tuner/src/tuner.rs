@@ -3,8 +3,9 @@
 mod watch;
 mod weigh;
 
-use crate::choose::best;
-use crate::explain::bounded;
+use crate::choose::{Held, best};
+use crate::explain::Why;
+use crate::known::{Known, Spread};
 use crate::trial::{DISTRUSTED_MAX, Distrusted, Trial};
 use crate::{Mode, Rules};
 use alloc::format;
@@ -40,12 +41,19 @@ pub struct Moment {
 }
 
 /// Something to do, or to say.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Decision {
     /// The setting to put in force; `None` when there is only something to say.
     pub change: Option<Setting>,
+    /// Why. It becomes a line when somebody reads it: the knob need not wait for that.
+    pub why: Why,
+}
+
+impl Decision {
     /// Why, in one line.
-    pub line: String,
+    pub fn line(&self) -> String {
+        self.why.line()
+    }
 }
 
 /// The tuner of one application.
@@ -70,6 +78,14 @@ pub struct Tuner {
     /// The last window that was measured, with its arrivals: it belongs to the present setting and class.
     seen: Option<(Measured, f64)>,
     trial: Option<Trial>,
+    /// Of each class, what is known of each of its points beside the figures.
+    known: Vec<Vec<Known>>,
+    /// Of each class, what serving nothing holds.
+    held: Vec<Held>,
+    /// The place of the present setting, and of which class and setting it is.
+    place: Option<usize>,
+    place_of: Option<(usize, Setting)>,
+    spread: Spread,
     distrusted: Vec<Distrusted>,
     prices: Option<Prices>,
     /// What was said last, so that it is not said again and again.
@@ -85,7 +101,17 @@ pub struct Tuner {
 impl Tuner {
     /// A tuner that begins with the configured setting.
     pub fn new(contract: Contract, points: Points, rules: Rules) -> Self {
+        let limit_ns = contract.limit_ns();
+        let known = points
+            .classes
+            .iter()
+            .map(|class| class.points.iter().map(|point| Known::new(point, limit_ns)).collect());
         Self {
+            known: known.collect(),
+            held: points.classes.iter().map(Held::of).collect(),
+            place: None,
+            place_of: None,
+            spread: Spread::default(),
             contract,
             points,
             rules,
@@ -208,13 +234,13 @@ impl Tuner {
         if from == to || self.rules.mode == Mode::Observe {
             return Some(Decision {
                 change: None,
-                line: format!("keep {from}: the price ran out {late} ago"),
+                why: Why::Said(format!("keep {from}: the price ran out {late} ago")),
             });
         }
         self.put(to, now_ns);
         self.trial = None;
-        let line = format!("fall back {from} -> {to}: the price ran out {late} ago");
-        Some(Decision { change: Some(to), line })
+        let why = Why::Said(format!("fall back {from} -> {to}: the price ran out {late} ago"));
+        Some(Decision { change: Some(to), why })
     }
 
     /// Ends a stop that has lasted long when another load would pay: while nothing is served the load cannot be seen.
@@ -238,7 +264,7 @@ impl Tuner {
         self.looking_until_ns = now_ns.saturating_add(self.rules.look_ns);
         Some(Decision {
             change: Some(setting),
-            line: bounded(format!(
+            why: Why::Said(format!(
                 "look again nothing -> {setting}: stopped for {}, and under a load of class {name} serving would pay",
                 print_duration(stopped_ns)
             )),
@@ -253,13 +279,13 @@ impl Tuner {
         self.frozen_said.push(class);
         let points = &self.points.classes[class];
         let edge = frontier(points).len();
-        if edge * (edge - 1) / 2 > twins(points, self.points.noise).len() {
+        if edge * (edge - 1) / 2 > twins(points, &self.points.noise).len() {
             return None;
         }
         Some(Decision {
             change: None,
-            line: bounded(format!(
-                "class {}: no two settings of its frontier differ beyond {} of noise; nothing to win by changing among them",
+            why: Why::Said(format!(
+                "class {}: no two settings of its frontier differ beyond noise ({}); nothing to win by changing among them",
                 points.name, self.points.noise
             )),
         })

@@ -79,8 +79,8 @@ impl Profit {
 /// A contract at given prices, in floating point: what does not change from one alternative to the next is converted
 /// once.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Evaluator {
-    contract: Contract,
+pub struct Evaluator<'a> {
+    contract: &'a Contract,
     /// Dollars a unit.
     alpha: f64,
     /// Factor, beta or gamma, in dollars where it is money.
@@ -93,13 +93,21 @@ pub struct Evaluator {
     memory: f64,
 }
 
-impl Evaluator {
+impl Evaluator<'_> {
     /// The contract.
     pub fn contract(&self) -> &Contract {
-        &self.contract
+        self.contract
+    }
+
+    /// Whether pay follows useful bytes, and whether it depends on jitter: who weighs many alternatives need not work
+    /// out the rest.
+    pub fn needs(&self) -> (bool, bool) {
+        let normal = matches!(self.contract.kind, Kind::Penalty { tail: TailRule::Normal, .. });
+        (self.contract.basis == Basis::UsefulByte, normal)
     }
 
     /// Dollars that one unit of the basis earns under these conditions.
+    #[inline]
     fn worth(&self, flow: &Flow) -> f64 {
         let Self { alpha, second, bound, .. } = *self;
         let latency_s = flow.latency_mean_ns.max(LATENCY_MIN_NS) / NANO as f64;
@@ -122,6 +130,7 @@ impl Evaluator {
     }
 
     /// Profit rate of a flow. A resource without a known price costs nothing here; whoever decides by it says so.
+    #[inline(always)]
     pub fn evaluate(&self, flow: &Flow) -> Profit {
         let units = match self.contract.basis {
             Basis::Operation => flow.operations_per_s,
@@ -156,7 +165,7 @@ pub(crate) fn settled(own: &Expression, mean_s: f64, late: f64) -> f64 {
 
 impl Contract {
     /// The contract at these prices, to weigh many alternatives.
-    pub fn at(&self, prices: &Prices) -> Evaluator {
+    pub fn at(&self, prices: &Prices) -> Evaluator<'_> {
         let (second, bound) = match self.kind {
             Kind::Simple { limit_ns } => (0.0, limit_ns as f64),
             Kind::Penalty { limit_ns, factor, .. } => (factor.to_f64(), limit_ns as f64),
@@ -167,7 +176,7 @@ impl Contract {
             }
         };
         Evaluator {
-            contract: *self,
+            contract: self,
             alpha: self.alpha_atto as f64 * ATTO,
             second,
             bound,

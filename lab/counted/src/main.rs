@@ -6,6 +6,8 @@
 //!
 //! ```text
 //! nom-counted PROGRAM CONNECTIONS BATCH ROUNDS [checksum]
+//! nom-counted tuner-CONTRACT POINTS 1 DECISIONS
+//! nom-counted estimators 1 BATCH ROUNDS
 //! ```
 
 #![forbid(unsafe_code)]
@@ -16,6 +18,7 @@ mod driver;
 mod kv;
 mod ours;
 mod smoltcp;
+mod tuner;
 
 use std::process::ExitCode;
 
@@ -73,7 +76,9 @@ pub struct Script<'a> {
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let Some((program, load)) = parse(&words) else {
-        eprintln!("usage: nom-counted stack|smoltcp|kv|driver|least CONNECTIONS BATCH ROUNDS [checksum]");
+        eprintln!(
+            "usage: nom-counted stack|smoltcp|kv|driver|least|tuner-*|estimators CONNECTIONS BATCH ROUNDS [checksum]"
+        );
         return ExitCode::FAILURE;
     };
     let script = Script { before: &[], request: &[b'q'; REQUEST_LEN], answer_len: ANSWER_LEN };
@@ -83,6 +88,8 @@ fn main() -> ExitCode {
         "kv" => kv::play(&load),
         "driver" => driver::play(&load),
         "least" => driver::play_least(&load),
+        "estimators" => tuner::estimate(&load),
+        _ if program.strip_prefix("tuner-").is_some_and(|contract| tuner::play(contract, &load)) => {}
         _ => {
             eprintln!("nom-counted: no program {program:?}");
             return ExitCode::FAILURE;

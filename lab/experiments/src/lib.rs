@@ -25,6 +25,7 @@ pub mod replay;
 pub mod serving;
 pub mod size;
 pub mod stack;
+pub mod tuner;
 pub mod virtio;
 
 use figures::Figure;
@@ -79,4 +80,5 @@ pub static BENCHES: &[Bench] = &[
     Bench { name: "link", claim: link::CLAIM, measure: link::measure },
     Bench { name: "recovery", claim: recovery::CLAIM, measure: recovery::measure },
     Bench { name: "replay", claim: replay::CLAIM, measure: replay::measure },
+    Bench { name: "tuner", claim: tuner::CLAIM, measure: tuner::measure },
 ];

@@ -8,7 +8,6 @@
 //! Everything is cumulative; whoever wants a window keeps a copy and takes the difference by [`Meter::since`].
 
 use alloc::boxed::Box;
-use alloc::vec;
 
 /// What kind of answer an application gave.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,7 +35,7 @@ pub struct Meter {
     latency_square_sum: u128,
     threshold_ns: u64,
     above: u64,
-    histogram: Box<[u64]>,
+    histogram: Box<[u64; BUCKETS]>,
 }
 
 impl Default for Meter {
@@ -56,7 +55,7 @@ impl Meter {
             latency_square_sum: 0,
             threshold_ns: u64::MAX,
             above: 0,
-            histogram: vec![0; BUCKETS].into_boxed_slice(),
+            histogram: Box::new([0; BUCKETS]),
         }
     }
 
@@ -98,7 +97,7 @@ impl Meter {
 
     /// Measured operations in each latency bucket; [`Meter::bucket_end_ns`] says where a bucket ends.
     pub fn histogram(&self) -> &[u64] {
-        &self.histogram
+        &self.histogram[..]
     }
 
     /// First latency that is beyond a bucket.
@@ -145,18 +144,22 @@ impl Meter {
         }
     }
 
-    pub(crate) fn set_threshold_ns(&mut self, threshold_ns: u64) {
+    /// From now on operations above this latency count as late.
+    pub fn set_threshold_ns(&mut self, threshold_ns: u64) {
         self.threshold_ns = threshold_ns;
     }
 
-    pub(crate) fn count(&mut self, answer: Answer) {
+    /// Counts an answer.
+    pub fn count(&mut self, answer: Answer) {
         match answer {
             Answer::Accepted => self.accepted += 1,
             Answer::Refused => self.refused += 1,
         }
     }
 
-    pub(crate) fn measure(&mut self, latency_ns: u64) {
+    /// Takes the latency of an accepted operation: throughput, mean, variance, quantiles and the tail all follow from
+    /// what is counted here.
+    pub fn measure(&mut self, latency_ns: u64) {
         self.measured += 1;
         self.latency_sum_ns += u128::from(latency_ns);
         self.latency_square_sum += u128::from(latency_ns) * u128::from(latency_ns);

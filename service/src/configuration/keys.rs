@@ -166,9 +166,9 @@ pub const KEYS: &[Key] = &[
     ),
     Key {
         name: "points",
-        meaning: "One line of a points file (nom-points 1), in order: what each setting was measured to give.",
+        meaning: "One line of a points file (nom-points 2), in order: what each setting was measured to give.",
         default: "",
-        example: "nom-points 1",
+        example: "nom-points 2",
         repeats: true,
     },
     Key {

@@ -6,7 +6,7 @@ use crate::management::{KnobChange, Level, Message};
 use crate::setting;
 use crate::tuning::Figures;
 use alloc::format;
-use alloc::string::{String, ToString};
+use alloc::string::ToString;
 use nom_abi::board::{self, Resource};
 use nom_feeds::quote::Limits;
 use nom_ledger::{Trouble, Window};
@@ -14,7 +14,7 @@ use nom_money::{PerByte, PerByteSecond, PerCoreNs, Prices};
 use nom_points::Setting;
 use nom_stack::application::Application;
 use nom_stack::port::{Egress, Ingress};
-use nom_tuner::{Decision, Quoted};
+use nom_tuner::{Decision, Quoted, Why};
 
 /// The board's rates as typed prices. A rate that has run out still stands here: it is billed until another one
 /// replaces it; whether it may still be decided by is the tuner's question.
@@ -129,15 +129,15 @@ impl<I: Ingress, E: Egress, A: Application> Worker<I, E, A> {
             connections: self.engine.application().guests(),
         };
         match self.tuning.look(seen_ns, &figures, quoted(&self.prices)) {
-            Some(Decision { change: Some(setting), line }) => {
-                self.change(home, setting, line, seen_ns, priced)
+            Some(Decision { change: Some(setting), why }) => {
+                self.change(home, setting, &why, seen_ns, priced)
             }
-            Some(Decision { change: None, line }) => self.log(seen_ns, Level::Info, line),
+            Some(Decision { change: None, why }) => self.log(seen_ns, Level::Info, why.line()),
             None => {}
         }
     }
 
-    fn change(&mut self, home: &mut impl Home, setting: Setting, why: String, seen_ns: u64, priced: bool) {
+    fn change(&mut self, home: &mut impl Home, setting: Setting, why: &Why, seen_ns: u64, priced: bool) {
         let before = core::mem::replace(&mut self.setting, setting);
         self.engine.set_knobs(setting::knobs(setting, &self.configuration.knobs), home.now_ns());
         let in_force_ns = home.now_ns();
@@ -153,7 +153,7 @@ impl<I: Ingress, E: Egress, A: Application> Worker<I, E, A> {
             in_force_ns,
             before: before.to_string(),
             after: setting.to_string(),
-            why,
+            why: why.line(),
         }));
     }
 }

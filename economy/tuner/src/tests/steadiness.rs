@@ -47,7 +47,7 @@ fn a_load_that_has_changed_moves_it_once() {
         let now = Moment { arrival_per_s, ..moment(now_ms, price) };
         if let Some(decision) = tuner.decide(&now) {
             moves.push((now_ms, decision.change));
-            assert!(decision.line.contains(" by load: "), "{}", decision.line);
+            assert!(decision.line().contains(" by load: "), "{}", decision.line());
         }
     }
     assert_eq!(moves, [(10_300, Some(setting(200)))]);
@@ -93,8 +93,8 @@ fn a_server_that_sees_no_latency_does_not_undo_what_pays_for_its_clients() {
     }
     assert_eq!(tuner.setting(), setting(0));
     let (first, second) = (&lines[0], &lines[1]);
-    assert!(first.line.starts_with("class many, wait=halt batch=200us: the mean latency seen here is 2us"));
-    assert!(second.line.contains("batch=0") && second.line.contains("60us"), "{}", second.line);
+    assert!(first.line().starts_with("class many, wait=halt batch=200us: the mean latency seen here is 2us"));
+    assert!(second.line().contains("batch=0") && second.line().contains("60us"), "{}", second.line());
     assert!(
         lines.len() == 2 && lines.iter().all(|decision| decision.change.is_none()),
         "said once a setting"

@@ -2,7 +2,8 @@
 
 use super::{Decision, Tuner};
 use crate::Mode;
-use crate::explain::{Hourly, bounded};
+use crate::choose::Held;
+use crate::explain::{Hourly, Why};
 use crate::trial::{DISTRUSTED_MAX, Distrusted, judge};
 use alloc::format;
 use nom_money::print_duration;
@@ -29,13 +30,33 @@ impl Tuner {
             return None;
         }
         self.seen = Some((*seen, self.arrival_per_s));
-        if self.rules.memory_operations > 0 {
-            let class = &mut self.points.classes[class];
-            if let Some(point) = class.find(self.setting) {
-                class.points[point].refine(seen, self.contract.limit_ns(), self.rules.memory_operations);
-            }
+        if self.rules.refines() {
+            self.refine(now_ns, class, seen);
         }
         self.judge(now_ns, class, seen).or_else(|| self.disagreement(class, seen))
+    }
+
+    /// Moves the present point towards what was seen.
+    fn refine(&mut self, now_ns: u64, class: usize, seen: &Measured) {
+        let (rules, limit_ns) = (&self.rules, self.contract.limit_ns());
+        let capacity_per_s = self.points.capacity_per_s;
+        let load = &mut self.points.classes[class];
+        let Some(place) = load.find(self.setting) else { return };
+        let (point, known) = (&mut load.points[place], &mut self.known[class][place]);
+        let windows = known.windows(now_ns, rules.forget_ns);
+        let hidden_ns = *known.hidden_ns.get_or_insert((point.mean_ns - seen.mean_ns).max(0.0));
+        // What clients wait is what the server sees and what it cannot see.
+        let seen = Measured { mean_ns: seen.mean_ns + hidden_ns, ..*seen };
+        if !point.is_unmeasured() && seen.operations > 0 {
+            let each = |count: u64| count as f64 / seen.operations as f64;
+            self.spread.saw(point, seen.mean_ns, each(seen.core_ns), each(seen.wire_bytes));
+        }
+        point.refine(&seen, limit_ns, windows, capacity_per_s);
+        known.saw(now_ns, rules.forget_ns, f64::from(rules.memory_windows), point, limit_ns);
+        self.held[class] = Held::of(load);
+        for other in &mut self.known[class] {
+            other.age(now_ns, self.rules.forget_ns);
+        }
     }
 
     fn judge(&mut self, now_ns: u64, class: usize, seen: &Measured) -> Option<Decision> {
@@ -43,7 +64,7 @@ impl Tuner {
         if trial.class != class || self.prices != Some(trial.prices) {
             return None;
         }
-        let (load, noise) = (&self.points.classes[class], self.points.noise);
+        let (load, noise) = (&self.points.classes[class], &self.points.noise);
         let (before, after, worse) =
             judge(&trial, self.setting, seen, self.arrival_per_s, load, &self.contract, noise)?;
         if !worse {
@@ -60,7 +81,7 @@ impl Tuner {
         }
         let until_ns = now_ns.saturating_add(self.rules.distrust_ns);
         self.distrusted.push(Distrusted { setting: failed, class, until_ns });
-        let line = bounded(format!(
+        let why = Why::Said(format!(
             "return {failed} -> {}: it earns {} where {} was earned before at the same prices; not tried again in class {} for {}",
             trial.from,
             Hourly(after),
@@ -69,7 +90,7 @@ impl Tuner {
             print_duration(self.rules.distrust_ns),
         ));
         self.put(trial.from, now_ns);
-        Some(Decision { change: Some(trial.from), line })
+        Some(Decision { change: Some(trial.from), why })
     }
 
     /// Says once a setting that the server sees another latency than the clients had when its point was profiled.
@@ -89,7 +110,7 @@ impl Tuner {
         } else {
             "the point promises less than its clients have to wait: profile again"
         };
-        let line = bounded(format!(
+        let why = Why::Said(format!(
             "class {}, {}: the mean latency seen here is {}, of the profiled clients it was {}; {what}",
             load.name,
             self.setting,
@@ -97,6 +118,6 @@ impl Tuner {
             print_duration(point.mean_ns as u64 / 1000 * 1000),
         ));
         self.disagreed.push(key);
-        Some(Decision { change: None, line })
+        Some(Decision { change: None, why })
     }
 }

@@ -1,82 +1,138 @@
 //! Weighing another setting against the present one: whether it is better, surely better, and for long enough.
 
 use super::{Decision, Quoted, Tuner};
-use crate::choose::{Estimate, Present, best, estimate};
-use crate::explain::{Hourly, Seen, Sides, bounded};
-use crate::trial::Trial;
-use crate::{Mode, Rules};
+use crate::Mode;
+use crate::Rules;
+use crate::choose::{Estimate, Held, Present, estimate};
+use crate::explain::{Better, Why};
+use crate::known::Known;
+use crate::trial::{Distrusted, Trial};
 use alloc::format;
-use nom_money::{NANO, print_duration};
-use nom_points::{Class, Point, Setting};
+use nom_money::NANO;
+use nom_points::{Class, Noise, Setting};
 use nom_utility::Evaluator;
 
 /// Everything that one decision is made from.
-struct Scales<'a> {
-    evaluator: Evaluator,
-    load: &'a Class,
-    noise: f64,
-    setting: Setting,
-    present: Option<&'a Point>,
+pub(super) struct Scales<'a> {
+    pub evaluator: Evaluator<'a>,
+    pub load: &'a Class,
+    /// What is known of each point beside its figures.
+    pub known: &'a [Known],
+    /// Its number, for what is distrusted in it.
+    pub class: usize,
+    pub distrusted: &'a [Distrusted],
+    pub noise: Noise,
+    /// How much a window's figures differ from those of another, as parts: of what is refined while it runs.
+    pub spread: Option<Noise>,
+    pub setting: Setting,
+    /// The place of the present setting's point.
+    pub present: Option<usize>,
+    pub held: Held,
 }
 
 impl Scales<'_> {
     /// What the present setting brings; `None` when it was never profiled under this load: anything known is better.
-    fn current(&self, arrival_per_s: f64) -> Option<Estimate> {
+    pub fn current(&self, arrival_per_s: f64) -> Option<Estimate> {
         match (self.setting, self.present) {
-            (Setting::Nothing, _) => Some(Estimate::nothing(&self.evaluator, self.load)),
-            (_, Some(point)) => Some(estimate(&self.evaluator, self.load.kind, arrival_per_s, point)),
+            (Setting::Nothing, _) => Some(Estimate::holding(&self.evaluator, self.held)),
+            (_, Some(place)) => {
+                Some(estimate(&self.evaluator, self.load.kind, arrival_per_s, &self.load.points[place]))
+            }
             (_, None) => None,
         }
     }
 
-    /// The gain of a change, counting only what differs beyond noise.
-    fn gain(&self, to: Setting, arrival_per_s: f64) -> f64 {
-        let (kind, now) = (self.load.kind, self.current(arrival_per_s).map_or(0.0, |now| now.profit.total()));
-        let Some(point) = self.load.find(to).map(|place| &self.load.points[place]) else {
-            return Estimate::nothing(&self.evaluator, self.load).profit.total() - now;
-        };
+    /// The present point at these arrivals, with the noise between it and a candidate.
+    fn weigh_against(&self, present: usize, arrival_per_s: f64, noise: &Noise) -> Present {
+        let weighed = (&self.load.points[present], self.known[present].late);
+        Present::new(&self.evaluator, self.load.kind, arrival_per_s, weighed, noise)
+    }
+
+    /// What counts as noise between two points: at least that of the profile, and more while few windows of one of
+    /// them were seen, or none of late.
+    fn noise_between(&self, present: usize, candidate: usize) -> Noise {
+        let Some(spread) = &self.spread else { return self.noise };
+        self.noise.at_least(spread, self.known[present].uncertainty(&self.known[candidate]))
+    }
+
+    /// Whether a point may be chosen for what it is taken to bring.
+    fn trusted(&self, place: usize) -> bool {
+        let setting = self.load.points[place].setting;
+        self.known[place].is_known()
+            && !self.distrusted.iter().any(|known| known.setting == setting && known.class == self.class)
+    }
+
+    /// The gain of serving nothing.
+    fn gain_of_nothing(&self, arrival_per_s: f64) -> f64 {
+        let now = self.current(arrival_per_s).map_or(0.0, |now| now.profit.total());
+        Estimate::holding(&self.evaluator, self.held).profit.total() - now
+    }
+
+    /// The gain of a change to a place (none is serving nothing), counting only what differs beyond noise.
+    fn gain(&self, to: Option<usize>, arrival_per_s: f64) -> f64 {
+        let Some(place) = to else { return self.gain_of_nothing(arrival_per_s) };
+        let point = &self.load.points[place];
         match self.present {
-            Some(present) => Present::new(&self.evaluator, kind, arrival_per_s, present).gain_beyond_noise(
-                &self.evaluator,
-                kind,
-                arrival_per_s,
-                point,
-                self.noise,
-            ),
-            None => estimate(&self.evaluator, kind, arrival_per_s, point).profit.total() - now,
-        }
-    }
-
-    /// The least gain should a part more or fewer arrive than are seen.
-    fn gain_at_least(&self, to: Setting, arrival_per_s: f64, part: f64) -> f64 {
-        let at = |factor: f64| self.gain(to, arrival_per_s * factor);
-        at(1.0).min(at(1.0 - part)).min(at(1.0 + part))
-    }
-
-    /// Of the points whose gain is beyond noise the one that gains most, or serving nothing.
-    fn best_beyond_noise(
-        &self,
-        present: &Point,
-        arrival_per_s: f64,
-        rules: &Rules,
-        trusted: impl Fn(Setting) -> bool,
-    ) -> Option<Estimate> {
-        let kind = self.load.kind;
-        let present = Present::new(&self.evaluator, kind, arrival_per_s, present);
-        let mut chosen: Option<(f64, Estimate)> = None;
-        for point in &self.load.points {
-            let estimate = estimate(&self.evaluator, kind, arrival_per_s, point);
-            let gain = present.gain_beyond_noise(&self.evaluator, kind, arrival_per_s, point, self.noise);
-            if estimate.within(rules) && trusted(point.setting) && chosen.is_none_or(|(most, _)| gain > most)
-            {
-                chosen = Some((gain, estimate));
+            Some(present) => self
+                .weigh_against(present, arrival_per_s, &self.noise_between(present, place))
+                .gain_beyond_noise(&self.evaluator, (point, &self.known[place].late)),
+            None => {
+                let now = self.current(arrival_per_s).map_or(0.0, |now| now.profit.total());
+                estimate(&self.evaluator, self.load.kind, arrival_per_s, point).profit.total() - now
             }
         }
-        let stop = self.gain(Setting::Nothing, arrival_per_s);
+    }
+
+    /// The gain, and the least gain should a part more or fewer arrive than are seen.
+    fn gains(&self, place: Option<usize>, arrival_per_s: f64, part: f64) -> (f64, f64) {
+        let at = |factor: f64| self.gain(place, arrival_per_s * factor);
+        let gain = at(1.0);
+        (gain, gain.min(at(1.0 - part)).min(at(1.0 + part)))
+    }
+
+    /// The best of what is trusted and allowed, by its figures alone.
+    fn best(&self, arrival_per_s: f64, rules: &Rules) -> Option<Estimate> {
+        crate::choose::best_of(&self.evaluator, self.load, arrival_per_s, rules, |place| self.trusted(place))
+    }
+
+    /// Of the points (with their place; none is serving nothing) whose gain is beyond noise the one that gains most, or serving nothing.
+    fn best_beyond_noise(
+        &self,
+        present: usize,
+        arrival_per_s: f64,
+        rules: &Rules,
+    ) -> Option<(Option<usize>, Estimate)> {
+        let kind = self.load.kind;
+        let weighed = self.weigh_against(present, arrival_per_s, &self.noise);
+        let estimated =
+            |place: usize| estimate(&self.evaluator, kind, arrival_per_s, &self.load.points[place]);
+        let may = |place: usize| self.trusted(place) && estimated(place).within(rules);
+        // Almost always the one that gains most may be chosen: only if not, each is asked.
+        let most = |may: &dyn Fn(usize) -> bool, ask: bool| {
+            let mut chosen: Option<(f64, usize)> = None;
+            for (place, point) in self.load.points.iter().enumerate() {
+                let candidate = (point, &self.known[place].late);
+                let gain = match self.spread {
+                    None => weighed.gain_beyond_noise(&self.evaluator, candidate),
+                    Some(_) => self.gain(Some(place), arrival_per_s),
+                };
+                if chosen.is_none_or(|(most, _)| gain > most) && (!ask || may(place)) {
+                    chosen = Some((gain, place));
+                }
+            }
+            chosen
+        };
+        let chosen = match most(&may, false) {
+            Some((_, place)) if !may(place) => most(&may, true),
+            chosen => chosen,
+        };
+        let nothing = || Estimate::holding(&self.evaluator, self.held);
+        let gain_of_nothing = nothing().profit.total() - weighed.value();
         match chosen {
-            Some((gain, estimate)) if gain >= stop || !rules.may_stop => Some(estimate),
-            _ if rules.may_stop => Some(Estimate::nothing(&self.evaluator, self.load)),
-            _ => None,
+            Some((gain, place)) if !rules.may_stop || gain >= gain_of_nothing => {
+                Some((Some(place), estimated(place)))
+            }
+            _ => rules.may_stop.then(|| (None, nothing())),
         }
     }
 }
@@ -87,39 +143,37 @@ impl Tuner {
         let mut rules = self.rules;
         rules.may_stop &= now_ns >= self.looking_until_ns;
         let rules = rules;
-        let (load, arrival) = (&self.points.classes[class], self.arrival_per_s);
-        let scales = Scales {
-            evaluator: self.contract.at(&quoted.prices),
-            load,
-            noise: self.points.noise,
-            setting: self.setting,
-            present: load.find(self.setting).map(|place| &load.points[place]),
-        };
+        let arrival = self.arrival_per_s;
+        self.find_place(class);
+        let load = &self.points.classes[class];
+        let scales = self.scales(class, quoted);
         let current = scales.current(arrival);
-        let trusted =
-            |setting| !self.distrusted.iter().any(|known| known.setting == setting && known.class == class);
+        // The present setting was never measured here and is being measured: nothing can be compared with it yet.
+        if scales.present.is_some_and(|place| !scales.known[place].is_known()) && rules.explores() {
+            return None;
+        }
         let allowed = current.is_some_and(|current| current.within(&rules));
         // What breaks a limit is left at once, and so is what was never profiled.
         let free = !rules.hysteresis || !allowed;
         let chosen = match scales.present {
-            Some(present) if !free => scales.best_beyond_noise(present, arrival, &rules, trusted),
-            _ => best(&scales.evaluator, load, arrival, &rules, trusted),
+            Some(present) if !free => scales.best_beyond_noise(present, arrival, &rules),
+            _ => scales.best(arrival, &rules).map(|best| (load.find(best.setting), best)),
         };
-        let Some(chosen) = chosen else {
+        let Some((place, chosen)) = chosen else {
             // Nothing is allowed and stopping is forbidden: the owner's rules contradict each other.
             let line = format!(
                 "keep {}: no setting keeps the hard limits, and serving nothing is forbidden",
                 self.setting
             );
             return (self.advised.replace(self.setting) != Some(self.setting))
-                .then_some(Decision { change: None, line: bounded(line) });
+                .then_some(Decision { change: None, why: Why::Said(line) });
         };
         let now = current.map_or(0.0, |current| current.profit.total());
         let part = f64::from(rules.arrivals_margin_percent) / 100.0;
         let (gain, least) = if free {
             (chosen.profit.total() - now, chosen.profit.total() - now)
         } else {
-            (scales.gain(chosen.setting, arrival), scales.gain_at_least(chosen.setting, arrival, part))
+            scales.gains(place, arrival, part)
         };
         let cost = current.map_or(0.0, |current| current.profit.revenue) * seconds(rules.change_cost_ns);
         let pays = if free { !allowed || gain > 0.0 } else { least * seconds(rules.expected_stay_ns) > cost };
@@ -139,27 +193,24 @@ impl Tuner {
         if self.rules.mode == Mode::Observe && self.advised == Some(chosen.setting) {
             return None;
         }
-        let verb = if self.rules.mode == Mode::Observe { "would change" } else { "change" };
-        let instead = match &current {
-            Some(current) if allowed => format!("instead of {}", Sides(current)),
-            Some(_) => "because the present one breaks a hard limit or offers nothing".into(),
-            None => "and the present one was never profiled here".into(),
-        };
-        let line = bounded(format!(
-            "{verb} {} -> {} by {cause}: class {}, {arrival:.0} op/s, {:.0} connections; {}; expected {} {instead}; gain beyond noise {}, at least {}, for {} beats changing",
-            self.setting,
-            chosen.setting,
-            load.name,
-            self.connections,
-            Seen(quoted),
-            Sides(&chosen),
-            Hourly(gain),
-            Hourly(least),
-            print_duration(rules.expected_stay_ns),
-        ));
+        let why = Why::Better(Better {
+            observing: self.rules.mode == Mode::Observe,
+            from: self.setting,
+            cause,
+            class: self.points.classes[class].name.clone(),
+            arrival_per_s: arrival,
+            connections: self.connections,
+            quoted: *quoted,
+            expected: chosen,
+            present: current,
+            forced: !allowed,
+            gain,
+            least,
+            stay_ns: rules.expected_stay_ns,
+        });
         if self.rules.mode == Mode::Observe {
             self.advised = Some(chosen.setting);
-            return Some(Decision { change: None, line });
+            return Some(Decision { change: None, why });
         }
         let before =
             self.seen.filter(|_| self.setting != Setting::Nothing && chosen.setting != Setting::Nothing);
@@ -172,7 +223,31 @@ impl Tuner {
             worse: 0,
         });
         self.put(chosen.setting, now_ns);
-        Some(Decision { change: Some(chosen.setting), line })
+        Some(Decision { change: Some(chosen.setting), why })
+    }
+
+    /// Finds the present setting among the points of the class, when one of both is new.
+    pub(super) fn find_place(&mut self, class: usize) {
+        if self.place_of != Some((class, self.setting)) {
+            self.place_of = Some((class, self.setting));
+            self.place = self.points.classes[class].find(self.setting);
+        }
+    }
+
+    pub(super) fn scales(&self, class: usize, quoted: &Quoted) -> Scales<'_> {
+        let load = &self.points.classes[class];
+        Scales {
+            evaluator: self.contract.at(&quoted.prices),
+            load,
+            known: &self.known[class],
+            class,
+            distrusted: &self.distrusted,
+            noise: self.points.noise,
+            spread: self.rules.refines().then_some(self.spread.0),
+            setting: self.setting,
+            present: self.place,
+            held: self.held[class],
+        }
     }
 
     /// Whether a better setting may be taken now: a new price or class may at once, anything else must have lasted.

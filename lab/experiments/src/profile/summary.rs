@@ -10,6 +10,8 @@ use std::fmt::Write;
 const THRESHOLDS_NS: [u64; 6] = [250_000, 500_000, 1_000_000, 2_000_000, 5_000_000, 10_000_000];
 /// Bounds of what is called noise: fewer blocks than dozens cannot promise less, and more says nothing any more.
 const NOISE: (f64, f64) = (0.02, 0.5);
+/// Bytes are counted, not timed.
+const NOISE_BYTES: (f64, f64) = (0.002, 0.5);
 /// A server that sees another latency than its clients by more than this part: its own view cannot stand for theirs.
 const DISAGREEMENT_MAX: f64 = 0.1;
 
@@ -37,10 +39,16 @@ impl Noise {
         }
     }
 
-    /// One figure for all. What can be served at most is left out: it decides nothing below saturation, and there this
-    /// load's latencies do not hold either.
-    pub fn whole(&self) -> f64 {
-        self.mean.max(self.wire).max(self.cores).clamp(NOISE.0, NOISE.1)
+    /// As it stands with the points. Memory is read, not measured.
+    pub fn of_points(&self) -> nom_points::Noise {
+        let bounded = |value: f64, (least, most): (f64, f64)| rounded(value.clamp(least, most), 3);
+        nom_points::Noise {
+            throughput: bounded(self.capacity, NOISE),
+            bytes: bounded(self.wire, NOISE_BYTES),
+            cores: bounded(self.cores, NOISE),
+            memory: NOISE.0,
+            latency: bounded(self.mean, NOISE),
+        }
     }
 }
 
@@ -141,7 +149,7 @@ impl Profile {
         };
         let points = Points {
             application: "kv".into(),
-            noise: rounded(noise.whole(), 3),
+            noise: noise.of_points(),
             capacity_per_s: most.round(),
             classes: vec![class],
         };
@@ -151,7 +159,7 @@ impl Profile {
     /// Settings of the frontier that differ by nothing beyond noise, as text; and whether all of them do.
     pub fn twins(&self) -> (Vec<String>, bool) {
         let class = &self.points.classes[0];
-        let pairs = twins(class, self.points.noise);
+        let pairs = twins(class, &self.points.noise);
         let edge = frontier(class).len();
         let lines = pairs
             .iter()
@@ -341,7 +349,11 @@ mod tests {
         // A fiftieth is late in every block alike, above the limit of the contract too.
         assert!((halt.mean_ns - 440_000.0).abs() < 5_000.0, "{halt:?}");
         assert_eq!(halt.late_above(750_000), (120, 6_000));
-        assert!(profile.points.noise <= 0.03, "{:?}", profile.noise);
+        assert!(
+            profile.points.noise.cores <= 0.03 && profile.points.noise.latency <= 0.03,
+            "{:?}",
+            profile.noise
+        );
         let (pairs, all) = profile.twins();
         assert!(pairs.is_empty() && !all);
         assert!(
