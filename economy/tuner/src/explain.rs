@@ -1,6 +1,7 @@
 //! Lines for people.
 
 use crate::{Estimate, Quoted};
+use alloc::boxed::Box;
 use alloc::string::{String, ToString};
 use core::fmt;
 use nom_money::{Prices, print_duration};
@@ -14,7 +15,7 @@ const LINE_MAX: usize = 480;
 #[derive(Debug, Clone, PartialEq)]
 pub enum Why {
     /// Another setting earns more.
-    Better(Better),
+    Better(Box<Better>),
     /// Anything else, in words.
     Said(String),
 }

@@ -7,6 +7,7 @@ use crate::choose::{Estimate, Held, Present, estimate};
 use crate::explain::{Better, Why};
 use crate::known::Known;
 use crate::trial::{Distrusted, Trial};
+use alloc::boxed::Box;
 use alloc::format;
 use nom_money::NANO;
 use nom_points::{Class, Noise, Setting};
@@ -193,7 +194,7 @@ impl Tuner {
         if self.rules.mode == Mode::Observe && self.advised == Some(chosen.setting) {
             return None;
         }
-        let why = Why::Better(Better {
+        let why = Why::Better(Box::new(Better {
             observing: self.rules.mode == Mode::Observe,
             from: self.setting,
             cause,
@@ -207,7 +208,7 @@ impl Tuner {
             gain,
             least,
             stay_ns: rules.expected_stay_ns,
-        });
+        }));
         if self.rules.mode == Mode::Observe {
             self.advised = Some(chosen.setting);
             return Some(Decision { change: None, why });
