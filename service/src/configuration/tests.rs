@@ -178,7 +178,8 @@ fn a_promise_takes_the_cheapest_point_that_keeps_it() {
         ..nom_tuner::Rules::default()
     };
     let prices = nom_money::Prices { core: Some("1 $/core/h".parse().unwrap()), ..nom_money::Prices::NONE };
-    let evaluator = configuration.contract.unwrap().at(&prices);
+    let contract = configuration.contract.unwrap();
+    let evaluator = contract.at(&prices);
     let best = nom_tuner::best(&evaluator, &points.classes[0], 10_000.0, &rules, |_| true).unwrap();
     assert_eq!(
         best.setting.to_string(),
