@@ -18,7 +18,7 @@ pub const CASES: [Case; 2] = [
 ];
 
 /// How long a request may take.
-const PATIENCE_NS: u64 = 20_000_000_000;
+const PATIENCE_NS: u64 = 40_000_000_000;
 /// Bytes of one request.
 const STEP: usize = 16 << 10;
 

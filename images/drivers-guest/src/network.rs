@@ -15,7 +15,7 @@ pub const CASES: [Case; 1] = [("network_talks_and_starts_again", talks)];
 const GATEWAY: [u8; 4] = [10, 0, 2, 2];
 const OURS: [u8; 4] = [10, 0, 2, 15];
 /// How long the gateway may take to answer.
-const PATIENCE_NS: u64 = 20_000_000_000;
+const PATIENCE_NS: u64 = 40_000_000_000;
 /// Questions in a row.
 const ROUNDS: u32 = 50;
 /// Everything that a card may be asked to do.

@@ -74,7 +74,7 @@ const PLACE: u64 = 0x6200_0000_0000;
 /// The same address is mapped by a neighbour; see [`orders::NEIGHBOUR`].
 pub const NEIGHBOUR_PLACE: u64 = 0x6300_0000_0000;
 /// How long something may take that must come: virtual time, and generous.
-const PATIENCE_NS: u64 = 20_000_000_000;
+const PATIENCE_NS: u64 = 60_000_000_000;
 const DEVICE_WRITES: u64 = 2 << 32;
 /// Interrupts for the device that has this number in the kernel's table; the data is ignored.
 const INTERRUPT_WINDOW: u64 = 0xfee0_0010;
@@ -443,7 +443,7 @@ fn going_on() -> Outcome {
 
 /// Two applications acquire and release the same device as fast as they can: it is never both's.
 fn race() -> Outcome {
-    const ROUNDS: u64 = 300;
+    const ROUNDS: u64 = 40;
     let number = engine_number()?;
     let channel = order(orders::RACE)?;
     let words = channel.words();

@@ -37,7 +37,7 @@ pub const CASES: [Case; 14] = [
 ];
 
 /// A bound on how long a case waits for what must come: virtual time, and generous.
-const PATIENCE_NS: u64 = 20_000_000_000;
+const PATIENCE_NS: u64 = 40_000_000_000;
 
 pub fn counter(counter: Counter) -> u64 {
     statistics()[counter as usize].load(Ordering::Relaxed)

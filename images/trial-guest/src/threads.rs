@@ -40,7 +40,7 @@ pub const CASES: [Case; 13] = [
 ];
 
 /// A bound on how long a case waits for what must come: virtual time, and generous.
-const PATIENCE_NS: u64 = 20_000_000_000;
+const PATIENCE_NS: u64 = 40_000_000_000;
 
 fn refused(error: SpawnError) -> alloc::string::String {
     format!("no thread: {error:?}")

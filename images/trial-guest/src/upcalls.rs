@@ -27,7 +27,7 @@ static STOP: AtomicU64 = AtomicU64::new(0);
 static LEFT: AtomicU64 = AtomicU64::new(0);
 
 /// A bound on how long a case waits for what must come: virtual time, and generous.
-const PATIENCE_NS: u64 = 20_000_000_000;
+const PATIENCE_NS: u64 = 40_000_000_000;
 
 /// Counts timer events, scrambles the vector registers, and asks for the next one until enough have come.
 fn count_and_scramble(events: u64) -> u64 {
