@@ -76,6 +76,8 @@ pub enum Offloads {
     Checksum,
     /// Those, and many received segments as one frame.
     Merging,
+    /// Those, and large segments that the card cuts.
+    All,
 }
 
 /// Everything an application is told at its start.
@@ -390,7 +392,8 @@ fn offloads(text: &str) -> Result<Offloads, String> {
         "none" => Ok(Offloads::None),
         "checksum" => Ok(Offloads::Checksum),
         "merging" => Ok(Offloads::Merging),
-        _ => Err("auto, none, checksum or merging".into()),
+        "all" => Ok(Offloads::All),
+        _ => Err("auto, none, checksum, merging or all".into()),
     }
 }
 

@@ -26,8 +26,11 @@ impl Talk {
     }
 
     fn push(&mut self, io: &mut impl Io) {
-        let now = self.to_send.len().min(io.room());
-        if now > 0 && io.write(&self.to_send[..now]).is_ok() {
+        while !self.to_send.is_empty() {
+            let now = self.to_send.len().min(io.room());
+            if now == 0 || io.write(&self.to_send[..now]).is_err() {
+                return;
+            }
             self.to_send.drain(..now);
         }
     }
@@ -41,6 +44,11 @@ impl Application for Talk {
     }
 
     fn received(&mut self, io: &mut impl Io, bytes: &[u8]) -> usize {
+        let now = if self.answers { bytes.len().min(io.room()) } else { bytes.len() };
+        let bytes = &bytes[..now];
+        if now == 0 {
+            return 0;
+        }
         self.heard.extend_from_slice(bytes);
         if self.answers {
             let copy = self.card.memory().registered(bytes);
@@ -105,4 +113,44 @@ fn stacks_talk_over_drivers_and_check_what_the_cards_completed() {
     let counters = *right.egress_mut().counters();
     assert!(counters.bytes_in_place > 15_000, "answers are sent from where they lie: {counters:?}");
     assert_eq!((left.egress_mut().fault(), right.ingress_mut().fault()), (None, None));
+}
+
+fn cutting_host(last: u8, to_send: Vec<u8>) -> Host {
+    let card = FakeCard::large([2, 0, 0, 0, 0, last], 256, true, 1);
+    let wanted = nom_virtio_net::Wanted { checksum: true, segmentation: true, merging: true };
+    let config =
+        nom_virtio_net::Config { receive_buffers: 256, send_frames: 32, wanted, ..Default::default() };
+    let Network { device, receiver, sender } = start(card.device(), &card.memory(), config).unwrap();
+    let config = Config::new(device.mac(), Ipv4Addr::new(10, 0, 0, last), 24);
+    let talk = Talk::new(&card, to_send);
+    let engine = Engine::new(config, receiver, sender, talk, [last; 32], 0);
+    (card, engine)
+}
+
+#[test]
+fn a_stack_hands_large_segments_to_a_card_that_cuts() {
+    let text: Vec<u8> = (0..400_001u32).map(|number| (number / 3) as u8).collect();
+    let (mut left_card, mut left) = cutting_host(1, text.clone());
+    let (mut right_card, mut right) = cutting_host(2, Vec::new());
+    right.listen(7);
+    left.connect(Ipv4Addr::new(10, 0, 0, 2), 7, 0).unwrap();
+    let mut now_ns = 0;
+    for _ in 0..20_000 {
+        now_ns += 50_000;
+        left.step(now_ns);
+        exchange(&mut left_card, &mut right_card, false);
+        right.step(now_ns);
+        exchange(&mut left_card, &mut right_card, false);
+        if left.application().heard.len() == text.len() {
+            break;
+        }
+    }
+    assert!(right.application().heard == text, "{} bytes went over", right.application().heard.len());
+    assert!(left.application().heard == text, "{} bytes came back", left.application().heard.len());
+    for sender in [left.egress_mut(), right.egress_mut()] {
+        let counters = *sender.counters();
+        assert!(counters.large > 5, "{counters:?}");
+        assert_eq!((counters.oversized, sender.fault()), (0, None), "{counters:?}");
+        assert!(counters.frames < 400_001 / 1460, "fewer frames than segments: {counters:?}");
+    }
 }

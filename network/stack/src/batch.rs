@@ -124,7 +124,7 @@ impl<E: Egress> Outbox<E> {
     pub(crate) fn send(
         &mut self,
         headers: &[u8],
-        payload: &[&[u8]],
+        (payload, segment_len): (&[&[u8]], Option<u16>),
         checksum: Option<PartialChecksum>,
         now_ns: u64,
     ) -> Option<u64> {
@@ -133,7 +133,7 @@ impl<E: Egress> Outbox<E> {
             // Taking back what was read makes room; what the number means is asked for again by the engine.
             self.egress.completed();
         }
-        let frame = Frame { headers, payload, checksum, segment_len: None };
+        let frame = Frame { headers, payload, checksum, segment_len };
         let len = frame.len();
         let Ok(number) = self.egress.queue(frame) else {
             self.counters.drop(Drop::RingFull);

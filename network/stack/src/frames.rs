@@ -129,7 +129,7 @@ impl Door {
             Ipv4 { source: self.address, destination: address, protocol: PROTOCOL_ICMP, fragment: false };
         packet.emit(&mut headers[ethernet::HEADER..], icmp::HEADER + echo.data.len());
         echo.emit_reply(&mut headers[ICMP_AT..]);
-        let frame = world.out.send(&headers, &[tcp.send.lent(&loan)], None, world.now_ns);
+        let frame = world.out.send(&headers, (&[tcp.send.lent(&loan)], None), None, world.now_ns);
         tcp.send.settle(loan, frame);
     }
 }

@@ -139,5 +139,5 @@ fn send<E: Egress>(arp: &Arp, destination: [u8; 6], source: [u8; 6], out: &mut O
     let mut frame = [0; ethernet::HEADER + arp::LEN];
     Ethernet { destination, source, ethertype: ethernet::TYPE_ARP }.emit(&mut frame);
     arp.emit(&mut frame[ethernet::HEADER..]);
-    out.send(&frame, &[], None, now_ns);
+    out.send(&frame, (&[], None), None, now_ns);
 }

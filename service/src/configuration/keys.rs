@@ -116,7 +116,7 @@ pub const KEYS: &[Key] = &[
         "auto",
         "checksum",
         "What the network card of a guest does: none, checksum, merging (checksums, and received segments as one \
-         frame), auto. Others have no say in it.",
+         frame), all (large segments are cut by it, too), auto. Others have no say in it.",
     ),
     key("ack.delay", "40 ms", "10 ms", "How long an acknowledgement may wait for a reply to ride on."),
     key("tuner", "on", "observe", "on: changes knobs; observe: says what it would do; off."),

@@ -59,12 +59,12 @@ impl Guest {
     }
 }
 
-/// Bytes that the guest has sent so far, as the host's end of the wire counts them.
-pub fn received_bytes() -> Outcome<u64> {
+/// Bytes and frames that the guest has sent so far, as the host's end of the wire counts them.
+pub fn received() -> Outcome<(u64, u64)> {
     // The thread's own network, not that of the process.
     let file = "/proc/thread-self/net/dev";
     let text = std::fs::read_to_string(file).context(|| format!("cannot read {file}"))?;
     let line = text.lines().find_map(|line| line.trim().strip_prefix(INTERFACE)?.strip_prefix(':'));
-    let bytes = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
-    bytes.ok_or_else(|| Trouble::new(format!("{file} does not tell of {INTERFACE}")))
+    let mut words = line.into_iter().flat_map(str::split_whitespace).map_while(|word| word.parse().ok());
+    words.next().zip(words.next()).ok_or_else(|| Trouble::new(format!("{file} does not tell of {INTERFACE}")))
 }

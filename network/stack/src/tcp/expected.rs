@@ -139,7 +139,8 @@ impl Tcp {
         };
         let destination = (connection.mac, Ipv4Addr::from_bits(connection.key.remote));
         let source = (self.config.mac, self.config.address);
-        let Some(frame) = emit(world.out, now_ns, source, destination, &header, None, &[whole.bytes]) else {
+        let Some(frame) = emit(world.out, now_ns, source, destination, &header, None, (&[whole.bytes], None))
+        else {
             return false;
         };
         let cursor = whole.end;

@@ -16,6 +16,8 @@ use crate::wire::tcp::{self, ACK, FIN, Header, Options, PSH};
 
 /// All headers of a segment with the longest options.
 pub(crate) const HEADERS: usize = ethernet::HEADER + ipv4::HEADER + tcp::HEADER + tcp::OPTIONS_MAX;
+/// The most payload of a large segment: the longest packet of IPv4 without the longest headers.
+const LARGE_MAX: u32 = 65_535 - (ipv4::HEADER + tcp::HEADER + tcp::OPTIONS_MAX) as u32;
 const TCP_AT: usize = ethernet::HEADER + ipv4::HEADER;
 
 /// Bytes to put in a segment.
@@ -103,11 +105,16 @@ impl Tcp {
             // Bytes that arrived out of order make room for new ones (limited transmit, RFC 3042).
             let by_congestion = connection.congestion_window.saturating_sub(connection.pipe());
             let by_window = connection.window.saturating_sub(flight);
-            let len = unsent.min(size).min(by_congestion).min(by_window);
+            let mut len = unsent.min(size).min(by_congestion).min(by_window);
+            if unsent > size && world.out.offloads().segmentation && connection.nxt == connection.max {
+                // The device cuts: all that may go now, in whole segments unless it is the rest.
+                let may = unsent.min(by_congestion).min(by_window).min(LARGE_MAX / size * size);
+                len = if may < unsent && may > size { may / size * size } else { may };
+            }
             if unsent > 0 {
                 // Never a silly small segment when a larger one could follow soon (RFC 9293, 3.8.6.2.1).
                 let worth =
-                    len == unsent || len == size || len >= connection.window_max / 2 && len == by_window;
+                    len == unsent || len >= size || len >= connection.window_max / 2 && len == by_window;
                 if len == 0 || !worth {
                     if connection.max == connection.una && !connection.probing {
                         connection.probing = true;
@@ -300,10 +307,13 @@ impl Tcp {
             options = Some(&with_ranges);
         }
         // Options take their place from the payload (RFC 6691).
-        let len_max = u32::from(connection.segment_max)
+        let each = u32::from(connection.segment_max)
             .saturating_sub(options.map_or(0, |options| u32::from(options.len())));
+        // Only what the device is to cut is longer than a segment.
+        let len_max = if piece.len > u32::from(connection.segment_max) { piece.len } else { each };
         let gathered =
             self.send.gather(world.application, &connection.queue, piece.from, piece.len.min(len_max));
+        let segment_len = if gathered.len > each { Some(each as u16) } else { None };
         if gathered.len < piece.len {
             flags &= !FIN;
         }
@@ -327,7 +337,8 @@ impl Tcp {
         let (mac, remote) = (connection.mac, Ipv4Addr::from_bits(connection.key.remote));
         let payload = &gathered.parts[..gathered.count];
         let address = (self.config.mac, self.config.address);
-        let frame = emit(world.out, world.now_ns, address, (mac, remote), &header, options, payload)?;
+        let remote = (mac, remote);
+        let frame = emit(world.out, world.now_ns, address, remote, &header, options, (payload, segment_len))?;
         let (touched, len, end) = (gathered.touched(), gathered.len, gathered.end);
         if len > 0 {
             self.send.sent(touched, frame);
@@ -352,7 +363,7 @@ impl Tcp {
         options: &Options,
     ) {
         let address = (self.config.mac, self.config.address);
-        emit(world.out, world.now_ns, address, (from.mac, from.address), header, Some(options), &[]);
+        emit(world.out, world.now_ns, address, (from.mac, from.address), header, Some(options), (&[], None));
     }
 
     /// Sets the connection's timer to what it waits for now.
@@ -397,7 +408,8 @@ impl Tcp {
     }
 }
 
-/// Writes the headers, and the checksum as far as the device does not, and queues the frame.
+/// Writes the headers, and the checksum as far as the device does not, and queues the frame. A length of segments beside
+/// the payload leaves cutting to the device.
 #[inline(always)]
 pub(super) fn emit<E: Egress>(
     out: &mut Outbox<E>,
@@ -406,7 +418,7 @@ pub(super) fn emit<E: Egress>(
     destination: ([u8; 6], Ipv4Addr),
     header: &Header,
     options: Option<&Options>,
-    payload: &[&[u8]],
+    (payload, segment_len): (&[&[u8]], Option<u16>),
 ) -> Option<u64> {
     let mut buffer = [0; HEADERS];
     Ethernet { destination: destination.0, source: source.0, ethertype: ethernet::TYPE_IPV4 }
@@ -436,5 +448,5 @@ pub(super) fn emit<E: Egress>(
         sum.finish()
     };
     buffer[field..field + 2].copy_from_slice(&checksum);
-    out.send(&buffer[..end], payload, partial, now_ns)
+    out.send(&buffer[..end], (payload, segment_len), partial, now_ns)
 }
