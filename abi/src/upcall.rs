@@ -78,6 +78,8 @@ pub struct Block {
 
 /// Bytes of a [`Block`].
 pub const BLOCK_LEN: u64 = 48;
+/// Where a block may begin.
+pub const BLOCK_ALIGNMENT: u64 = 64;
 
 /// Where upcalls go: the argument of `RegisterUpcalls`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -85,7 +87,7 @@ pub const BLOCK_LEN: u64 = 48;
 pub struct Registration {
     /// First instruction of the handler.
     pub entry: u64,
-    /// The [`Block`]; the kernel also makes it the base of `gs`.
+    /// The [`Block`], at a multiple of [`BLOCK_ALIGNMENT`]; the kernel also makes it the base of `gs`.
     pub block: u64,
     /// Lowest address of the upcall stack.
     pub stack: u64,

@@ -9,7 +9,7 @@ use nom_abi::call::{
 use nom_abi::device::state::CONFINED;
 use nom_abi::device::{DEVICE_INFO_WORDS, WINDOW_LEN};
 use nom_abi::exit::CODE_MAX;
-use nom_abi::upcall::{BLOCK_LEN, FRAME_LEN, REGISTRATION_WORDS, Registration};
+use nom_abi::upcall::{BLOCK_ALIGNMENT, BLOCK_LEN, FRAME_LEN, REGISTRATION_WORDS, Registration};
 
 use crate::Application;
 use crate::channels::{Channel, Channels};
@@ -379,7 +379,8 @@ pub fn registration(
     if return_end <= return_start || return_end - return_start > 64 {
         return Err(CallError::BadLength);
     }
-    if !block.is_multiple_of(8) {
+    // So it lies on one page, and the kernel walks to it once.
+    if !block.is_multiple_of(BLOCK_ALIGNMENT) {
         return Err(CallError::BadAddress);
     }
     writable(facts, block, BLOCK_LEN)?;

@@ -70,6 +70,8 @@ pub struct Picked {
 #[derive(Debug, Clone, Hash)]
 pub struct Schedule {
     entries: [Entry; CONTEXTS_MAX],
+    /// Places from here on are free: what is looked through on every way is as long as there are contexts.
+    end: usize,
     seats: [Seat; CORES_MAX],
 }
 
@@ -94,7 +96,7 @@ impl Default for Schedule {
 impl Schedule {
     /// No context yet.
     pub const fn new() -> Schedule {
-        Schedule { entries: [FREE; CONTEXTS_MAX], seats: [EMPTY; CORES_MAX] }
+        Schedule { entries: [FREE; CONTEXTS_MAX], end: 0, seats: [EMPTY; CORES_MAX] }
     }
 
     fn entry(&self, context: Context) -> Option<&Entry> {
@@ -110,7 +112,8 @@ impl Schedule {
     }
 
     fn all(&self) -> impl Iterator<Item = (Context, &Entry)> {
-        let used = self.entries.iter().enumerate().filter(|(_, entry)| entry.state != State::Free);
+        let used = self.entries.iter().take(self.end).enumerate();
+        let used = used.filter(|(_, entry)| entry.state != State::Free);
         used.map(|(place, entry)| (Context(place as u8), entry))
     }
 
@@ -123,6 +126,7 @@ impl Schedule {
     pub fn add(&mut self, application: Application, core: Core) -> Option<Context> {
         let place = self.entries.iter().position(|entry| entry.state == State::Free)?;
         let had_ns = self.seat(core).floor_ns;
+        self.end = self.end.max(place + 1);
         self.entries[place] = Entry { application, core, state: State::Ready, had_ns, woken: true, ..FREE };
         Some(Context(place as u8))
     }
@@ -136,6 +140,8 @@ impl Schedule {
             if seat.current == Some(context) {
                 seat.current = None;
             }
+            let last = self.entries.iter().rposition(|entry| entry.state != State::Free);
+            self.end = last.map_or(0, |last| last + 1);
         }
     }
 
@@ -253,7 +259,7 @@ impl Schedule {
 
     /// Times that have come on this core: timers become events, waits end.
     pub fn due(&mut self, core: Core, now_ns: u64) {
-        for place in 0..CONTEXTS_MAX {
+        for place in 0..self.end.min(CONTEXTS_MAX) {
             let entry = &mut self.entries[place];
             if entry.state == State::Free || entry.core != core {
                 continue;

@@ -5,7 +5,7 @@ use core::sync::atomic::Ordering;
 
 use nom_abi::application::NAME_LEN_MAX;
 use nom_abi::board::Prices;
-use nom_abi::call::{CallError, LARGE_PAGES, LOG_LEN_MAX, PAGE_LEN, decode_prices};
+use nom_abi::call::{Call, CallError, LARGE_PAGES, LOG_LEN_MAX, PAGE_LEN, decode_prices};
 use nom_abi::channel::{channel_event, opened};
 use nom_abi::device::DEVICES_MAX;
 use nom_abi::exit::ENDED;
@@ -39,6 +39,11 @@ pub enum Answer {
 
 /// A call came.
 pub fn call(trap: &Trap) -> Answer {
+    if trap.rax == Call::Nothing as u64 {
+        // Nothing to check and nothing to do: what is pending is told on the way back.
+        statistics::called(trap.rax);
+        return Answer::Now(Ok(0));
+    }
     let arguments = [trap.rdi, trap.rsi, trap.rdx, trap.r10, trap.r8];
     let answer = with(|kernel| {
         let Some(caller) = kernel.caller(cpu::here()) else { return Answer::Gone };

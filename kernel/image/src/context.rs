@@ -43,15 +43,14 @@ impl Page {
         self.upcalls = None;
         self.bases = [0; 2];
         self.whole = false;
-        self.modes(0x037f, 0x1f80);
+        self.vectors[..2].copy_from_slice(&0x037f_u16.to_le_bytes());
+        self.vectors[24..28].copy_from_slice(&0x1f80_u32.to_le_bytes());
     }
 
-    /// Puts modes of the floating-point units where loading finds them; all registers are empty.
-    fn modes(&mut self, control: u16, vector_control: u32) {
-        self.vectors[..32].fill(0);
+    /// Leaves the modes of the floating-point units where loading finds them; all registers are empty.
+    fn empty_vectors(&mut self) {
+        self.vectors[2..24].fill(0);
         self.vectors[160..512].fill(0);
-        self.vectors[..2].copy_from_slice(&control.to_le_bytes());
-        self.vectors[24..28].copy_from_slice(&vector_control.to_le_bytes());
         // Of what XRSTOR loads, only the old unit's state is not the initial one.
         self.vectors[512..576].fill(0);
         self.vectors[512] = 1;
@@ -68,21 +67,23 @@ impl Page {
                 self.whole = true;
             }
             Vectors::GivenUp => {
-                let (mut control, mut vector_control) = (0_u16, 0_u32);
-                // SAFETY: both store to the two variables only.
+                // SAFETY: they store two and four bytes, both within the area.
                 unsafe {
-                    asm!("fnstcw [{}]", in(reg) &raw mut control, options(nostack, preserves_flags));
-                    asm!("stmxcsr [{}]", in(reg) &raw mut vector_control, options(nostack, preserves_flags));
+                    asm!("fnstcw [{0}]", "stmxcsr [{0} + 24]", in(reg) self.vectors.as_mut_ptr(),
+                        options(nostack, preserves_flags));
                 }
-                self.modes(control, vector_control);
                 self.whole = false;
             }
         }
     }
 
-    /// The bases of its segments are the core's now.
-    pub fn show_bases(&self) {
+    /// It comes to a core where another one was: the bases of its segments are the core's now, and its vector state
+    /// can be loaded.
+    pub fn show(&mut self) {
         descriptor::set_bases(self.bases);
+        if !self.whole {
+            self.empty_vectors();
+        }
     }
 
     /// It has a block for upcalls from now on, and `gs` leads there.

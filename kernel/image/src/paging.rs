@@ -446,13 +446,14 @@ impl Space {
         true
     }
 
-    /// A word of the application's memory, if it is aligned and can be written.
-    pub fn word(&self, address: u64) -> Option<&'static AtomicU64> {
-        if !address.is_multiple_of(8) || !self.writable(address, 8) {
-            return None;
-        }
-        let physical = self.leaf(address).0 & ADDRESS | address & (PAGE_LEN - 1);
-        words(physical, 1).first()
+    /// Words of the application's memory from an aligned address to at most the end of its page, if the application
+    /// can write there. One walk: what is checked is what is used. (Registers of devices are not memory.)
+    pub fn words(&self, address: u64, count: usize) -> Option<&'static [AtomicU64]> {
+        let (leaf, _) = self.leaf(address);
+        let memory = leaf & (PRESENT | USER | WRITE | UNCACHED) == PRESENT | USER | WRITE;
+        let place = address % PAGE_LEN;
+        let left = ((PAGE_LEN - place) / 8) as usize;
+        (memory && address.is_multiple_of(8)).then(|| words(leaf & ADDRESS | place, count.min(left)))
     }
 
     /// Copies bytes out of the application's memory; false when it cannot read them itself.
@@ -492,13 +493,18 @@ impl Space {
     /// Writes words into the application's memory at an aligned address; false (and nothing written) when it cannot
     /// write there itself.
     pub fn words_out(&self, to: u64, words: &[u64]) -> bool {
-        if !to.is_multiple_of(8) || !self.writable(to, words.len() as u64 * 8) {
-            return false;
-        }
-        for (at, &value) in (to..).step_by(8).zip(words) {
-            if let Some(word) = self.word(at) {
-                word.store(value, Ordering::Relaxed);
-            }
+        // The second page, when they reach one, is seen before anything is written to the first.
+        let Some(first) = self.words(to, words.len()) else { return false };
+        let (here, there) = words.split_at(first.len());
+        let second = match there {
+            [] => &[],
+            _ => match self.words(to + 8 * here.len() as u64, there.len()) {
+                Some(second) if second.len() == there.len() => second,
+                _ => return false,
+            },
+        };
+        for (word, &value) in first.iter().chain(second).zip(words) {
+            word.store(value, Ordering::Relaxed);
         }
         true
     }

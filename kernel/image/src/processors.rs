@@ -4,7 +4,7 @@
 //! a core in ring 3 or asleep is interrupted, and one that waits for the lock answers from there.
 
 use core::arch::asm;
-use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 use nom_abi::call::PAGE_LEN;
 use nom_kernel_core::cores::{CORES_MAX, Core};
@@ -27,6 +27,8 @@ const PATIENCE_NS: u64 = 200_000_000;
 /// After this the start is sent once more, as the manual wants it.
 const AGAIN_NS: u64 = 1_000_000;
 
+const OWN: u8 = 1;
+const OTHER: u8 = 2;
 const FORGET: u64 = 1;
 const LEAVE: u64 = 2;
 
@@ -40,8 +42,8 @@ unsafe extern "C" {
 static WORK: [AtomicU64; CORES_MAX] = [const { AtomicU64::new(0) }; CORES_MAX];
 /// The page table that a core uses.
 static ROOTS: [AtomicU64; CORES_MAX] = [const { AtomicU64::new(0) }; CORES_MAX];
-/// A core has to look at the schedule before it goes on.
-static ATTENTION: [AtomicBool; CORES_MAX] = [const { AtomicBool::new(false) }; CORES_MAX];
+/// A core has to look at the schedule before it goes on: [`OWN`] and [`OTHER`] say because of whom.
+static ATTENTION: [AtomicU8; CORES_MAX] = [const { AtomicU8::new(0) }; CORES_MAX];
 /// Each core's identity in its interrupt controller.
 static IDENTITIES: [AtomicU32; CORES_MAX] = [const { AtomicU32::new(0) }; CORES_MAX];
 static KERNEL_ROOT: AtomicU64 = AtomicU64::new(0);
@@ -157,19 +159,22 @@ extern "C" fn work() -> ! {
 /// The core has to look at the schedule before it goes on; it is interrupted if it is another one.
 pub fn attend(core: Core) {
     let place = usize::from(core.0);
-    if !ATTENTION[place].swap(true, Ordering::AcqRel) && core != cpu::here() {
+    let other = core != cpu::here();
+    // Only another core's bit says that it is interrupted anyway: its own may be left from before.
+    let before = ATTENTION[place].fetch_or(if other { OTHER } else { OWN }, Ordering::SeqCst);
+    if before & OTHER == 0 && other {
         call(core);
     }
 }
 
 /// Whether this core has to look.
 pub fn must_look(here: Core) -> bool {
-    ATTENTION[usize::from(here.0)].load(Ordering::Acquire)
+    ATTENTION[usize::from(here.0)].load(Ordering::SeqCst) != 0
 }
 
 /// It looks now.
 pub fn looking(here: Core) {
-    ATTENTION[usize::from(here.0)].store(false, Ordering::Release);
+    ATTENTION[usize::from(here.0)].store(0, Ordering::Release);
 }
 
 fn call(core: Core) {
@@ -190,12 +195,13 @@ pub fn enter(here: Core, space: &Space) {
 /// The core has left the context that ran on it; returns when nothing of its application is in use there. Only under
 /// the kernel's lock.
 pub fn leave(core: Core) {
+    // Before it leaves: a core that is about to sleep must not miss this. It looks when the lock is free.
+    ATTENTION[usize::from(core.0)].fetch_or(OWN, Ordering::SeqCst);
     if core == cpu::here() {
         do_work(core, LEAVE);
     } else {
         ask(core, LEAVE);
     }
-    ATTENTION[usize::from(core.0)].store(true, Ordering::Release);
 }
 
 /// All cores that use this space leave it. Only under the kernel's lock.
@@ -262,20 +268,21 @@ pub fn stop_others() {
 /// changed these registers since), the rest is still in the registers.
 ///
 /// # Safety
-/// `found` must be an FXSAVE area, `area` an XSAVE area of the context that was interrupted on this core.
+/// `found` must be the entry's sixteen registers, `area` an XSAVE area of the context that was interrupted on this core.
 pub unsafe fn save_vectors(found: *const u8, area: *mut u8, xsave: bool) {
     // SAFETY: the caller vouches for the areas; all registers that change are named.
     unsafe {
-        if xsave {
-            asm!(
-                "fxrstor64 [{found}]", "xsave64 [{area}]",
-                found = in(reg) found, area = in(reg) area, in("eax") -1, in("edx") -1,
-                out("xmm0") _, out("xmm1") _, out("xmm2") _, out("xmm3") _, out("xmm4") _, out("xmm5") _,
-                out("xmm6") _, out("xmm7") _, out("xmm8") _, out("xmm9") _, out("xmm10") _, out("xmm11") _,
-                out("xmm12") _, out("xmm13") _, out("xmm14") _, out("xmm15") _,
-            );
-        } else {
-            core::ptr::copy_nonoverlapping(found, area, 512);
-        }
+        asm!(
+            ".irp number, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15",
+            "movaps xmm\\number, [{found} + 16 * \\number]",
+            ".endr",
+            "test {xsave:e}, {xsave:e}", "jz 2f", "xsave64 [{area}]", "jmp 3f",
+            "2:", "fxsave64 [{area}]", "3:",
+            found = in(reg) found, area = in(reg) area, xsave = in(reg) u32::from(xsave),
+            in("eax") -1, in("edx") -1,
+            out("xmm0") _, out("xmm1") _, out("xmm2") _, out("xmm3") _, out("xmm4") _, out("xmm5") _,
+            out("xmm6") _, out("xmm7") _, out("xmm8") _, out("xmm9") _, out("xmm10") _, out("xmm11") _,
+            out("xmm12") _, out("xmm13") _, out("xmm14") _, out("xmm15") _,
+        );
     }
 }

@@ -11,7 +11,7 @@ use nom_kernel_core::schedule::Context;
 use crate::applications::RESTARTER;
 use crate::context::Vectors;
 use crate::state::{Kernel, count, with};
-use crate::trap::{Trap, deliver};
+use crate::trap::{Block, Trap, deliver};
 use crate::{clock, cpu, interrupts, processors, statistics};
 
 unsafe extern "C" {
@@ -53,10 +53,8 @@ pub fn core() -> ! {
 
 /// What a context finds when it is about to return to ring 3.
 pub enum After {
-    /// It goes on where it was.
+    /// It goes on, where it was or where it is told something.
     Same,
-    /// It goes on elsewhere: it was told something.
-    Moved,
     /// It does not go on: another one is due, or it has ended.
     Gone,
 }
@@ -84,9 +82,14 @@ impl Kernel {
             return After::Gone;
         }
         self.program(here);
+        self.tell(here, trap)
+    }
+
+    /// Tells the current context what came.
+    pub fn tell(&mut self, here: Core, trap: &mut Trap) -> After {
+        let Some(caller) = self.caller(here) else { return After::Gone };
         match deliver(self, &caller, trap) {
-            Ok(false) => After::Same,
-            Ok(true) => After::Moved,
+            Ok(()) => After::Same,
             Err(why) => {
                 self.end(caller.number, FAULTED, Some(format_args!("{why}")));
                 After::Gone
@@ -159,7 +162,7 @@ impl Kernel {
             let xsave = self.xsave;
             let page = self.page(context)?;
             if !stayed {
-                page.show_bases();
+                page.show();
             }
             let load = page.whole || !stayed;
             return Some(Ready { trap: &raw const page.trap, vectors: page.vectors(), load, xsave });
@@ -170,7 +173,7 @@ impl Kernel {
     pub fn pending(&mut self, context: Context) -> u64 {
         let Some(registered) = self.page(context).and_then(|page| page.upcalls) else { return 0 };
         let space = self.schedule.application(context).and_then(|number| self.living(number));
-        let word = space.and_then(|running| running.space.word(registered.block + 8));
-        word.map_or(0, |word| word.swap(0, Ordering::AcqRel))
+        let block = space.and_then(|running| Block::of(&running.space, &registered));
+        block.map_or(0, |block| block.pending.swap(0, Ordering::AcqRel))
     }
 }

@@ -1,6 +1,6 @@
 //! What happens when ring 3 is interrupted: interrupts, faults, calls, and the way back with or without an upcall.
 
-use core::sync::atomic::Ordering;
+use core::sync::atomic::{AtomicU64, Ordering};
 
 use nom_abi::call::{Call, FOREIGN_REFUSED, PAGE_LEN};
 use nom_abi::exit::FAULTED;
@@ -77,9 +77,8 @@ extern "C" fn kernel_trap(trap: &mut Trap, found: *const u8) {
     }
 }
 
-/// Answers 1 when the call returns the short way.
 #[unsafe(no_mangle)]
-extern "C" fn kernel_call(trap: &mut Trap) -> u8 {
+extern "C" fn kernel_call(trap: &mut Trap) {
     let number = trap.rax;
     match calls::call(trap) {
         Answer::Now(Ok(value)) => {
@@ -97,25 +96,27 @@ extern "C" fn kernel_call(trap: &mut Trap) -> u8 {
         }
         Answer::Gone => run::core(),
         Answer::Foreign { listens: true } => {
-            deliver_fault(trap, Cause::ForeignCall, trap.rip);
-            return 0;
+            return deliver_fault(trap, Cause::ForeignCall, trap.rip);
         }
         Answer::Foreign { listens: false } => trap.rax = FOREIGN_REFUSED,
     }
     // Only the call that does nothing else is made because something may be pending already.
-    u8::from(!settle(trap, Vectors::GivenUp, number == Call::Nothing as u64))
+    settle(trap, Vectors::GivenUp, number == Call::Nothing as u64);
 }
 
-/// Before the way back to ring 3. With `look` even when nothing came. True when it goes on elsewhere than before.
-fn settle(trap: &mut Trap, vectors: Vectors, look: bool) -> bool {
+/// Before the way back to ring 3. Whatever changes what this core must do says that it has to look: a timer, a device,
+/// another core. With `tell` what is pending is told even when nobody said so; the schedule is as it was then.
+fn settle(trap: &mut Trap, vectors: Vectors, tell: bool) {
     let here = cpu::here();
-    if !look && !processors::must_look(here) {
-        return false;
-    }
-    match with(|kernel| kernel.look(here, trap, vectors)) {
-        Some(After::Gone) => run::core(),
-        Some(After::Moved) => true,
-        Some(After::Same) | None => false,
+    let after = if processors::must_look(here) {
+        with(|kernel| kernel.look(here, trap, vectors))
+    } else if tell {
+        with(|kernel| kernel.tell(here, trap))
+    } else {
+        return;
+    };
+    if let Some(After::Gone) = after {
+        run::core()
     }
 }
 
@@ -129,49 +130,56 @@ fn kernel_failed(trap: &Trap) -> ! {
     end::machine(nom_abi::exit::KERNEL_FAILED)
 }
 
-fn view(space: &Space, registered: &Registration, trap: &Trap) -> Option<View> {
-    let read = |place: u64| {
-        let word = space.word(registered.block + 8 * place)?;
-        Some(word.load(Ordering::Acquire))
-    };
-    Some(View {
-        enabled: read(0)? != 0,
-        pending: read(1)? != 0,
-        nesting: read(2)?,
-        returning: (registered.return_start..registered.return_end).contains(&trap.rip),
-    })
+/// What the kernel uses of a context's block.
+pub struct Block {
+    enabled: &'static AtomicU64,
+    /// Events that have come and were not taken.
+    pub pending: &'static AtomicU64,
+    nesting: &'static AtomicU64,
 }
 
-/// Tells a context what came, if it listens. True when it goes on elsewhere than before; an error is why its
-/// application must end.
-pub fn deliver(kernel: &mut Kernel, caller: &Caller, trap: &mut Trap) -> Result<bool, &'static str> {
-    const GONE: &str = "its upcall stack or block is gone";
-    let Some(registered) = kernel.page(caller.context).and_then(|page| page.upcalls) else {
-        return Ok(false);
-    };
-    let space = &caller.space;
-    let events = kernel.schedule.take(caller.context);
-    if events != 0
-        && let Some(word) = space.word(registered.block + 8)
-    {
-        word.fetch_or(events, Ordering::AcqRel);
+impl Block {
+    /// Finds it with one walk, anew each time: the application may unmap it or protect it.
+    pub fn of(space: &Space, registered: &Registration) -> Option<Block> {
+        match space.words(registered.block, 3)? {
+            [enabled, pending, nesting] => Some(Block { enabled, pending, nesting }),
+            _ => None,
+        }
     }
+
+    fn view(&self, registered: &Registration, trap: &Trap) -> View {
+        View {
+            enabled: self.enabled.load(Ordering::Acquire) != 0,
+            pending: self.pending.load(Ordering::Acquire) != 0,
+            nesting: self.nesting.load(Ordering::Acquire),
+            returning: (registered.return_start..registered.return_end).contains(&trap.rip),
+        }
+    }
+}
+
+/// Tells a context what came, if it listens; an error is why its application must end.
+pub fn deliver(kernel: &mut Kernel, caller: &Caller, trap: &mut Trap) -> Result<(), &'static str> {
+    const GONE: &str = "its upcall stack or block is gone";
+    let Some(registered) = kernel.page(caller.context).and_then(|page| page.upcalls) else { return Ok(()) };
+    let events = kernel.schedule.take(caller.context);
     // A block that is gone is noticed at the next fault; events without a block have nobody to go to.
-    let Some(view) = view(space, &registered, trap) else { return Ok(false) };
-    match asynchronous(view) {
-        Step::Resume => Ok(false),
+    let Some(block) = Block::of(&caller.space, &registered) else { return Ok(()) };
+    if events != 0 {
+        block.pending.fetch_or(events, Ordering::AcqRel);
+    }
+    match asynchronous(block.view(&registered, trap)) {
+        Step::Resume => Ok(()),
         Step::End => Err(GONE),
         Step::Restart => {
-            let Some(enabled) = space.word(registered.block) else { return Ok(false) };
-            enabled.store(0, Ordering::Release);
+            block.enabled.store(0, Ordering::Release);
             trap.rip = registered.again;
             count(Counter::UpcallRestarts);
-            Ok(true)
+            Ok(())
         }
         Step::Enter { was_enabled, nesting } => {
             count(Counter::EventUpcalls);
             let why = Why { cause: Cause::Events, address: 0, was_enabled, nesting };
-            if enter(space, &registered, trap, why) { Ok(true) } else { Err(GONE) }
+            if enter(&caller.space, &registered, &block, trap, why) { Ok(()) } else { Err(GONE) }
         }
     }
 }
@@ -181,11 +189,15 @@ fn deliver_fault(trap: &mut Trap, cause: Cause, address: u64) {
     let here = cpu::here();
     let entered = with(|kernel| {
         let caller = kernel.caller(here)?;
-        let taken = kernel.page(caller.context).and_then(|page| page.upcalls).is_some_and(|registered| {
-            let Some(view) = view(&caller.space, &registered, trap) else { return false };
-            let Step::Enter { was_enabled, nesting } = fault(view) else { return false };
-            enter(&caller.space, &registered, trap, Why { cause, address, was_enabled, nesting })
-        });
+        let taken =
+            kernel.page(caller.context).and_then(|page| page.upcalls.as_ref()).is_some_and(|registered| {
+                let Some(block) = Block::of(&caller.space, registered) else { return false };
+                let Step::Enter { was_enabled, nesting } = fault(block.view(registered, trap)) else {
+                    return false;
+                };
+                let why = Why { cause, address, was_enabled, nesting };
+                enter(&caller.space, registered, &block, trap, why)
+            });
         if taken {
             return Some(());
         }
@@ -217,7 +229,7 @@ struct Why {
 
 /// Puts a frame on the upcall stack and changes `trap` so that it returns into the handler. False when that memory
 /// is not there.
-fn enter(space: &Space, registered: &Registration, trap: &mut Trap, why: Why) -> bool {
+fn enter(space: &Space, registered: &Registration, block: &Block, trap: &mut Trap, why: Why) -> bool {
     let Some(place) = frame_place(registered.stack, registered.stack_len, trap.rsp, FRAME_LEN) else {
         return false;
     };
@@ -247,18 +259,17 @@ fn enter(space: &Space, registered: &Registration, trap: &mut Trap, why: Why) ->
         trap.rsp,
         trap.ss,
     ];
-    let (Some(enabled), Some(depth)) = (space.word(registered.block), space.word(registered.block + 16))
-    else {
-        return false;
-    };
     if !space.words_out(place, &frame) {
         return false;
     }
-    enabled.store(0, Ordering::Release);
-    depth.store(why.nesting, Ordering::Release);
+    block.enabled.store(0, Ordering::Release);
+    block.nesting.store(why.nesting, Ordering::Release);
     trap.rip = registered.entry;
     trap.rsp = place;
     trap.rflags = FLAGS;
+    // The handler finds its registers in the frame; so the way there can be the short one (trap.s).
+    trap.rcx = trap.rip;
+    trap.r11 = trap.rflags;
     trap.cs = APPLICATION_CODE;
     trap.ss = APPLICATION_DATA;
     true

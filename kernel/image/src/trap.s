@@ -59,29 +59,58 @@ trap_entries:
     add rsp, 16
 .endm
 
+# From ring 0 only a sleeping core is interrupted, within a call that gives the vector registers up.
+.align 16
+trap_from_kernel:
+    SAVE
+    mov rdi, rsp
+    xor esi, esi
+    mov rbp, rsp
+    and rsp, -16
+    call kernel_trap
+    mov rsp, rbp
+    jmp trap_return
+
 .align 16
 trap_common:
     test byte ptr [rsp + 24], 3
-    jz 1f
+    jz trap_from_kernel
     swapgs
-1:  SAVE
+    SAVE
     # Flags that an application may have set (direction, alignment check, single step) are not ours.
     push 2
     popfq
+    mov rdi, rsp
     mov rbp, rsp
-    sub rsp, 512
+    # What the kernel's code uses: no floating point, so neither the old unit nor any mode changes.
+    sub rsp, 256
     and rsp, -16
-    fxsave64 [rsp]
-    mov rdi, rbp
+    .irp number, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15
+    movaps [rsp + 16 * \number], xmm\number
+    .endr
     mov rsi, rsp
     call kernel_trap
-    fxrstor64 [rsp]
+    .irp number, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15
+    movaps xmm\number, [rsp + 16 * \number]
+    .endr
     mov rsp, rbp
 trap_return:
     RESTORE
     test byte ptr [rsp + 8], 3
     jz 2f
     swapgs
+    # `sysret` takes rip from rcx and the flags from r11. Where they hold that anyway, as after a call or on the way
+    # into a handler, it is the same and shorter: but for the resume flag, and for addresses that ring 3 cannot have.
+    cmp rcx, [rsp]
+    jne 2f
+    cmp r11, [rsp + 16]
+    jne 2f
+    bt r11, 16
+    jc 2f
+    bt rcx, 47
+    jc 2f
+    mov rsp, [rsp + 24]
+    sysretq
 2:  iretq
 
 .align 16
@@ -100,31 +129,7 @@ system_call_entry:
     SAVE
     mov rdi, rsp
     call kernel_call
-    # The vector registers may hold what the kernel worked on.
-    xorps xmm0, xmm0
-    xorps xmm1, xmm1
-    xorps xmm2, xmm2
-    xorps xmm3, xmm3
-    xorps xmm4, xmm4
-    xorps xmm5, xmm5
-    xorps xmm6, xmm6
-    xorps xmm7, xmm7
-    xorps xmm8, xmm8
-    xorps xmm9, xmm9
-    xorps xmm10, xmm10
-    xorps xmm11, xmm11
-    xorps xmm12, xmm12
-    xorps xmm13, xmm13
-    xorps xmm14, xmm14
-    xorps xmm15, xmm15
-    test al, al
-    jz trap_return
-    RESTORE
-    mov rcx, [rsp]
-    mov r11, [rsp + 16]
-    mov rsp, [rsp + 24]
-    swapgs
-    sysretq
+    mov rdi, rsp
 
 # rdi: the state of a context that gave its vector registers up. Nothing of the kernel or of others may show.
 .global resume_cleared

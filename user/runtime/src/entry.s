@@ -41,7 +41,7 @@ nom_context_start:
 .macro CALL_WITH_VECTORS_SAVED function
     sub rsp, [rip + nom_vector_state_len]
     and rsp, -64
-    cmp byte ptr [rip + nom_has_xsave], 0
+    cmp byte ptr [rip + nom_vectors_by], 0
     je 1f
     # XSAVE leaves most of the header as it is, and XRSTOR wants it zero.
     xor eax, eax
@@ -79,8 +79,25 @@ nom_context_start:
 nom_upcall_entry:
     cld
     mov rbx, rsp
-    CALL_WITH_VECTORS_SAVED nom_upcall
-    mov rsp, rbx
+    cmp byte ptr [rip + nom_vectors_by], 2
+    jne 4f
+    # Up to AVX sixteen moves cost less than XSAVE. Handlers do not use the old floating-point unit, so it stays.
+    sub rsp, 576
+    and rsp, -64
+    .irp number, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15
+    vmovaps [rsp + 32 * \number], ymm\number
+    .endr
+    stmxcsr [rsp + 512]
+    ldmxcsr [rip + nom_mxcsr]
+    mov rdi, rbx
+    call nom_upcall
+    ldmxcsr [rsp + 512]
+    .irp number, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15
+    vmovaps ymm\number, [rsp + 32 * \number]
+    .endr
+    jmp 5f
+4:  CALL_WITH_VECTORS_SAVED nom_upcall
+5:  mov rsp, rbx
     # The jump at the end has no register left to jump by.
     mov rax, [rsp + 152]
     mov gs:[24], rax

@@ -1,7 +1,8 @@
 //! Upcalls: who handles what, and sleeping until something happens.
 //!
 //! Without handlers of its own an application sees events as the answer of [`wait`], and ends with a clear line at
-//! its first fault. Handlers run on the upcall stack with upcalls disabled; they must not allocate.
+//! its first fault. Handlers run on the upcall stack with upcalls disabled; they must not allocate, nor use the old
+//! floating-point unit (which Rust does not).
 
 use core::arch::asm;
 use core::arch::x86_64::{__cpuid, __cpuid_count};
@@ -23,6 +24,8 @@ pub(crate) const CONTEXTS_MAX: usize = 8;
 pub(crate) const NO_THREAD: u64 = u64::MAX;
 /// Vector state by FXSAVE.
 const FXSAVE_LEN: u64 = 512;
+/// Vector state by XSAVE with the old unit, SSE and AVX: 512, a header of 64, and 16 halves of 16.
+const UP_TO_AVX_LEN: u64 = 832;
 /// Alignment of the XSAVE area, which is taken off below the frame.
 const XSAVE_ALIGNMENT: u64 = 64;
 
@@ -73,8 +76,10 @@ fn own() -> &'static Own {
 
 #[unsafe(no_mangle)]
 static nom_vector_state_len: AtomicU64 = AtomicU64::new(FXSAVE_LEN);
+/// How the entry saves vectors: 0 by FXSAVE, 1 by XSAVE, 2 by XSAVE or, around handlers, by moves: there is AVX and
+/// nothing beyond.
 #[unsafe(no_mangle)]
-static nom_has_xsave: AtomicU8 = AtomicU8::new(0);
+static nom_vectors_by: AtomicU8 = AtomicU8::new(0);
 
 unsafe extern "C" {
     fn nom_upcall_entry();
@@ -255,8 +260,10 @@ pub fn wait(until_ns: Option<u64>, unmask: Events) -> Events {
 pub(crate) fn register() -> Result<(), CallError> {
     const XSAVE_ENABLED: u32 = 1 << 27;
     if __cpuid(1).ecx & XSAVE_ENABLED != 0 {
-        nom_vector_state_len.store(u64::from(__cpuid_count(0xd, 0).ebx), Ordering::Relaxed);
-        nom_has_xsave.store(1, Ordering::Relaxed);
+        // What the kernel has enabled, by its length: each state has its fixed place.
+        let len = u64::from(__cpuid_count(0xd, 0).ebx);
+        nom_vector_state_len.store(len, Ordering::Relaxed);
+        nom_vectors_by.store(if len == UP_TO_AVX_LEN { 2 } else { 1 }, Ordering::Relaxed);
     }
     register_context(0, false)?;
     REGISTERED.store(true, Ordering::Release);
