@@ -134,11 +134,16 @@ impl<I: Ingress, E: Egress, A: Application> Engine<I, E, A> {
         called
     }
 
+    /// What was held when the knobs changed comes first.
+    #[inline(always)]
+    fn next_arrival(&mut self) -> Option<Arrival> {
+        if self.held.is_empty() { self.ingress.take() } else { self.held.pop_front() }
+    }
+
     fn run_to_completion(&mut self, now_ns: u64) -> bool {
         let mut worked = false;
         for _ in 0..FRAMES_PER_STEP {
-            // What was held when the knobs changed comes first.
-            let Some(arrival) = self.held.pop_front().or_else(|| self.ingress.take()) else { break };
+            let Some(arrival) = self.next_arrival() else { break };
             worked = true;
             self.out.counters.batches_in[Flush::Immediate as usize] += 1;
             self.receive(arrival, now_ns);
@@ -151,7 +156,7 @@ impl<I: Ingress, E: Egress, A: Application> Engine<I, E, A> {
     fn take_queued(&mut self, now_ns: u64) -> bool {
         let mut count = 0;
         while count < self.knobs.batch_bound.max(1) {
-            let Some(arrival) = self.held.pop_front().or_else(|| self.ingress.take()) else { break };
+            let Some(arrival) = self.next_arrival() else { break };
             count += 1;
             self.receive(arrival, now_ns);
         }

@@ -94,7 +94,7 @@ impl Door {
                     return;
                 }
                 let from = From { address: packet.source, mac: header.source, arrived_ns };
-                tcp.receive(world, from, &segment);
+                tcp.receive(world, &from, &segment);
             }
             PROTOCOL_ICMP => self.echo(world, tcp, header.source, packet.source, content),
             _ => world.out.counters.drop(Drop::Protocol),

@@ -9,7 +9,7 @@ use core::net::Ipv4Addr;
 use super::connection::{Connection, NEVER, Purpose, State};
 use super::deliver::SEGMENTS_PER_ACKNOWLEDGEMENT;
 use super::output::emit;
-use super::{From, Handle, Tcp, World};
+use super::{Handle, Tcp, World};
 use crate::application::{Application, ConnectionId};
 use crate::port::Egress;
 use crate::wire::tcp::{ACK, Header, PSH, Segment};
@@ -35,7 +35,7 @@ impl Tcp {
         &mut self,
         world: &mut World<'_, A, E>,
         slot: u32,
-        from: From,
+        arrived_ns: u64,
         segment: &Segment<'_>,
     ) -> bool {
         let full = SEGMENTS_PER_ACKNOWLEDGEMENT * u32::from(self.segment_limit());
@@ -70,7 +70,7 @@ impl Tcp {
         connection.window_max = connection.window_max.max(window);
         connection.window_sequence = segment.sequence;
         connection.window_acknowledgement = acknowledgement;
-        connection.arrived_ns = from.arrived_ns;
+        connection.arrived_ns = arrived_ns;
         connection.expected = connection.expected.plus(len as u32);
         let mut handle = Handle {
             id: ConnectionId { slot, generation: connection.generation },
@@ -102,7 +102,7 @@ impl Tcp {
     }
 
     /// Sends everything that a connection has to send when that is one segment in one piece, and sets its timer. False when
-    /// it is not, and nothing was done.
+    /// it is not, and nothing was done but that it is no longer marked as due.
     #[inline(always)]
     pub(super) fn send_expected<A: Application, E: Egress>(
         &mut self,
@@ -112,6 +112,7 @@ impl Tcp {
         let now_ns = world.now_ns;
         let limit = self.config.receive_window_bytes;
         let connection = self.table.at(slot);
+        connection.due = false;
         let flight = connection.flight();
         let written = connection.queue.bytes();
         let len = written.wrapping_sub(flight);

@@ -27,7 +27,12 @@ const SEGMENT_LEAST: u16 = 64;
 impl Tcp {
     /// Payload of the largest segment that fits our link.
     pub(super) fn segment_limit(&self) -> u16 {
-        let payload = self.mtu.saturating_sub(ipv4::HEADER + tcp::HEADER);
+        self.segment_limit
+    }
+
+    /// The same for a link whose packets have so many bytes at most.
+    pub(super) fn segment_limit_of(mtu: usize) -> u16 {
+        let payload = mtu.saturating_sub(ipv4::HEADER + tcp::HEADER);
         payload.clamp(usize::from(SEGMENT_LEAST), usize::from(u16::MAX)) as u16
     }
 

@@ -82,7 +82,7 @@ pub(crate) struct From {
 /// All connections.
 pub(crate) struct Tcp {
     config: Config,
-    mtu: usize,
+    segment_limit: u16,
     pub(crate) connections_max: u32,
     pub(crate) ack_delay_ns: u64,
     secrets: Secrets,
@@ -119,7 +119,7 @@ impl Tcp {
             .clamp(1, ReceiveMemory::piece_max(config.receive_memory_bytes) as u32);
         let bound = table.bound() as usize;
         Self {
-            mtu,
+            segment_limit: Self::segment_limit_of(mtu),
             connections_max: 0,
             ack_delay_ns: 0,
             secrets: Secrets::new(seed),
@@ -186,29 +186,42 @@ impl Tcp {
     pub(crate) fn receive<A: Application, E: Egress>(
         &mut self,
         world: &mut World<'_, A, E>,
-        from: From,
+        from: &From,
         segment: &Segment<'_>,
     ) {
         let Some(slot) = self.find(from.address, segment.source_port, segment.destination_port) else {
-            self.receive_unknown(world, from, segment);
+            self.receive_unknown(world, *from, *segment);
             return;
         };
-        if self.receive_expected(world, slot, from, segment) {
-            return;
-        }
-        match self.table.get(slot).state {
-            State::SynSent => self.receive_in_syn_sent(world, slot, from, segment),
-            State::TimeWait => self.receive_in_time_wait(world, slot, from, segment),
-            _ => self.receive_in_window(world, slot, from, segment),
+        if !self.receive_expected(world, slot, from.arrived_ns, segment) {
+            self.receive_other(world, slot, *from, *segment);
         }
     }
 
+    /// Acts on what was not expected. It gets copies, so that nothing of what was expected need stand in memory.
+    #[inline(never)]
+    fn receive_other<A: Application, E: Egress>(
+        &mut self,
+        world: &mut World<'_, A, E>,
+        slot: u32,
+        from: From,
+        segment: Segment<'_>,
+    ) {
+        match self.table.get(slot).state {
+            State::SynSent => self.receive_in_syn_sent(world, slot, from, &segment),
+            State::TimeWait => self.receive_in_time_wait(world, slot, from, &segment),
+            _ => self.receive_in_window(world, slot, from, &segment),
+        }
+    }
+
+    #[inline(never)]
     fn receive_unknown<A: Application, E: Egress>(
         &mut self,
         world: &mut World<'_, A, E>,
         from: From,
-        segment: &Segment<'_>,
+        segment: Segment<'_>,
     ) {
+        let segment = &segment;
         if segment.has(RST) {
             world.out.counters.drop(Drop::NoConnection);
         } else if self.listens(segment.destination_port) && segment.flags & (SYN | ACK) == SYN {
@@ -308,8 +321,6 @@ impl Tcp {
     #[inline(always)]
     pub(crate) fn send_due<A: Application, E: Egress>(&mut self, world: &mut World<'_, A, E>) -> bool {
         while let Some(slot) = self.due.pop() {
-            let connection = self.table.at(slot);
-            connection.due = false;
             if self.send_expected(world, slot) {
                 continue;
             }

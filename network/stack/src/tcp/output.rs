@@ -441,11 +441,12 @@ pub(super) fn emit<E: Egress>(
     let checksum = if partial.is_some() {
         sum.folded()
     } else {
-        sum.add(&buffer[TCP_AT..end]);
+        let mut whole = sum;
+        whole.add(&buffer[TCP_AT..end]);
         for part in payload {
-            sum.add(part);
+            whole.add(part);
         }
-        sum.finish()
+        whole.finish()
     };
     buffer[field..field + 2].copy_from_slice(&checksum);
     out.send(&buffer[..end], (payload, segment_len), partial, now_ns)

@@ -208,6 +208,7 @@ impl SendMemory {
         self.write_anywhere(queue, bytes, limit)
     }
 
+    #[inline(never)]
     fn write_anywhere(&mut self, queue: &mut SendQueue, mut bytes: &[u8], limit: u32) -> bool {
         let here = if queue.block == NONE { 0 } else { BLOCK - queue.block_fill as usize };
         let blocks = bytes.len().saturating_sub(here).div_ceil(BLOCK);

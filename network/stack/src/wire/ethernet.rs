@@ -47,5 +47,7 @@ impl Ethernet {
 /// An address of one station: neither of a group nor all zero.
 #[inline(always)]
 pub fn is_station(address: [u8; 6]) -> bool {
-    address[0] & 1 == 0 && address != [0; 6]
+    let [a, b, c, d, e, f] = address;
+    let number = u64::from_le_bytes([a, b, c, d, e, f, 0, 0]);
+    number & 1 == 0 && number != 0
 }

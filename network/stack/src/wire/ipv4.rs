@@ -46,7 +46,7 @@ impl Ipv4 {
         if fixed[0] >> 4 != 4 || header_len < HEADER || total_len < header_len || packet.len() < total_len {
             return Err(Refusal::Malformed);
         }
-        let sum = if header_len == HEADER { Sum::of_words(fixed) } else { Sum::of(&packet[..header_len]) };
+        let sum = if header_len == HEADER { Sum::of_received(fixed) } else { Sum::of(&packet[..header_len]) };
         if !sum.is_good() {
             return Err(Refusal::Checksum);
         }
@@ -80,6 +80,31 @@ impl Ipv4 {
 }
 
 /// An address that a single host can have.
+#[inline]
 pub fn is_host(address: Ipv4Addr) -> bool {
-    !(address.is_unspecified() || address.is_multicast() || address.is_broadcast() || address.is_loopback())
+    /// The sixteenths of all addresses that hold some which no host has, beside the unspecified one.
+    const SUSPECT: u32 = 1 << (127 >> 4) | 1 << (224 >> 4) | 1 << (255 >> 4);
+    let bits = address.to_bits();
+    bits != 0
+        && (SUSPECT >> (bits >> 28) & 1 == 0
+            || !(address.is_multicast() || address.is_broadcast() || address.is_loopback()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_are_told_by_every_first_byte() {
+        for first in 0..=255 {
+            for rest in [[0, 0, 0], [0, 0, 1], [255, 255, 254], [255, 255, 255]] {
+                let address = Ipv4Addr::new(first, rest[0], rest[1], rest[2]);
+                let is_none = address.is_unspecified()
+                    || address.is_multicast()
+                    || address.is_broadcast()
+                    || address.is_loopback();
+                assert_eq!(is_host(address), !is_none, "{address}");
+            }
+        }
+    }
 }
