@@ -75,7 +75,15 @@ impl Departures {
     }
 
     /// The clock was seen: whatever was shown before has left by now.
+    #[inline]
     pub(crate) fn measure(&mut self, now_ns: u64) {
+        if self.wait() {
+            self.measure_shown(now_ns);
+        }
+    }
+
+    #[inline(never)]
+    fn measure_shown(&mut self, now_ns: u64) {
         for arrived_ns in self.shown.drain(..) {
             self.meter.measure(now_ns.saturating_sub(arrived_ns));
         }
