@@ -66,6 +66,11 @@ impl Known {
         self.uncertain = 1.0 / self.windows(now_ns, forget_ns).max(0.01);
     }
 
+    /// Deviations of a window that its figures may be off by.
+    pub fn alone(&self) -> f64 {
+        2.0 * root(self.uncertain)
+    }
+
     /// Deviations of a window that the difference of two points may be off by.
     pub fn uncertainty(&self, other: &Self) -> f64 {
         2.0 * root(self.uncertain + other.uncertain)

@@ -1,5 +1,6 @@
 //! The tuner against brute force, and its habits.
 
+mod exploring;
 mod steadiness;
 
 use crate::{Decision, Mode, Moment, Quoted, Rules, Tuner, best};

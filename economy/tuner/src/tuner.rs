@@ -1,5 +1,6 @@
 //! The tuner: when to choose, and when to leave things as they are.
 
+mod explore;
 mod watch;
 mod weigh;
 
@@ -11,6 +12,7 @@ use crate::{Mode, Rules};
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
+use explore::Explorer;
 use nom_money::{Prices, print_duration};
 use nom_points::{Measured, Points, Setting, frontier, twins};
 use nom_utility::Contract;
@@ -86,6 +88,7 @@ pub struct Tuner {
     place: Option<usize>,
     place_of: Option<(usize, Setting)>,
     spread: Spread,
+    explorer: Explorer,
     distrusted: Vec<Distrusted>,
     prices: Option<Prices>,
     /// What was said last, so that it is not said again and again.
@@ -112,6 +115,7 @@ impl Tuner {
             place: None,
             place_of: None,
             spread: Spread::default(),
+            explorer: Explorer::default(),
             contract,
             points,
             rules,
@@ -180,7 +184,15 @@ impl Tuner {
         if let Some(look) = self.look_again(moment.now_ns, &quoted) {
             return Some(look);
         }
-        self.choose(moment.now_ns, class, &quoted).or_else(|| self.frozen(class))
+        if self.is_exploring() {
+            return match self.news {
+                Some(news) => self.break_off(moment.now_ns, news.name()),
+                None => None,
+            };
+        }
+        self.choose(moment.now_ns, class, &quoted)
+            .or_else(|| self.frozen(class))
+            .or_else(|| self.explore(moment.now_ns, class, &quoted))
     }
 
     fn put(&mut self, setting: Setting, now_ns: u64) {
@@ -274,6 +286,10 @@ impl Tuner {
     /// Says once a class that its settings cannot be told apart.
     fn frozen(&mut self, class: usize) -> Option<Decision> {
         if self.frozen_said.contains(&class) {
+            return None;
+        }
+        // What is not measured yet may still turn out to differ.
+        if self.known[class].iter().any(|known| !known.is_known()) {
             return None;
         }
         self.frozen_said.push(class);

@@ -19,6 +19,7 @@ pub mod linux_guest;
 pub mod memcached_suite;
 pub mod memory_link;
 pub mod profile;
+pub mod profit;
 pub mod quiet;
 pub mod recovery;
 pub mod replay;
@@ -80,5 +81,6 @@ pub static BENCHES: &[Bench] = &[
     Bench { name: "link", claim: link::CLAIM, measure: link::measure },
     Bench { name: "recovery", claim: recovery::CLAIM, measure: recovery::measure },
     Bench { name: "replay", claim: replay::CLAIM, measure: replay::measure },
+    Bench { name: "profit", claim: profit::CLAIM, measure: profit::measure },
     Bench { name: "tuner", claim: tuner::CLAIM, measure: tuner::measure },
 ];

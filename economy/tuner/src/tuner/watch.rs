@@ -32,6 +32,12 @@ impl Tuner {
         self.seen = Some((*seen, self.arrival_per_s));
         if self.rules.refines() {
             self.refine(now_ns, class, seen);
+            if self.rules.explores() {
+                let said = self.account(now_ns, class, seen);
+                if said.is_some() || self.is_exploring() {
+                    return said;
+                }
+            }
         }
         self.judge(now_ns, class, seen).or_else(|| self.disagreement(class, seen))
     }

@@ -142,17 +142,20 @@ impl Tuner {
     pub(super) fn choose(&mut self, now_ns: u64, class: usize, quoted: &Quoted) -> Option<Decision> {
         self.distrusted.retain(|distrusted| distrusted.until_ns > now_ns);
         let mut rules = self.rules;
-        rules.may_stop &= now_ns >= self.looking_until_ns;
+        rules.may_stop &= now_ns >= self.looking_until_ns && !self.is_looking_for_better(class);
         let rules = rules;
         let arrival = self.arrival_per_s;
         self.find_place(class);
         let load = &self.points.classes[class];
-        let scales = self.scales(class, quoted);
-        let current = scales.current(arrival);
-        // The present setting was never measured here and is being measured: nothing can be compared with it yet.
-        if scales.present.is_some_and(|place| !scales.known[place].is_known()) && rules.explores() {
+        let mut scales = self.scales(class, quoted);
+        // Nothing is known of any setting under this load: there is nothing to choose by.
+        if !scales.known.iter().any(Known::is_known) {
             return None;
         }
+        // What was never measured cannot be compared with.
+        scales.present = scales.present.filter(|place| scales.known[*place].is_known());
+        let scales = scales;
+        let current = scales.current(arrival);
         let allowed = current.is_some_and(|current| current.within(&rules));
         // What breaks a limit is left at once, and so is what was never profiled.
         let free = !rules.hysteresis || !allowed;
@@ -273,7 +276,7 @@ pub(super) enum Cause {
 }
 
 impl Cause {
-    fn name(self) -> &'static str {
+    pub(super) fn name(self) -> &'static str {
         match self {
             Self::Price => "price",
             Self::Class => "load class",

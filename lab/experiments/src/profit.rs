@@ -1,0 +1,264 @@
+//! What adapting earns, in virtual time: the tuner beside the best fixed setting, an oracle, and what others do.
+//!
+//! The surfaces are fitted to measured points and then bent and moved in ways that the tuner is not told. The best
+//! static setting is chosen on half of the runs and everything is scored on the other half. What margin the service has
+//! is part of the setting: with a fat one the price of a core does not matter, and a figure says so.
+
+mod days;
+mod random;
+mod rivals;
+mod run;
+mod sources;
+mod surface;
+mod trouble;
+
+use crate::Settings;
+use crate::figures::Figure;
+use days::{Course, MOVES, Moves};
+use nom_machine::trouble::{Outcome, Trouble};
+use nom_money::{Nano, PerByte, PerOperation, RefundPerOperation};
+use nom_points::Points;
+use nom_utility::{Contract, LimitKind, TailRule};
+use random::Random;
+use run::{Earned, Scene};
+use surface::{DELAYS_US, Fitted, Surface};
+
+/// What is claimed.
+pub const CLAIM: &str = "adapting earns at least what the best fixed setting does, 98% of an oracle with profiled points and \
+                         95% with none, in virtual time on surfaces that the tuner was not told";
+
+/// Runs of each cell: half of them choose the best static setting.
+const RUNS: usize = 40;
+/// Learning from nothing, and the time in which it is scored.
+const LEARN_S: f64 = 600.0;
+const SCORE_S: f64 = 600.0;
+const LIMIT_NS: u64 = 750_000;
+/// Where the oracle's headroom over the best static setting is less, captured gain has no meaning.
+const HEADROOM: f64 = 0.1;
+
+/// One cell of the table: a course and what moves in it.
+struct Cell<'a> {
+    course: &'a Course,
+    name: &'static str,
+    moves: Moves,
+}
+
+/// The scored half of a cell.
+#[derive(Default)]
+struct Scored {
+    stat: Vec<Earned>,
+    oracle: Vec<Earned>,
+    offline: Vec<Earned>,
+    online: Vec<Earned>,
+    climber: Vec<Earned>,
+    bandit: Vec<Earned>,
+    ix: Vec<Earned>,
+}
+
+fn sum(of: &[Earned]) -> f64 {
+    of.iter().map(|earned| earned.profit).sum()
+}
+
+/// Mean and lower 95% bound of the paired difference, as a part of the reference's revenue.
+fn paired(ours: &[Earned], theirs: &[Earned]) -> (f64, f64) {
+    let parts: Vec<f64> = ours
+        .iter()
+        .zip(theirs)
+        .map(|(a, b)| (a.profit - b.profit) / b.revenue.abs().max(f64::MIN_POSITIVE))
+        .collect();
+    let count = parts.len() as f64;
+    let mean = parts.iter().sum::<f64>() / count;
+    let squares: f64 = parts.iter().map(|part| (part - mean).powi(2)).sum();
+    let error = (squares / (count - 1.0).max(1.0) / count).sqrt();
+    // Student's t, both sides, for at least so many runs.
+    let t = [(20, 2.093), (10, 2.262), (5, 2.776), (3, 4.303)];
+    let t = t.iter().find(|(runs, _)| parts.len() >= *runs).map_or(12.706, |(_, t)| *t);
+    (mean, mean - t * error)
+}
+
+/// What an operation earns and what waiting costs. The paper's contract on its schedule; on the others one with a margin
+/// that is so many times what an operation's core time costs on average.
+fn contract(course: &Course, fitted: &Fitted, margin: f64) -> Contract {
+    if course.paper {
+        let kind =
+            LimitKind::Penalty { limit_ns: LIMIT_NS, factor: Nano(100_000_000_000), tail: TailRule::Counted };
+        return Contract::per_byte(PerByte(160_000_000_000), kind);
+    }
+    let cost = course.operation_cost_atto(fitted);
+    let alpha = PerOperation((cost * margin) as i128);
+    // A millisecond costs a little more than the core time of an operation.
+    Contract::refund_per_operation(alpha, RefundPerOperation((cost * 1.2 * 1_000.0) as i128))
+}
+
+fn play(cell: &Cell<'_>, homes: &[Fitted; 2], runs: usize, margin: f64) -> Scored {
+    let mut statics: Vec<Vec<Earned>> = Vec::new();
+    let mut scored = Scored::default();
+    for run in 0..runs {
+        let fitted = homes[run / 2 % 2];
+        let seed = 1 + run as u64;
+        let surface = Surface::draw(fitted, LIMIT_NS, &mut Random::new(seed));
+        let scene = Scene {
+            surface: &surface,
+            course: cell.course,
+            moves: cell.moves,
+            contract: contract(cell.course, &fitted, margin),
+            from_s: LEARN_S,
+            until_s: LEARN_S + SCORE_S,
+            seed,
+        };
+        statics.push((0..DELAYS_US.len()).map(|place| scene.fixed(place)).collect());
+        if run % 2 == 0 {
+            continue;
+        }
+        scored.oracle.push(scene.oracle());
+        scored.offline.push(scene.tuned(false));
+        scored.online.push(scene.tuned(true));
+        scored.climber.push(rivals::climber(&scene));
+        scored.bandit.push(rivals::bandit(&scene));
+        scored.ix.push(rivals::ix(&scene));
+    }
+    // Chosen on the even runs, scored on the odd ones.
+    let total = |place: usize| statics.iter().step_by(2).map(|run| run[place].profit).sum::<f64>();
+    let best = (0..DELAYS_US.len()).max_by(|a, b| total(*a).total_cmp(&total(*b))).unwrap_or(0);
+    scored.stat = statics.iter().skip(1).step_by(2).map(|run| run[best]).collect();
+    scored
+}
+
+fn points(text: &str) -> Outcome<Points> {
+    Points::parse(text).map_err(|error| Trouble::new(format!("the example's points: {error}")))
+}
+
+/// Figures over all cells.
+struct Worst {
+    static_bound: f64,
+    offline: f64,
+    online: f64,
+    share: f64,
+    captured: f64,
+    captured_cells: usize,
+    price_only: f64,
+}
+
+/// Measures it.
+pub fn measure(settings: &Settings, progress: &mut dyn FnMut(&str)) -> Outcome<Vec<Figure>> {
+    let guest = points(include_str!("../../../examples/kv-guest.points"))?;
+    let linux = points(include_str!("../../../examples/kv-linux.points"))?;
+    let (homes, residual) = surface::fit([&guest, &linux])
+        .ok_or_else(|| Trouble::new("the example's points do not show gathering"))?;
+    progress(&format!(
+        "the model is fitted to four measured points (two homes); what it leaves unexplained is at most {:.1}%",
+        residual * 100.0
+    ));
+    let runs = settings.runs.map_or(RUNS, |runs| runs.max(2) * 2);
+    let courses = sources::courses()?;
+    let mut worst = Worst {
+        static_bound: f64::INFINITY,
+        offline: f64::INFINITY,
+        online: f64::INFINITY,
+        share: 0.0,
+        captured: f64::INFINITY,
+        captured_cells: 0,
+        price_only: f64::NEG_INFINITY,
+    };
+    progress(
+        "course, what moves: of the oracle's profit: static, offline, online; hill climbing, bandit, IX; headroom; captured",
+    );
+    for course in &courses {
+        for (name, moves) in MOVES {
+            let cell = Cell { course, name, moves };
+            take(&cell, &play(&cell, &homes, runs, 3.0), &mut worst, progress);
+        }
+    }
+    let fat = courses.iter().filter(|course| !course.paper).map(|course| {
+        let cell = Cell { course, name: "price", moves: MOVES[0].1 };
+        let scored = play(&cell, &homes, runs, 300.0);
+        paired(&scored.oracle, &scored.stat).0
+    });
+    let fat = fat.fold(0.0, f64::max);
+    progress(&format!(
+        "with a margin of 300 times the core's cost the oracle gains at most {:.2}% over the best static setting by \
+         following prices alone: there the price of a core does not matter",
+        fat * 100.0
+    ));
+    trouble::show(&courses, &homes, progress);
+    let one = |name, unit, goal, value: f64| Figure::of(name, unit, goal, &[value]);
+    let figures = [
+        one("profit.static_lower_bound", "", Some(">=-0.01"), worst.static_bound),
+        one("profit.oracle_ratio_offline_min", "", Some(">=0.98"), worst.offline),
+        one("profit.oracle_ratio_online_min", "", Some(">=0.95"), worst.online),
+        one("profit.exploration_share_max", "", Some("<=0.01"), worst.share),
+        (worst.captured_cells > 0)
+            .then(|| one("profit.captured_gain_min", "", Some(">=0.8"), worst.captured))
+            .flatten(),
+        one("profit.captured_gain_cells", "", None, worst.captured_cells as f64),
+        one("profit.price_only_gain", "", None, worst.price_only),
+        one("profit.price_only_headroom_fat_margin", "", None, fat),
+        one("profit.model_residual", "", None, residual),
+    ];
+    Ok(figures.into_iter().flatten().collect())
+}
+
+fn take(cell: &Cell<'_>, scored: &Scored, worst: &mut Worst, progress: &mut dyn FnMut(&str)) {
+    let oracle = sum(&scored.oracle);
+    let (stat, offline) = (sum(&scored.stat), sum(&scored.offline));
+    // A ratio whose denominator is not positive is void.
+    let ratio = |of: &[Earned]| if oracle > 0.0 { sum(of) / oracle } else { f64::NAN };
+    let share = scored.online.iter().map(|earned| earned.explored).fold(0.0, f64::max);
+    let headroom = (oracle - stat) / stat.abs().max(f64::MIN_POSITIVE);
+    let captured = (offline - stat) / (oracle - stat);
+    let (mean, bound) = paired(&scored.offline, &scored.stat);
+    worst.static_bound = worst.static_bound.min(bound);
+    worst.offline = worst.offline.min(ratio(&scored.offline));
+    worst.online = worst.online.min(ratio(&scored.online));
+    worst.share = worst.share.max(share);
+    if headroom >= HEADROOM {
+        worst.captured = worst.captured.min(captured);
+        worst.captured_cells += 1;
+    }
+    if cell.moves == MOVES[0].1 && !cell.course.paper {
+        worst.price_only = worst.price_only.max(bound);
+    }
+    progress(&format!(
+        "{:<11} {:<5}  {:.3} {:.3} {:.3}  {:.3} {:.3} {:.3}  {:>6.1}%  {}  (offline over static {:+.2}% of revenue, at least {:+.2}%; \
+         trying cost {:.2}%)",
+        cell.course.name,
+        cell.name,
+        ratio(&scored.stat),
+        ratio(&scored.offline),
+        ratio(&scored.online),
+        ratio(&scored.climber),
+        ratio(&scored.bandit),
+        ratio(&scored.ix),
+        headroom * 100.0,
+        if headroom >= HEADROOM { format!("{captured:.2}") } else { "-".into() },
+        mean * 100.0,
+        bound * 100.0,
+        share * 100.0,
+    ));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_oracle_is_never_beaten_and_adapting_earns() {
+        let guest = points(include_str!("../../../examples/kv-guest.points")).unwrap();
+        let linux = points(include_str!("../../../examples/kv-linux.points")).unwrap();
+        let (homes, residual) = surface::fit([&guest, &linux]).unwrap();
+        assert!(residual < 0.06, "{residual}");
+        let courses = sources::courses().unwrap();
+        assert_eq!(courses.len(), 4);
+        // On the spot day with load that moves.
+        let cell = Cell { course: &courses[1], name: "both", moves: MOVES[2].1 };
+        let scored = play(&cell, &homes, 2, 3.0);
+        let oracle = sum(&scored.oracle);
+        for other in
+            [&scored.stat, &scored.offline, &scored.online, &scored.climber, &scored.bandit, &scored.ix]
+        {
+            assert!(sum(other) <= oracle * 1.000_001, "{} {oracle}", sum(other));
+        }
+        assert!(sum(&scored.offline) > 0.95 * oracle, "{} {oracle}", sum(&scored.offline));
+        assert!(scored.online.iter().all(|online| online.explored <= 0.012), "{:?}", scored.online);
+    }
+}
