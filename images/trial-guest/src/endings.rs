@@ -15,6 +15,7 @@ pub fn wanted() -> Option<&'static str> {
 /// Ends like that.
 pub fn run(ending: &str) -> u8 {
     match ending {
+        "done" => 0,
         "code" => 7,
         // Without a handler: the runtime says where it happened, and the code is 102.
         "null" => finished(trial::read(8).is_ok()),

@@ -19,12 +19,14 @@ mod cores;
 mod device;
 mod dma;
 mod endings;
+mod extremes;
 mod faults;
 mod flight;
 mod frames;
 mod many;
 mod measured;
 mod memory;
+mod neighbour;
 mod orders;
 mod paging;
 mod plug;
@@ -32,6 +34,7 @@ mod rows;
 mod threads;
 mod time;
 mod upcalls;
+mod vectors;
 
 use alloc::string::String;
 
@@ -69,13 +72,14 @@ macro_rules! ensure {
     };
 }
 
-const CASES: [&[Case]; 9] = [
+const CASES: [&[Case]; 10] = [
     &calls::CASES,
     &memory::CASES,
     &frames::CASES,
     &faults::CASES,
     &paging::CASES,
     &upcalls::CASES,
+    &vectors::CASES,
     &time::CASES,
     &board::CASES,
     &device::CASES,
@@ -110,6 +114,9 @@ fn main() -> u8 {
             code
         }
         "peer" | "other" | "again" => orders::obey(),
+        "extremes" => run(&[&extremes::CASES]),
+        "victim" => run(&[&neighbour::CASES]),
+        "hostile" => neighbour::attack(),
         _ => run(&CASES),
     }
 }

@@ -74,7 +74,7 @@ pub fn obey() -> u8 {
             }
         }
         SCRAMBLE => loop {
-            nom_trial::scramble_vectors();
+            nom_trial::vectors::scramble();
             words[DONE].fetch_add(1, Ordering::Relaxed);
         },
         ECHO => {

@@ -8,14 +8,14 @@ use nom_runtime::abi::upcall::{Cause, TIMER};
 use nom_runtime::call::set_timer;
 use nom_runtime::upcall::{disable, enable, on_events, unhandle};
 use nom_runtime::{now_ns, statistics, wait};
-use nom_trial::{Attempts, disturbed, read, scramble_vectors, wide_disturbed};
+use nom_trial::vectors::scramble;
+use nom_trial::{Attempts, disturbed, read};
 
 use crate::{Case, Outcome, ensure};
 
-pub const CASES: [Case; 7] = [
+pub const CASES: [Case; 6] = [
     ("upcall_timer_while_running", timer_while_running),
     ("upcall_registers_and_red_zone", registers_and_red_zone),
-    ("upcall_wide_vectors", wide_vectors),
     ("upcall_storm_loses_none", storm_loses_none),
     ("upcall_waits_while_disabled", waits_while_disabled),
     ("upcall_fault_within_handler", fault_within_handler),
@@ -33,7 +33,7 @@ const PATIENCE_NS: u64 = 40_000_000_000;
 fn count_and_scramble(events: u64) -> u64 {
     if events & TIMER != 0 {
         SEEN.fetch_add(1, Ordering::Relaxed);
-        scramble_vectors();
+        scramble();
         let left = LEFT.load(Ordering::Relaxed);
         if left == 0 {
             STOP.store(1, Ordering::Relaxed);
@@ -73,19 +73,6 @@ fn registers_and_red_zone() -> Outcome {
         begin(10);
         let wrong = disturbed(&STOP);
         ensure!(wrong == 0, "round {round}: {wrong} places changed");
-        finish(10)?;
-    }
-    Ok(())
-}
-
-fn wide_vectors() -> Outcome {
-    for round in 0..10 {
-        begin(10);
-        match wide_disturbed(&STOP) {
-            Some(wrong) => ensure!(wrong == 0, "round {round}: {wrong} registers changed"),
-            // Nothing to save: let the events come all the same.
-            None => while STOP.load(Ordering::Relaxed) == 0 {},
-        }
         finish(10)?;
     }
     Ok(())

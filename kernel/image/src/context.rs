@@ -10,7 +10,7 @@ use crate::processors::save_vectors;
 use crate::trap::{APPLICATION_CODE, APPLICATION_DATA, FLAGS, Trap};
 
 /// Bytes of vector state: AVX-512 ends at 2688 in the standard form.
-const VECTORS_LEN: usize = 2752;
+pub const VECTORS_LEN: usize = 2752;
 
 /// What a context left behind when it last gave its core up.
 #[repr(C, align(64))]

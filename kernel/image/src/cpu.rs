@@ -109,6 +109,8 @@ pub struct Features {
     pub no_user_descriptors: bool,
     /// Vector states by XSAVE, as bits of XCR0; 0 without.
     pub vector_states: u64,
+    /// Bytes that XSAVE writes of them.
+    pub vectors_len: usize,
 }
 
 /// Looks them up and switches them on.
@@ -127,6 +129,7 @@ pub fn enable_features() -> Features {
         no_user_access: seven_ebx & 1 << 20 != 0,
         no_user_descriptors: seven_ecx & 1 << 2 != 0,
         vector_states: 0,
+        vectors_len: 0,
     };
     let mut control: u64;
     // SAFETY: reading changes nothing.
@@ -159,6 +162,7 @@ pub fn enable_features() -> Features {
             asm!("xsetbv", in("ecx") 0, in("eax") states as u32, in("edx") (states >> 32) as u32,
                 options(nomem, nostack))
         }
+        features.vectors_len = __cpuid_count(0xd, 0).ebx as usize;
     }
     features
 }

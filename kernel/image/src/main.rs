@@ -50,6 +50,7 @@ use nom_kernel_core::lives::{Lives, Restart};
 use nom_kernel_core::schedule::{CONTEXTS_MAX, Schedule};
 use nom_kernel_core::{APPLICATIONS_MAX, Application, bundle, command_line, configuration};
 
+use context::VECTORS_LEN;
 use paging::Space;
 use serial::say;
 use state::{Kernel, count, tell};
@@ -116,6 +117,13 @@ extern "C" fn kernel_main(info: u64) -> ! {
     let space = kernel_space(map, &mut frames);
     space.enter();
     let features = cpu::enable_features();
+    if features.vectors_len > VECTORS_LEN {
+        refuse(format_args!(
+            "the processor's vector registers take {} bytes, and there is room for {VECTORS_LEN}; start the machine with \
+             a processor that has no wider ones than AVX-512",
+            features.vectors_len
+        ));
+    }
 
     let tables = tables(info.root_pointer, map);
     start_interrupts(&space, &mut frames, tables.interrupts.unwrap_or(INPUT_OUTPUT_INTERRUPTS));

@@ -8,6 +8,8 @@
 
 #![no_std]
 
+pub mod vectors;
+
 use core::arch::asm;
 use core::sync::atomic::{AtomicU64, Ordering};
 
@@ -249,60 +251,6 @@ pub fn disturbed(stop: &AtomicU64) -> u64 {
         );
     }
     wrong
-}
-
-/// Loops until `stop` is not 0 with known values in the upper halves of 32-byte vector registers and says how many
-/// had changed; `None` where the processor has no such registers.
-pub fn wide_disturbed(stop: &AtomicU64) -> Option<u64> {
-    if !wide_registers() {
-        return None;
-    }
-    let pattern = [0x5a5a_0102_0304_a5a5_u64; 4];
-    let mut seen = [[0_u64; 4]; 3];
-    // SAFETY: the instructions exist, as was just seen; memory is read from `pattern` and written to `seen` alone.
-    unsafe {
-        asm!(
-            "vmovdqu ymm0, [{pattern}]", "vmovdqu ymm7, [{pattern}]", "vmovdqu ymm15, [{pattern}]",
-            "3:",
-            "cmp qword ptr [{stop}], 0",
-            "je 3b",
-            "vmovdqu [{seen}], ymm0", "vmovdqu [{seen} + 32], ymm7", "vmovdqu [{seen} + 64], ymm15",
-            "vzeroupper",
-            pattern = in(reg) pattern.as_ptr(),
-            seen = in(reg) seen.as_mut_ptr(),
-            stop = in(reg) stop.as_ptr(),
-            out("xmm0") _, out("xmm7") _, out("xmm15") _,
-        );
-    }
-    Some(seen.iter().filter(|register| **register != pattern).count() as u64)
-}
-
-/// Changes every vector register, as a handler may.
-pub fn scramble_vectors() {
-    // SAFETY: all registers that change are named.
-    unsafe {
-        asm!(
-            "pcmpeqd xmm0, xmm0", "pcmpeqd xmm1, xmm1", "pcmpeqd xmm2, xmm2", "pcmpeqd xmm3, xmm3",
-            "pcmpeqd xmm4, xmm4", "pcmpeqd xmm5, xmm5", "pcmpeqd xmm6, xmm6", "pcmpeqd xmm7, xmm7",
-            "pcmpeqd xmm8, xmm8", "pcmpeqd xmm9, xmm9", "pcmpeqd xmm10, xmm10", "pcmpeqd xmm11, xmm11",
-            "pcmpeqd xmm12, xmm12", "pcmpeqd xmm13, xmm13", "pcmpeqd xmm14, xmm14", "pcmpeqd xmm15, xmm15",
-            out("xmm0") _, out("xmm1") _, out("xmm2") _, out("xmm3") _, out("xmm4") _, out("xmm5") _,
-            out("xmm6") _, out("xmm7") _, out("xmm8") _, out("xmm9") _, out("xmm10") _, out("xmm11") _,
-            out("xmm12") _, out("xmm13") _, out("xmm14") _, out("xmm15") _,
-        );
-        if wide_registers() {
-            asm!("vzeroall",
-                out("xmm0") _, out("xmm1") _, out("xmm2") _, out("xmm3") _, out("xmm4") _, out("xmm5") _,
-                out("xmm6") _, out("xmm7") _, out("xmm8") _, out("xmm9") _, out("xmm10") _, out("xmm11") _,
-                out("xmm12") _, out("xmm13") _, out("xmm14") _, out("xmm15") _,
-            );
-        }
-    }
-}
-
-fn wide_registers() -> bool {
-    const AVX_USABLE: u32 = 1 << 28 | 1 << 27;
-    core::arch::x86_64::__cpuid(1).ecx & AVX_USABLE == AVX_USABLE
 }
 
 /// A call into the kernel with any number and arguments.

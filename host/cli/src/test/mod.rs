@@ -8,6 +8,8 @@ mod client;
 mod devices;
 mod drivers;
 mod guest;
+mod hostile;
+mod lives;
 mod pairs;
 mod plug;
 mod replay;
