@@ -16,12 +16,12 @@ use nom_runtime::abi::application::Phase;
 use nom_runtime::abi::call::{BASE, CALLS, Call, PAGE_LEN, WRITE};
 use nom_runtime::abi::device::DEVICES_MAX;
 use nom_runtime::abi::statistics::Counter;
-use nom_runtime::abi::upcall::{Cause, Frame, TIMER};
+use nom_runtime::abi::upcall::{Cause, TIMER};
 use nom_runtime::call::{
     application_status, call_core, end_application, map, nothing, set_timer, start_application,
 };
 use nom_runtime::channel::Channel;
-use nom_runtime::upcall::{Verdict, disable, on_events, on_fault, unhandle};
+use nom_runtime::upcall::{Verdict, disable, on_events, on_page_fault, unhandle};
 use nom_runtime::{board, core_count, cores, device, log, now_ns, statistics, wait};
 use nom_trial::{Attempts, Privileged, jump, overflow_stack, privileged, raw, read, undefined, unmap, write};
 
@@ -99,11 +99,10 @@ const ATTACKS: [(&str, fn(&Channel)); 17] = [
         }
     }),
     ("faults_in_the_fault_handler", |_| {
-        fn handler(_: &mut Frame) -> Verdict {
+        on_page_fault(|_| {
             let _ = read(16);
             Verdict::End
-        }
-        on_fault(Cause::PageFault, handler);
+        });
         let _ = read(8);
     }),
 ];
