@@ -42,8 +42,11 @@ const ALLOWANCE_NS: u64 = 500_000;
 const PATIENCE_NS: u64 = 20_000_000_000;
 const PLACE: u64 = 0x5000_0000_0000;
 
+/// An attack: its name, and what it does. The channel is the one with the victim.
+type Attack = (&'static str, fn(&Channel));
+
 /// What the hostile one does, by the number of the order. Those that end are started again.
-const ATTACKS: [(&str, fn(&Channel)); 17] = [
+const ATTACKS: [Attack; 17] = [
     ("faults", |_| storm_of_faults()),
     ("privileged_instructions", |_| privileged_for_ever()),
     ("hostile_arguments", |_| hostile_arguments()),
