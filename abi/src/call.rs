@@ -3,7 +3,8 @@
 //! registers are lost, all others stay.
 //!
 //! The numbers start far above those of any other system, so a foreign call is recognised; it becomes an upcall
-//! ([`crate::upcall::Cause::ForeignCall`]), or without a handler answers [`FOREIGN_REFUSED`] in `rax`.
+//! ([`crate::upcall::Cause::ForeignCall`]), or without a handler answers [`FOREIGN_REFUSED`] in `rax`. One with a lower
+//! number keeps its vector registers.
 
 /// First number of ours ("nom" in the upper bytes).
 pub const BASE: u64 = 0x6e6f_6d00;

@@ -40,7 +40,7 @@ pub const HOSTILE: [u64; 14] = [
     u64::MAX,
 ];
 
-fn counter(counter: Counter) -> u64 {
+pub fn counter(counter: Counter) -> u64 {
     statistics()[counter as usize].load(Ordering::Relaxed)
 }
 

@@ -22,6 +22,7 @@ mod endings;
 mod extremes;
 mod faults;
 mod flight;
+mod foreign;
 mod frames;
 mod many;
 mod measured;
@@ -72,7 +73,7 @@ macro_rules! ensure {
     };
 }
 
-const CASES: [&[Case]; 10] = [
+const CASES: [&[Case]; 11] = [
     &calls::CASES,
     &memory::CASES,
     &frames::CASES,
@@ -83,6 +84,7 @@ const CASES: [&[Case]; 10] = [
     &time::CASES,
     &board::CASES,
     &device::CASES,
+    &foreign::CASES,
 ];
 
 fn main() -> u8 {

@@ -33,7 +33,7 @@ fn free() -> u64 {
 }
 
 /// Does something twice: the second time no frame may be missing afterwards. (Tables stay where pages were.)
-fn without_loss(work: impl Fn() -> Outcome) -> Outcome {
+pub fn without_loss(work: impl Fn() -> Outcome) -> Outcome {
     work()?;
     let before = free();
     work()?;

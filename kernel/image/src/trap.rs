@@ -57,11 +57,14 @@ const NON_MASKABLE: u64 = 2;
 const DOUBLE_FAULT: u64 = 8;
 const PAGE_FAULT: u64 = 14;
 const MACHINE_CHECK: u64 = 18;
+/// What a call leaves in the place of a vector.
+const CALL: u64 = 0x100;
 
 #[unsafe(no_mangle)]
 extern "C" fn kernel_trap(trap: &mut Trap, found: *const u8) {
     let from_application = trap.cs & 3 == 3;
     match trap.vector {
+        CALL => kernel_call(trap),
         FIRST_INTERRUPT.. => interrupts::arrived(trap.vector),
         NON_MASKABLE | DOUBLE_FAULT | MACHINE_CHECK => kernel_failed(trap),
         _ if !from_application => kernel_failed(trap),
@@ -95,10 +98,15 @@ extern "C" fn kernel_call(trap: &mut Trap) {
             trap.rip -= 2;
         }
         Answer::Gone => run::core(),
-        Answer::Foreign { listens: true } => {
-            return deliver_fault(trap, Cause::ForeignCall, trap.rip);
+        Answer::Foreign { listens } => {
+            // Its vector registers are not given up: if it has to rest, `kernel_trap` sees to it.
+            if listens {
+                deliver_fault(trap, Cause::ForeignCall, trap.rip);
+            } else {
+                trap.rax = FOREIGN_REFUSED;
+            }
+            return;
         }
-        Answer::Foreign { listens: false } => trap.rax = FOREIGN_REFUSED,
     }
     // Only the call that does nothing else is made because something may be pending already.
     settle(trap, Vectors::GivenUp, number == Call::Nothing as u64);

@@ -80,6 +80,7 @@ trap_common:
     # Flags that an application may have set (direction, alignment check, single step) are not ours.
     push 2
     popfq
+saved:
     mov rdi, rsp
     mov rbp, rsp
     # What the kernel's code uses: no floating point, so neither the old unit nor any mode changes.
@@ -127,6 +128,9 @@ system_call_entry:
     push 0
     push 0x100
     SAVE
+    # Callers of other systems (lower numbers, abi/src/call.rs) expect their vector registers back.
+    cmp eax, 0x6e6f6d00
+    jb saved
     mov rdi, rsp
     call kernel_call
     mov rdi, rsp

@@ -81,13 +81,17 @@ fn ring0_lines(root: &Path) -> Outcome<(usize, usize)> {
     let (mut rust, mut assembly) = (0, 0);
     let mut assembly_files = BTreeSet::new();
     for room in &rooms {
+        let mut sources = Vec::new();
         for file in files(&root.join(room).join("src"))? {
-            let name = file.file_name().and_then(|name| name.to_str()).unwrap_or("");
-            if name.ends_with(".rs") && name != "tests.rs" {
-                let text = read(&file)?;
-                rust += code_lines(&text);
-                assembly_files.extend(included(&file, &text));
+            if file.extension().is_some_and(|ending| ending == "rs") {
+                sources.push((read(&file)?, file));
             }
+        }
+        let tests: BTreeSet<PathBuf> =
+            sources.iter().flat_map(|(text, file)| only_tests(file, text)).collect();
+        for (text, file) in sources.iter().filter(|(_, file)| !tests.contains(file)) {
+            rust += code_lines(text);
+            assembly_files.extend(included(file, text));
         }
     }
     for file in assembly_files {
@@ -135,7 +139,37 @@ fn files(folder: &Path) -> Outcome<Vec<PathBuf>> {
 /// Lines of code before the tests, which stand at the end of a file.
 fn code_lines(text: &str) -> usize {
     let shipped = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or("");
-    shipped.lines().map(str::trim).filter(|line| counts(line)).count()
+    let declared = test_modules(text).map(|(declaration, ..)| declaration.lines().count()).sum::<usize>();
+    shipped.lines().map(str::trim).filter(|line| counts(line)).count().saturating_sub(declared)
+}
+
+/// Modules in files of their own that only tests have: the text that declares one, the path that it names, its name.
+fn test_modules(text: &str) -> impl Iterator<Item = (&str, Option<&str>, &str)> {
+    const ONLY_TESTS: &str = "#[cfg(test)]\n";
+    text.match_indices(ONLY_TESTS).filter_map(|(at, _)| {
+        let rest = &text[at + ONLY_TESTS.len()..];
+        let path = rest.strip_prefix("#[path = \"").and_then(|rest| rest.split_once("\"]\n"));
+        let (path, line) = path.map_or((None, rest), |(path, rest)| (Some(path), rest));
+        let (name, _) = line.strip_prefix("mod ")?.split_once('\n')?;
+        let end = at + text[at..].find(';')? + 1;
+        Some((&text[at..end], path, name.strip_suffix(';')?))
+    })
+}
+
+/// The files of those modules.
+fn only_tests(file: &Path, text: &str) -> Vec<PathBuf> {
+    let folder = file.parent().unwrap_or(Path::new(""));
+    // A module in a file named after its parent lies in a folder of that name.
+    let own = match file.file_stem().and_then(|stem| stem.to_str()) {
+        Some("lib" | "main" | "mod") | None => folder.to_path_buf(),
+        Some(stem) => folder.join(stem),
+    };
+    test_modules(text)
+        .map(|(_, path, name)| match path {
+            Some(path) => folder.join(path),
+            None => own.join(format!("{name}.rs")),
+        })
+        .collect()
 }
 
 fn counts(line: &str) -> bool {
@@ -161,5 +195,16 @@ mod tests {
         let text =
             "//! for\n\nfn a() {\n    // why\n    b(); // x\n}\n\n#[cfg(test)]\nmod tests {\n    use x;\n}\n";
         assert_eq!(code_lines(text), 3);
+    }
+
+    #[test]
+    fn files_that_only_tests_have_do_not_count() {
+        let text = "mod shipped;\n#[cfg(test)]\nmod model;\n#[cfg(test)]\n#[path = \"a_tests.rs\"]\nmod tests;\n\
+            #[cfg(test)]\nfn helper() {}\n";
+        let found = |file: &str| only_tests(Path::new(file), text);
+        assert_eq!(found("src/a.rs"), ["src/a/model.rs", "src/a_tests.rs"].map(PathBuf::from));
+        assert_eq!(found("src/lib.rs"), ["src/model.rs", "src/a_tests.rs"].map(PathBuf::from));
+        assert_eq!(code_lines(text), 3, "the helper counts, its file ships");
+        assert_eq!(code_lines("#[cfg(test)]\nmod tests {\n}\nfn a() {}\n"), 0);
     }
 }

@@ -281,3 +281,9 @@ pub fn release(device: nom_runtime::device::Device) -> Result<(), nom_abi::call:
 pub fn code_address() -> u64 {
     caught as *const () as u64
 }
+
+/// Runs a program that was compiled for Linux.
+pub fn run_linux_program(file: &[u8]) -> Result<nom_personality::Ended, nom_personality::Refused> {
+    // SAFETY: a trial's program (`user/linux-program`, or what is refused) touches its own memory only.
+    unsafe { nom_personality::run(file) }
+}

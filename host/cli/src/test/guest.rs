@@ -3,6 +3,7 @@
 use super::{Cases, Verdict};
 use crate::image;
 use crate::service::progress;
+use nom_linux_program::OUTPUT;
 use nom_machine::machine::{End, Machine, Nameless};
 use nom_machine::packages;
 use nom_machine::qemu::{Kind, PACKAGE, PROGRAM, Plan};
@@ -88,7 +89,9 @@ pub fn guest(cases: &mut Cases) -> Outcome<()> {
             let verdict = protected(&checked, kind, check, code, said)?;
             cases.note(&format!("kernel on {}: {check}", kind.name()), verdict);
         }
-        one(&alone, kind, 1, kind.name(), cases)?;
+        let said = one(&alone, kind, 1, kind.name(), cases)?;
+        let verdict = linux_program(&said);
+        cases.note(&format!("guest on {}: what a program for Linux prints is logged", kind.name()), verdict);
         for processors in PROCESSORS {
             let title = format!("{} with {processors} processors", kind.name());
             one(&several, kind, processors, &title, cases)?;
@@ -115,10 +118,25 @@ pub fn says(lines: &[String], words: &str) -> Outcome<()> {
     }
 }
 
-fn one(image: &Nameless, kind: Kind, processors: u32, title: &str, cases: &mut Cases) -> Outcome<()> {
+fn one(
+    image: &Nameless,
+    kind: Kind,
+    processors: u32,
+    title: &str,
+    cases: &mut Cases,
+) -> Outcome<Vec<String>> {
     let forward = Some((free_port()?, 7));
     let plan = Plan { management: true, entropy: true, forward, processors, ..Plan::new(kind) };
-    whole(&plan, image, title, cases).map(|_| ())
+    whole(&plan, image, title, cases).map(|[said, _]| said)
+}
+
+/// Whether a guest has logged what the program prints, line after line.
+fn linux_program(said: &[String]) -> Verdict {
+    let mut said = said.iter();
+    match OUTPUT.lines().find(|wanted| !said.any(|line| line.ends_with(wanted))) {
+        None => Verdict::Passed,
+        Some(missing) => Verdict::Failed(format!("{missing:?} was not logged, or too early")),
+    }
 }
 
 /// Runs a machine to its end and reads its cases; what it and the emulator have printed.
