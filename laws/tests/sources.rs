@@ -6,12 +6,14 @@ use nom_laws::{files, root, shown, text};
 use std::path::Path;
 
 /// Rooms of pure code: no platform, no clock, no thread, no entropy, no unsafe code.
-const PURE: [&str; 10] = [
+const PURE: [&str; 12] = [
     "abi",
     "kernel/core",
     "hardware/",
     "economy/",
     "network/stack",
+    "network/port",
+    "network/switch",
     "apps/",
     "feeds",
     "service",
@@ -21,8 +23,14 @@ const PURE: [&str; 10] = [
 /// Rooms that may contain unsafe code.
 const UNSAFE: [&str; 5] = ["kernel/image", "user/", "drivers/", "platforms/linux/", "lab/packetdrill"];
 /// Rooms in which `no_std` is required although they touch a machine.
-const BARE: [&str; 5] =
-    ["kernel/image", "user/", "images/kv-guest", "images/trial-guest", "images/drivers-guest"];
+const BARE: [&str; 6] = [
+    "kernel/image",
+    "user/",
+    "images/kv-guest",
+    "images/trial-guest",
+    "images/drivers-guest",
+    "images/switch-guest",
+];
 /// Lines that a file may have.
 const FILE_LINES_MAX: usize = 800;
 /// Lines above an unsafe block among which its reason is looked for.

@@ -27,6 +27,9 @@ use nom_utility::{Contract, Promise, Terms};
 /// Longest configuration text in bytes.
 pub const LEN_MAX: usize = 64 << 10;
 
+/// What begins the key of a line that is for one application of an image alone.
+const APPLICATION: &str = "application.";
+
 /// What is wrong with a configuration, and where.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigurationError {
@@ -131,14 +134,39 @@ pub struct Configuration {
     pub drain_ns: u64,
     /// What a cache's clients may do.
     pub allowed: Allowed,
+    /// Whether the application speaks over the machine's management channel.
+    pub management: bool,
+    /// Of a switch: applications behind whose ports there may be further stations.
+    pub learning: Vec<String>,
+    /// Of a switch: after how long it fails on purpose.
+    pub lifetime_ns: Option<u64>,
     /// CRC-32 of the text.
     pub crc: u32,
 }
 
 impl Configuration {
-    /// Reads a configuration.
+    /// Reads a configuration: what holds for an application of which nothing special is said. What is said for single
+    /// applications is checked as well.
     pub fn parse(text: &str) -> Result<Self, ConfigurationError> {
-        let lines = Lines::read(text)?;
+        let configuration = Self::read(text, None)?;
+        for line in text.lines() {
+            if let Some((name, _)) =
+                line.trim().strip_prefix(APPLICATION).and_then(|rest| rest.split_once('.'))
+            {
+                Self::read(text, Some(name))?;
+            }
+        }
+        Ok(configuration)
+    }
+
+    /// Reads what holds for one application of an image: lines `application.NAME.KEY = VALUE` take the place of the
+    /// lines of that key without a name.
+    pub fn parse_for(text: &str, application: &str) -> Result<Self, ConfigurationError> {
+        Self::read(text, Some(application))
+    }
+
+    fn read(text: &str, application: Option<&str>) -> Result<Self, ConfigurationError> {
+        let lines = Lines::read(text, application)?;
         let (address, prefix_len) = lines.value("address", "10.0.2.15/24", address_and_prefix)?;
         let promise = lines.promise()?;
         let contract = match promise {
@@ -193,6 +221,9 @@ impl Configuration {
                 duration(10_000_000, 60_000_000_000),
             )?,
             drain_ns: lines.value("drain.limit", "5 s", duration(0, 600_000_000_000))?,
+            management: lines.value("management", "yes", cache::yes_or_no)?,
+            learning: lines.value("switch.learns", "", |text| Ok(names(text)))?,
+            lifetime_ns: lines.optional("switch.lifetime", duration(1_000_000, 3_600_000_000_000))?,
             crc: crc32(text.as_bytes()),
         };
         lines.value("processors", "1", whole(1, 1))?;
@@ -209,12 +240,13 @@ struct Lines<'a> {
 }
 
 impl<'a> Lines<'a> {
-    fn read(text: &'a str) -> Result<Self, ConfigurationError> {
+    fn read(text: &'a str, application: Option<&str>) -> Result<Self, ConfigurationError> {
         let wrong = |line, message: String| Err(ConfigurationError { line, message });
         if text.len() > LEN_MAX {
             return wrong(0, format!("{} bytes, at most {LEN_MAX} are allowed", text.len()));
         }
         let mut lines = Self { found: Vec::new() };
+        let mut own = Vec::new();
         for (number, line) in text.lines().enumerate() {
             let number = number + 1;
             let line = line.split('#').next().unwrap_or_default().trim();
@@ -229,6 +261,13 @@ impl<'a> Lines<'a> {
                 // The kernel reads and checks these.
                 continue;
             }
+            let (of, key) = match key.strip_prefix(APPLICATION) {
+                None => (None, key),
+                Some(rest) => match rest.split_once('.') {
+                    Some((name, key)) if !name.is_empty() => (Some(name), key),
+                    _ => return wrong(number, format!("'{}': application.NAME.KEY is expected", shown(key))),
+                },
+            };
             let Some(known) = KEYS.iter().find(|known| known.name == key) else {
                 let nearest = nearest::nearest(key, KEYS.iter().map(|known| known.name));
                 let hint = nearest.map(|name| format!("; did you mean '{name}'?")).unwrap_or_default();
@@ -237,14 +276,22 @@ impl<'a> Lines<'a> {
             if value.is_empty() {
                 return wrong(number, format!("{key} has no value; such as {key} = {}", known.example));
             }
-            let before = lines.found.iter().find(|(_, name, _)| *name == key);
+            // Another application's lines are read when it is its turn.
+            let found = match of {
+                None => &mut lines.found,
+                Some(name) if Some(name) == application => &mut own,
+                Some(_) => continue,
+            };
+            let before = found.iter().find(|(_, name, _)| *name == key);
             match before {
                 Some((line, ..)) if !known.repeats => {
                     return wrong(number, format!("{key} stands already in line {line}"));
                 }
-                _ => lines.found.push((number, known.name, value)),
+                _ => found.push((number, known.name, value)),
             }
         }
+        lines.found.retain(|(_, general, _)| own.iter().all(|(_, name, _)| name != general));
+        lines.found.append(&mut own);
         Ok(lines)
     }
 
@@ -346,6 +393,11 @@ impl<'a> Lines<'a> {
 
 fn shown(text: &str) -> String {
     text.chars().take(40).flat_map(char::escape_debug).collect()
+}
+
+/// Names with commas between.
+fn names(text: &str) -> Vec<String> {
+    text.split(',').map(str::trim).filter(|name| !name.is_empty()).map(String::from).collect()
 }
 
 fn port(text: &str) -> Result<u16, String> {

@@ -6,9 +6,13 @@
 
 #![no_std]
 
+extern crate alloc;
+
 mod entropy;
+mod port;
 
 pub use entropy::{NoSource, contribute_entropy};
+pub use port::{CHANNELS, Doorbell, Memory, NoPort, PortReceiver, PortSender, open_port};
 
 use nom_dma::{HeapMemory, Region, Regions, Window};
 use nom_runtime::device::{Device, Transport, acquire_kind};

@@ -2,14 +2,19 @@
 
 use crate::arguments::Typed;
 use crate::service::{self, progress};
+use crate::shared;
 use nom_machine::trouble::{Context, Outcome, Trouble};
 use nom_machine::{artefacts, image as images};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// Applications that can be put into an image: the name a person types, and the package.
-pub const APPLICATIONS: &[(&str, &str)] =
-    &[("kv", "nom-kv-guest"), ("trial", "nom-trial-guest"), ("drivers", "nom-drivers-guest")];
+pub const APPLICATIONS: &[(&str, &str)] = &[
+    ("kv", "nom-kv-guest"),
+    ("switch", "nom-switch-guest"),
+    ("trial", "nom-trial-guest"),
+    ("drivers", "nom-drivers-guest"),
+];
 
 /// The command.
 pub fn image(typed: &Typed) -> Outcome<ExitCode> {
@@ -27,7 +32,13 @@ pub fn image(typed: &Typed) -> Outcome<ExitCode> {
 fn assemble(typed: &Typed) -> Outcome<ExitCode> {
     let text = service::configuration(typed, &[])?;
     let name = typed.text("application").unwrap_or("kv");
-    let bytes = build(name, &text)?;
+    let bytes = match shared::count(typed)? {
+        None => build(name, &text)?,
+        Some(_) if name != "kv" => {
+            return Err(Trouble::new("--apps is for kv: leave out --application, or --apps"));
+        }
+        Some(count) => shared::build(count, &text)?,
+    };
     let out = Path::new(typed.text("out").unwrap_or("kv.image"));
     std::fs::write(out, &bytes).context(|| format!("cannot write {}", out.display()))?;
     println!(
@@ -49,6 +60,19 @@ pub fn build(application: &str, configuration: &str) -> Outcome<Vec<u8>> {
 pub fn build_several(application: &str, names: &[&str], configuration: &str) -> Outcome<Vec<u8>> {
     let [kernel, program] = programs(application)?;
     let parts: Vec<(&str, &Path)> = names.iter().map(|&name| (name, program.as_path())).collect();
+    images::assemble(&kernel, configuration, &parts)
+}
+
+/// Builds the kernel and applications, and assembles them: each part has a name in the image and an application.
+pub fn build_parts(parts: &[(&str, &str)], configuration: &str) -> Outcome<Vec<u8>> {
+    let mut files = Vec::new();
+    let mut kernel = PathBuf::new();
+    for (name, application) in parts {
+        let [ring0, program] = programs(application)?;
+        kernel = ring0;
+        files.push((*name, program));
+    }
+    let parts: Vec<(&str, &Path)> = files.iter().map(|(name, program)| (*name, program.as_path())).collect();
     images::assemble(&kernel, configuration, &parts)
 }
 

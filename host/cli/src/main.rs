@@ -13,6 +13,7 @@ mod log;
 mod points;
 mod run;
 mod service;
+mod shared;
 mod test;
 mod top;
 mod verbs;

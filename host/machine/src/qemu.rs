@@ -2,6 +2,7 @@
 
 use crate::trouble::{Outcome, Trouble};
 use nom_abi::exit;
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
 /// The program, and the Debian package that has it.
@@ -91,6 +92,8 @@ pub struct Plan {
     pub forward: Option<(u16, u16)>,
     /// A network card on a TAP device instead.
     pub tap: Option<Tap>,
+    /// Further ports of the host on that network, each with the address and port that it leads to.
+    pub beside: Vec<(u16, Ipv4Addr, u16)>,
     /// Disks, in the order in which the guest finds them.
     pub disks: Vec<Disk>,
     /// Whether the machine has a management channel.
@@ -120,6 +123,7 @@ impl Plan {
             processors: 1,
             forward: None,
             tap: None,
+            beside: Vec::new(),
             disks: Vec::new(),
             management: false,
             entropy: false,
@@ -175,7 +179,10 @@ impl Plan {
             add(&["-global", "virtio-mmio.force-legacy=false"]);
         }
         if let Some((host, guest)) = self.forward {
-            let net = format!("user,id=net,hostfwd=tcp:127.0.0.1:{host}-:{guest}");
+            let mut net = format!("user,id=net,hostfwd=tcp:127.0.0.1:{host}-:{guest}");
+            for (host, address, guest) in &self.beside {
+                net.push_str(&format!(",hostfwd=tcp:127.0.0.1:{host}-{address}:{guest}"));
+            }
             add(&["-netdev", &net]);
             // A packet that a guest cannot take is better seen as lost than hidden in the emulator.
             add(&["-device", &format!("virtio-net-{bus},netdev=net")]);
@@ -227,10 +234,13 @@ mod tests {
     fn each_machine_has_its_own_buses() {
         let mut plan = Plan::new(Kind::Microvm);
         plan.forward = Some((1234, 11211));
+        plan.beside = vec![(1235, Ipv4Addr::new(10, 0, 2, 16), 11212)];
         let small = line(&plan);
         assert!(small.contains("-M microvm,acpi=off -accel tcg"));
         assert!(small.contains("virtio-net-device") && small.contains("force-legacy=false"));
-        assert!(small.contains("hostfwd=tcp:127.0.0.1:1234-:11211"));
+        assert!(
+            small.contains("hostfwd=tcp:127.0.0.1:1234-:11211,hostfwd=tcp:127.0.0.1:1235-10.0.2.16:11212")
+        );
         plan.kind = Kind::Q35;
         let large = line(&plan);
         assert!(large.contains("virtio-net-pci") && !large.contains("virtio-mmio"));

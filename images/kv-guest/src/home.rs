@@ -2,11 +2,12 @@
 
 use core::cell::RefCell;
 use core::sync::atomic::{AtomicU64, Ordering};
-use nom_guest_devices::Acquired;
+use nom_guest_devices::{Acquired, Doorbell};
 use nom_runtime::abi::board::Prices;
 use nom_runtime::abi::call::PAGE_LEN;
 use nom_runtime::abi::device::kind;
 use nom_runtime::abi::statistics::{Counter, WORDS};
+use nom_runtime::abi::upcall::ENDED;
 use nom_service::home::{Home, NotMine};
 use nom_virtio_console::Console;
 use nom_virtqueue::transport::Mapped;
@@ -20,16 +21,29 @@ pub struct Guest {
     console_event: nom_runtime::Events,
     /// The console had something to say when the last wait ended.
     heard: bool,
+    /// Where frames come through a switch.
+    switch: Option<Doorbell>,
 }
 
 impl Guest {
-    /// A guest that sleeps on these events, and on its console when it has one.
-    pub fn new(memory: &nom_dma::HeapMemory, events: nom_runtime::Events) -> Self {
-        let (console, console_event) = match open_console(memory) {
+    /// A guest that sleeps on these events, and on its console when it may have one.
+    pub fn new(
+        memory: &nom_dma::HeapMemory,
+        events: nom_runtime::Events,
+        management: bool,
+        switch: Option<Doorbell>,
+    ) -> Self {
+        let (console, console_event) = match management.then(|| open_console(memory)).flatten() {
             Some((console, event)) => (Some(console), event),
             None => (None, 0),
         };
-        Self { console: RefCell::new(console), events: events | console_event, console_event, heard: true }
+        Self {
+            console: RefCell::new(console),
+            events: events | console_event,
+            console_event,
+            heard: true,
+            switch,
+        }
     }
 
     /// Waits until the management channel has taken everything, at most until this time.
@@ -76,6 +90,11 @@ impl Home for Guest {
         // The network's interrupt is acknowledged by its receiving half, at the next look.
         let came = nom_runtime::wait(until_ns, self.events);
         self.heard = came & self.console_event != 0;
+        if came & ENDED != 0
+            && let Some(switch) = &self.switch
+        {
+            switch.look();
+        }
         if self.heard
             && let Some(console) = console
         {

@@ -1,4 +1,5 @@
-//! kv in a guest: a network card, a console, and the service that every deployed application shares.
+//! kv in a guest: a network card or a port of the switch that has it, a console, and the service that every deployed
+//! application shares.
 
 #![no_std]
 #![no_main]
@@ -7,16 +8,18 @@
 extern crate alloc;
 
 mod home;
+mod network;
 
 use alloc::format;
 use alloc::string::{String, ToString};
 use home::Guest;
+use network::{Incoming, Outgoing, Watch};
 use nom_dma::HeapMemory;
 use nom_guest_devices::{Acquired, NoSource, contribute_entropy, memory};
 use nom_kv::Kv;
 use nom_runtime::abi::device::kind;
 use nom_runtime::{heap_region, log};
-use nom_service::configuration::{Configuration, Offloads};
+use nom_service::configuration::{self, Configuration, Offloads};
 use nom_service::home::Home;
 use nom_service::worker::{Identity, Worker, seed};
 use nom_virtio_net::{Config, Network, Wanted};
@@ -44,13 +47,24 @@ fn main() -> u8 {
 }
 
 fn serve() -> Result<(), String> {
-    let configuration = Configuration::parse(nom_runtime::configuration()).map_err(text)?;
+    let configuration =
+        Configuration::parse_for(nom_runtime::configuration(), nom_runtime::name()).map_err(text)?;
     enough_memory(&configuration)?;
     let memory = memory()
         .map_err(|_| "the network device needs a machine with an IOMMU, or an image that is trusted; say image.trusted = yes".to_string())?;
-    let (network, event) = open_network(&memory, wanted(configuration.offloads))?;
-    let Network { device, receiver, sender } = network;
-    let mut home = Guest::new(&memory, event);
+    let (mac, receiver, sender, features, event, bell) = match configuration.network {
+        configuration::Network::Switch => {
+            let (mac, receiver, sender, bell) = network::plug_in()?;
+            (mac, receiver, sender, 0, 0, Some(bell))
+        }
+        _ => {
+            let (card, event) = open_network(&memory, wanted(configuration.offloads))?;
+            let Network { device, receiver, sender } = card;
+            let (receiver, sender) = (Incoming::Card(receiver), Outgoing::Card(sender));
+            (device.mac(), receiver, sender, device.features(), event, None)
+        }
+    };
+    let mut home = Guest::new(&memory, event, configuration.management, bell);
     match contribute_entropy(&memory, ENTROPY_LEN) {
         Ok(_) | Err(NoSource::Device(_)) => {}
         Err(why) => log!("kv: the source of entropy is not used: {why:?}"),
@@ -77,14 +91,15 @@ fn serve() -> Result<(), String> {
     };
     let port = configuration.listen;
     let mut worker =
-        Worker::new(identity, configuration, device.mac(), receiver, sender, application, &mut home)
-            .map_err(text)?;
-    log!("kv: serving on port {port}; network features {:#x}", device.features());
+        Worker::new(identity, configuration, mac, receiver, sender, application, &mut home).map_err(text)?;
+    log!("kv: serving on port {port}; network features {features:#x}");
+    let mut watch = Watch::default();
     while worker.turn(&mut home) {
         let (receiver, sender) = worker.engine().halves();
-        if let Some(fault) = receiver.fault().or(sender.fault()) {
-            return Err(format!("the network device broke the contract of its rings: {fault:?}"));
+        if let Some(fault) = network::fault(receiver, sender) {
+            return Err(fault);
         }
+        watch.look(receiver);
     }
     let until_ns = home.now_ns() + FAREWELL_NS;
     home.flush(until_ns);

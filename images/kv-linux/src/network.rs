@@ -82,6 +82,9 @@ pub fn serve(configuration: &Configuration, porch: Option<Porch>, next: impl Ser
             let wakes = ingress.as_fd().try_clone_to_owned().map_err(text)?;
             next.serve(Device { mac: ingress.mac(), ingress, egress, wakes, reached: Reached::Address })
         }
+        Network::Switch => {
+            Err("network = switch is for applications of a guest; say tap, xdp or packet".into())
+        }
     }
 }
 

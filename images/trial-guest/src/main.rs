@@ -5,7 +5,8 @@
 //! so that a host can see how the kernel ends an application.
 //!
 //! In an image that holds it several times it goes by its name there: `many` tries what several applications do to each
-//! other, and starts the others, which do what it orders ([`orders`]); `devices` tries what devices may reach.
+//! other, and starts the others, which do what it orders ([`orders`]); `devices` tries what devices may reach; `rogue`
+//! and `keeper` live beside services that are tried from outside ([`rogue`]).
 
 #![no_std]
 #![no_main]
@@ -31,6 +32,7 @@ mod neighbour;
 mod orders;
 mod paging;
 mod plug;
+mod rogue;
 mod rows;
 mod threads;
 mod time;
@@ -119,6 +121,8 @@ fn main() -> u8 {
         "extremes" => run(&[&extremes::CASES]),
         "victim" => run(&[&neighbour::CASES]),
         "hostile" => neighbour::attack(),
+        "rogue" => rogue::attack(),
+        "keeper" => rogue::keep(),
         _ => run(&CASES),
     }
 }

@@ -8,6 +8,7 @@
 //! nom-counted PROGRAM CONNECTIONS BATCH ROUNDS [checksum]
 //! nom-counted tuner-CONTRACT POINTS 1 DECISIONS
 //! nom-counted estimators 1 BATCH ROUNDS
+//! nom-counted switch FRAME_LEN BATCH ROUNDS
 //! ```
 
 #![forbid(unsafe_code)]
@@ -18,6 +19,7 @@ mod driver;
 mod kv;
 mod ours;
 mod smoltcp;
+mod switch;
 mod tuner;
 
 use std::process::ExitCode;
@@ -77,7 +79,7 @@ fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let Some((program, load)) = parse(&words) else {
         eprintln!(
-            "usage: nom-counted stack|smoltcp|kv|driver|least|tuner-*|estimators CONNECTIONS BATCH ROUNDS [checksum]"
+            "usage: nom-counted stack|smoltcp|kv|driver|least|tuner-*|estimators|switch CONNECTIONS BATCH ROUNDS [checksum]"
         );
         return ExitCode::FAILURE;
     };
@@ -88,6 +90,9 @@ fn main() -> ExitCode {
         "kv" => kv::play(&load),
         "driver" => driver::play(&load),
         "least" => driver::play_least(&load),
+        "switch" if (60..=1514).contains(&load.connections) => {
+            println!("notifications {}", switch::play(load.connections, load.batch, load.rounds));
+        }
         "estimators" => tuner::estimate(&load),
         _ if program.strip_prefix("tuner-").is_some_and(|contract| tuner::play(contract, &load)) => {}
         _ => {

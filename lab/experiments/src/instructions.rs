@@ -17,9 +17,9 @@ const REQUESTS: usize = 6_400;
 /// What is played through `nom-counted`.
 #[derive(Debug, Clone, Copy)]
 pub struct Play {
-    /// `stack`, `smoltcp`, `kv`, `driver` or `least`.
+    /// `stack`, `smoltcp`, `kv`, `driver`, `least` or `switch`.
     pub program: &'static str,
-    /// Open connections.
+    /// Open connections; for `switch` bytes of a frame.
     pub connections: usize,
     /// Requests that arrive together.
     pub batch: usize,
@@ -47,6 +47,22 @@ impl Counter {
         let valgrind = packages::ensure(PROGRAM, PROGRAM, progress)?;
         let program = artefacts::guest(&["nom-counted"], progress)?.remove(0);
         Ok(Self { valgrind, program })
+    }
+
+    /// What the program itself counted for each request, under this word.
+    pub fn printed(&self, play: Play, word: &str) -> Outcome<f64> {
+        let rounds = (REQUESTS / play.batch).max(1);
+        let output = dying_with_us(&self.program)
+            .args([play.program, &play.connections.to_string(), &play.batch.to_string(), &rounds.to_string()])
+            .output()
+            .context(|| "cannot start nom-counted".into())?;
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let number =
+            |word: &str| text.lines().find_map(|line| line.strip_prefix(word)?.trim().parse::<f64>().ok());
+        number(word)
+            .zip(number("requests"))
+            .map(|(count, requests)| count / requests)
+            .ok_or_else(|| Trouble::new(format!("nom-counted did not say {word:?}")))
     }
 
     /// Instructions of one request.

@@ -26,6 +26,7 @@ pub mod replay;
 pub mod serving;
 pub mod size;
 pub mod stack;
+pub mod switch;
 pub mod tuner;
 pub mod virtio;
 
@@ -74,6 +75,7 @@ pub static BENCHES: &[Bench] = &[
     Bench { name: "idle", claim: idle::CLAIM, measure: idle::measure },
     Bench { name: "kernel", claim: kernel::CLAIM, measure: kernel::measure },
     Bench { name: "stack", claim: stack::CLAIM, measure: stack::measure },
+    Bench { name: "switch", claim: switch::CLAIM, measure: switch::measure },
     Bench { name: "kv", claim: kv::CLAIM, measure: kv::measure },
     Bench { name: "memcached-suite", claim: memcached_suite::CLAIM, measure: memcached_suite::measure },
     Bench { name: "virtio", claim: virtio::CLAIM, measure: virtio::measure },

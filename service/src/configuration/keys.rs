@@ -32,7 +32,8 @@ pub const KEYS: &[Key] = &[
         "tap",
         "xdp",
         "Where a Linux process gets its frames: tap (a network of its own, reached through the host's loopback), xdp \
-         (AF_XDP beside the kernel on an interface), packet (AF_PACKET beside it). A guest has its own card.",
+         (AF_XDP beside the kernel on an interface), packet (AF_PACKET beside it). A guest has its own card, or, with \
+         switch, a port of the application called switch, which has the card.",
     ),
     key(
         "network.interface",
@@ -188,6 +189,19 @@ pub const KEYS: &[Key] = &[
         "00112233445566778899aabbccddeeff",
         "What the host must show before it is obeyed, 16 to 128 hexadecimal digits.",
     ),
+    key(
+        "management",
+        "yes",
+        "no",
+        "Whether the application speaks over the machine's management channel; of several in a guest one can.",
+    ),
+    key(
+        "switch.learns",
+        "",
+        "kv-2",
+        "Of a switch: applications that may send for further stations behind them.",
+    ),
+    key("switch.lifetime", "", "3 s", "Of a switch: it fails after so long. For tests of restarts."),
     key("stats.interval", "200 ms", "200 ms", "Time between two lines of statistics."),
     key("drain.limit", "5 s", "5 s", "How long a drain waits for connections before it cuts them."),
     key("image.trusted", "no", "yes", "Read by the kernel: the image may be given devices without an IOMMU."),
@@ -205,6 +219,10 @@ pub fn help() -> String {
             let _ = writeln!(out, "    When absent: {}", key.default);
         }
     }
+    out.push_str(
+        "application.NAME.KEY\n    One of the keys above, for that application of the image alone; it takes the place \
+         of the lines without a name.\n",
+    );
     out.push_str("kernel.*\n    Read and checked by the kernel.\n");
     out
 }

@@ -42,6 +42,8 @@ pub enum Network {
         /// The interface.
         interface: String,
     },
+    /// In a guest: a port of the switch that has the card.
+    Switch,
 }
 
 impl Lines<'_> {
@@ -71,7 +73,11 @@ impl Lines<'_> {
             "tap" => Ok(Network::Tap { interface }),
             "xdp" => Ok(Network::Xdp { interface: named()?, queue, copying, busy_poll_ns }),
             "packet" => Ok(Network::Packet { interface: named()? }),
-            _ => Err(self.wrong("network", format!("'{}': tap, xdp or packet is expected", shown(kind)))),
+            "switch" => Ok(Network::Switch),
+            _ => {
+                let wrong = format!("'{}': tap, xdp, packet or switch is expected", shown(kind));
+                Err(self.wrong("network", wrong))
+            }
         }
     }
 }
@@ -115,7 +121,7 @@ mod tests {
     fn what_does_not_fit_is_refused() {
         for (text, expected) in [
             ("network = xdp\n", "line 1: network: an interface is needed as well: network.interface = eth0"),
-            ("network = dpdk\n", "line 1: network: 'dpdk': tap, xdp or packet is expected"),
+            ("network = dpdk\n", "line 1: network: 'dpdk': tap, xdp, packet or switch is expected"),
             ("network.queue = 1\n", "line 1: network.queue: only network = xdp has this; remove the line"),
             ("network.interface = a/b\n", "'a/b': the name of an interface such as eth0 is expected"),
         ] {

@@ -187,3 +187,28 @@ fn a_promise_takes_the_cheapest_point_that_keeps_it() {
         "cheaper than polling, and the cheapest is too slow"
     );
 }
+
+#[test]
+fn an_application_has_lines_of_its_own() {
+    let text = "listen = 1\nprices = http://10.1.0.1:8080/a\napplication.b.listen = 2\napplication.b.prices = board\n\
+                application.c.network = switch\napplication.c.management = no\nswitch.learns = b, c\n\
+                switch.lifetime = 3 s\n";
+    let general = Configuration::parse(text).unwrap();
+    assert_eq!((general.listen, general.management, general.lifetime_ns), (1, true, Some(3_000_000_000)));
+    assert_eq!(general.learning, ["b", "c"]);
+    let own = Configuration::parse_for(text, "b").unwrap();
+    assert_eq!((own.listen, own.prices, own.crc), (2, PriceSource::Board, general.crc));
+    let other = Configuration::parse_for(text, "c").unwrap();
+    assert_eq!((other.listen, other.network, other.management), (1, Network::Switch, false));
+    assert_eq!(other.prices, general.prices);
+    for (text, line, said) in [
+        ("application.a.listne = 1", 1, "did you mean 'listen'?"),
+        ("listen = 1\napplication.a.listen = 0", 2, "from 1 to 65535"),
+        ("application.a.listen = 1\n application.a.listen = 2", 2, "already in line 1"),
+        ("application.listen = 1", 1, "application.NAME.KEY"),
+        ("application..listen = 1", 1, "application.NAME.KEY"),
+    ] {
+        let error = Configuration::parse(text).unwrap_err();
+        assert!(error.line == line && error.message.contains(said), "{text}: {error}");
+    }
+}

@@ -3,8 +3,8 @@
 use super::Service;
 use super::options::Options;
 use crate::arguments::Typed;
-use crate::image;
 use crate::service::{configuration, progress};
+use crate::{image, shared};
 use nom_machine::machine::{End, Machine, Nameless};
 use nom_machine::management::Management;
 use nom_machine::qemu::{Accelerator, HOST_FROM_GUEST, PACKAGE, PROGRAM, Plan};
@@ -18,17 +18,25 @@ use std::time::Duration;
 /// The address that user networking gives to its first guest, and where its gateway is.
 const ADDRESS: &str = "10.0.2.15/24";
 
+/// Processors of a machine with several applications.
+const PROCESSORS_MAX: u32 = 4;
+
 /// A guest and the word it knows us by.
 struct Guest {
     machine: Machine,
     names: Names,
     token: String,
     contract: Option<Contract>,
+    /// Ports of applications beside the one that is watched.
+    beside: Vec<u16>,
 }
 
 /// Builds what a guest is made of.
-pub fn build() -> Outcome<()> {
+pub fn build(options: &Options) -> Outcome<()> {
     packages::ensure(PROGRAM, PACKAGE, &mut progress)?;
+    if options.apps.is_some() {
+        image::programs("switch")?;
+    }
     image::programs("kv").map(drop)
 }
 
@@ -55,7 +63,12 @@ pub fn start(
                 ("prices", prices.as_str()),
                 ("management.token", token),
             ];
-            (image::build("kv", &configuration(typed, &ours)?)?, token.to_string())
+            let text = configuration(typed, &ours)?;
+            let bytes = match options.apps {
+                None => image::build("kv", &text)?,
+                Some(count) => shared::build(count, &text)?,
+            };
+            (bytes, token.to_string())
         }
     };
     let bundle = images::check(&bytes)?;
@@ -68,15 +81,20 @@ pub fn start(
         }
         false => Accelerator::Tcg,
     };
+    let ports = options.reserve_beside(port)?;
+    let leads = |(number, port): (u32, &u16)| Ok((*port, shared::address(&own, number)?, own.listen));
     let plan = Plan {
         accelerator,
+        beside: (1..).zip(&ports).map(leads).collect::<Outcome<_>>()?,
+        processors: options.apps.map_or(1, |count| (count + 1).min(PROCESSORS_MAX)),
         memory_mib: options.memory_mib,
         forward: Some((port, own.listen)),
         management: true,
         ..Plan::new(options.kind)
     };
     let names = Names::of(&bundle, plan.processors);
-    Ok(Guest { machine: Machine::start(&plan, &image, None)?, names, token, contract: own.contract })
+    let machine = Machine::start(&plan, &image, None)?;
+    Ok(Guest { machine, names, token, contract: own.contract, beside: ports })
 }
 
 impl Service for Guest {
@@ -108,7 +126,18 @@ impl Service for Guest {
         self.contract
     }
 
+    fn beside(&self) -> &[u16] {
+        &self.beside
+    }
+
     fn ended(&mut self, timeout: Duration) -> bool {
+        if !self.beside.is_empty() {
+            // The others have nobody to tell them: the machine ends with the one that is watched.
+            let first = format!("application {} ended with code 0", shared::name(0));
+            let ended = self.machine.serial.wait_for(timeout, |line| line.contains(&first)).is_some();
+            self.machine.kill();
+            return ended;
+        }
         self.machine.wait(timeout) == Some(End::Code(0))
     }
 }

@@ -44,6 +44,11 @@ pub trait Service {
     /// What its users pay, for the ledger to be added up again.
     fn contract(&self) -> Option<Contract>;
 
+    /// Ports on localhost of applications that serve beside it and are not watched.
+    fn beside(&self) -> &[u16] {
+        &[]
+    }
+
     /// Waits until it has ended by itself; false when it must be ended by force.
     fn ended(&mut self, timeout: Duration) -> bool;
 }
@@ -73,7 +78,7 @@ fn serve(
         (Some(_), _) => {}
         (None, Place::Guest) => {
             service::configuration(typed, &[])?;
-            guest::build()?;
+            guest::build(options)?;
         }
         (None, Place::Linux) => {
             service::configuration(typed, &[])?;

@@ -2,6 +2,7 @@
 
 use crate::arguments::Typed;
 use crate::service::file_or_example;
+use crate::shared;
 use nom_machine::qemu::Kind;
 use nom_machine::trouble::{Outcome, Trouble};
 use std::net::{Ipv4Addr, TcpListener};
@@ -10,6 +11,8 @@ use std::time::Duration;
 
 /// The schedule of the demonstration, from the root of the checkout.
 const SCHEDULE: &str = "examples/day.prices";
+/// Memory of a machine, for each application.
+const MEMORY_MIB: u32 = 64;
 /// The port that memcached clients expect.
 const PORT: u16 = 11211;
 
@@ -43,6 +46,8 @@ pub struct Options {
     pub memory_mib: u32,
     /// Hardware virtualisation.
     pub kvm: bool,
+    /// How many applications share the network card; `None`: there is one.
+    pub apps: Option<u32>,
     /// A ready image.
     pub image: Option<PathBuf>,
     /// The price schedule.
@@ -60,7 +65,8 @@ impl Options {
             Some(other) => return Err(Trouble::new(format!("--on {other}: guest or linux is expected"))),
         };
         if place == Place::Linux
-            && let Some(name) = ["machine", "memory", "kvm", "image"].into_iter().find(|name| typed.has(name))
+            && let Some(name) =
+                ["machine", "memory", "kvm", "image", "apps"].into_iter().find(|name| typed.has(name))
         {
             return Err(Trouble::new(format!(
                 "--{name} is about a virtual machine and cannot go with --on linux"
@@ -69,6 +75,10 @@ impl Options {
         if typed.has("image") && (typed.has("config") || typed.has("set")) {
             return Err(Trouble::new("--image brings its own configuration: leave out --config and --set"));
         }
+        if typed.has("image") && typed.has("apps") {
+            return Err(Trouble::new("--image holds what it holds: assemble it with `nom image --apps N`"));
+        }
+        let apps = shared::count(typed)?;
         Ok(Self {
             place,
             time: typed.number("seconds", 1, 10_000_000)?.map(Duration::from_secs),
@@ -77,29 +87,43 @@ impl Options {
             connections: typed.number("connections", 1, 1_000)?.unwrap_or(4),
             load_time: None,
             kind: typed.text("machine").map_or(Ok(Kind::Microvm), Kind::parse)?,
-            memory_mib: typed.number("memory", 8, 65_536)?.unwrap_or(64),
+            memory_mib: typed.number("memory", 8, 65_536)?.unwrap_or(MEMORY_MIB * apps.unwrap_or(1)),
             kvm: typed.has("kvm"),
+            apps,
             image: typed.text("image").map(PathBuf::from),
             prices: file_or_example(typed, "prices", SCHEDULE)?,
             json: typed.text("json").map(String::from),
         })
     }
 
+    /// Makes sure that the ports of further applications are free: those that follow the first one.
+    pub fn reserve_beside(&self, first: u16) -> Outcome<Vec<u16>> {
+        let beyond = || Trouble::new("--port: there is no room for the ports that follow");
+        (1..self.apps.unwrap_or(1) as u16)
+            .map(|number| match self.port {
+                0 => reserve(0),
+                _ => reserve(first.checked_add(number).ok_or_else(beyond)?),
+            })
+            .collect()
+    }
+
     /// Makes sure that the port is free, and chooses one for 0. It is let go at once, because the emulator opens it
     /// itself; should somebody take it in between, the emulator says so.
     pub fn reserve_port(&self) -> Outcome<u16> {
-        match TcpListener::bind((Ipv4Addr::LOCALHOST, self.port)) {
-            Ok(listener) => listener
-                .local_addr()
-                .map(|address| address.port())
-                .map_err(|error| Trouble::new(format!("cannot tell which port was chosen: {error}"))),
-            Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {
-                let port = self.port;
-                Err(Trouble::new(format!(
-                    "port {port} on localhost is busy: choose another one with --port N"
-                )))
-            }
-            Err(error) => Err(Trouble::new(format!("cannot open port {} on localhost: {error}", self.port))),
+        reserve(self.port)
+    }
+}
+
+/// Makes sure that a port is free, and chooses one for 0.
+pub fn reserve(port: u16) -> Outcome<u16> {
+    match TcpListener::bind((Ipv4Addr::LOCALHOST, port)) {
+        Ok(listener) => listener
+            .local_addr()
+            .map(|address| address.port())
+            .map_err(|error| Trouble::new(format!("cannot tell which port was chosen: {error}"))),
+        Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {
+            Err(Trouble::new(format!("port {port} on localhost is busy: choose another one with --port N")))
         }
+        Err(error) => Err(Trouble::new(format!("cannot open port {port} on localhost: {error}"))),
     }
 }

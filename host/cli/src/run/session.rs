@@ -43,6 +43,9 @@ pub fn watch(
     let mut session = Session { ledger, recent: VecDeque::new(), bye: None, ready: None, hub };
     session.wait_for_hello(service, &management, teller, interrupted)?;
     teller.say(&format!("serving on localhost:{port}, for any memcached client; Ctrl-C settles and ends"));
+    for port in service.beside() {
+        teller.say(&format!("another one of it on localhost:{port}, behind the same network card"));
+    }
     let mut load = (options.rate > 0).then(|| Load::start(options, port));
     let started = Instant::now();
     while !interrupted.load(Ordering::SeqCst) && options.time.is_none_or(|time| started.elapsed() < time) {

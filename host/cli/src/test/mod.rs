@@ -15,6 +15,7 @@ mod plug;
 mod replay;
 mod services;
 mod started;
+mod switch;
 mod unit;
 mod watching;
 
@@ -97,6 +98,7 @@ const PARTS: &[Part] = &[
     ("unit", "every crate's own tests", unit::unit),
     ("guest", "ring 3 in a guest, on each machine type", guest::guest),
     ("devices", "what devices may reach, with an IOMMU and without", devices::short),
+    ("switch", "several applications behind one network card", switch::switch),
     ("end-to-end", "real clients against running services", services::services),
     ("replay", "one recording, the same answers in every home", replay::replay),
     ("bad-input", "what must be refused in one clear line", bad_input::bad_input),

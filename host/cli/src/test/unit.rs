@@ -6,7 +6,14 @@ use nom_machine::{artefacts, packages};
 use std::process::{Command, Stdio};
 
 /// Packages that run without an operating system, which an ordinary build leaves out.
-const BARE: &[&str] = &["nom-kernel", "nom-runtime", "nom-trial-guest", "nom-kv-guest", "nom-drivers-guest"];
+const BARE: &[&str] = &[
+    "nom-kernel",
+    "nom-runtime",
+    "nom-trial-guest",
+    "nom-kv-guest",
+    "nom-drivers-guest",
+    "nom-switch-guest",
+];
 /// Lines of a failed command that are shown.
 const LINES_SHOWN: usize = 60;
 

@@ -1,0 +1,152 @@
+//! Where frames come from: a card of one's own, or a port of the switch that has it.
+
+use alloc::format;
+use alloc::string::String;
+use nom_guest_devices::{Doorbell, PortReceiver, PortSender, open_port};
+use nom_runtime::{log, now_ns, wait};
+use nom_stack::port::{Arrival, Egress, Frame, Full, Ingress, Offloads};
+use nom_virtio_net::{Receiver, Sender};
+use nom_virtqueue::transport::MappedBell;
+
+/// The application that has the card.
+const SWITCH: &str = "switch";
+/// How long the switch may take to be there.
+const PATIENCE_NS: u64 = 20_000_000_000;
+
+/// The receiving half of either.
+#[allow(clippy::large_enum_variant, reason = "there is one of it")]
+pub enum Incoming {
+    Card(Receiver<MappedBell>),
+    Port(PortReceiver),
+}
+
+/// The sending half of either.
+#[allow(clippy::large_enum_variant, reason = "there is one of it")]
+pub enum Outgoing {
+    Card(Sender<MappedBell>),
+    Port(PortSender),
+}
+
+/// A port: its Ethernet address, its halves, and how the switch is woken.
+pub fn plug_in() -> Result<([u8; 6], Incoming, Outgoing, Doorbell), String> {
+    let (mut receiver, mut sender, bell) = open_port(nom_runtime::name(), SWITCH, None)
+        .map_err(|why| format!("no port of the switch: {why}"))?;
+    let limit_ns = now_ns() + PATIENCE_NS;
+    loop {
+        receiver.look(now_ns());
+        if let Some(mac) = sender.station() {
+            return Ok((mac, Incoming::Port(receiver), Outgoing::Port(sender), bell));
+        }
+        if now_ns() >= limit_ns {
+            return Err("the switch is not there; name it first in kernel.application".into());
+        }
+        // It rings when it begins; a moment's sleep covers what it says after that.
+        wait(Some(now_ns() + 1_000_000), 0);
+    }
+}
+
+/// Says when a switch is gone or has begun anew.
+#[derive(Default)]
+pub struct Watch {
+    /// Whether it was there, and in which of its lives that were seen.
+    known: Option<(bool, u64)>,
+}
+
+impl Watch {
+    /// Looks how it is.
+    pub fn look(&mut self, incoming: &Incoming) {
+        let Incoming::Port(port) = incoming else { return };
+        let now = (port.is_up(), port.counters().lives);
+        match self.known.replace(now) {
+            Some((_, lives)) if lives != now.1 => log!("kv: the switch is back, in life {} from here", now.1),
+            Some((true, _)) if !now.0 => log!("kv: the switch is gone"),
+            _ => {}
+        }
+    }
+}
+
+/// Why the card cannot be gone on with. A switch that broke the contract counts as gone until it begins anew.
+pub fn fault(incoming: &Incoming, outgoing: &Outgoing) -> Option<String> {
+    let (Incoming::Card(receiver), Outgoing::Card(sender)) = (incoming, outgoing) else { return None };
+    let fault = receiver.fault().or(sender.fault())?;
+    Some(format!("the network device broke the contract of its rings: {fault:?}"))
+}
+
+/// The same for whichever half it is.
+macro_rules! either {
+    ($self:ident, $kind:ident, $half:ident => $what:expr) => {
+        match $self {
+            $kind::Card($half) => $what,
+            $kind::Port($half) => $what,
+        }
+    };
+}
+
+impl Ingress for Incoming {
+    #[inline]
+    fn look(&mut self, now_ns: u64) -> usize {
+        either!(self, Incoming, half => half.look(now_ns))
+    }
+
+    #[inline]
+    fn oldest_ns(&self) -> Option<u64> {
+        either!(self, Incoming, half => half.oldest_ns())
+    }
+
+    fn capacity(&self) -> usize {
+        either!(self, Incoming, half => half.capacity())
+    }
+
+    #[inline]
+    fn take(&mut self) -> Option<Arrival> {
+        either!(self, Incoming, half => half.take())
+    }
+
+    #[inline]
+    fn bytes(&self, arrival: &Arrival) -> &[u8] {
+        either!(self, Incoming, half => half.bytes(arrival))
+    }
+
+    #[inline]
+    fn give_back(&mut self, arrival: Arrival) {
+        either!(self, Incoming, half => half.give_back(arrival));
+    }
+
+    fn arm(&mut self) -> bool {
+        either!(self, Incoming, half => half.arm())
+    }
+}
+
+impl Egress for Outgoing {
+    fn offloads(&self) -> Offloads {
+        either!(self, Outgoing, half => half.offloads())
+    }
+
+    fn mtu(&self) -> usize {
+        either!(self, Outgoing, half => half.mtu())
+    }
+
+    #[inline]
+    fn room(&self) -> usize {
+        either!(self, Outgoing, half => half.room())
+    }
+
+    fn capacity(&self) -> usize {
+        either!(self, Outgoing, half => half.capacity())
+    }
+
+    #[inline]
+    fn queue(&mut self, frame: Frame<'_>) -> Result<u64, Full> {
+        either!(self, Outgoing, half => half.queue(frame))
+    }
+
+    #[inline]
+    fn kick(&mut self) -> bool {
+        either!(self, Outgoing, half => half.kick())
+    }
+
+    #[inline]
+    fn completed(&mut self) -> u64 {
+        either!(self, Outgoing, half => half.completed())
+    }
+}
