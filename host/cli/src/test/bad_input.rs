@@ -44,8 +44,8 @@ pub fn bad_input(cases: &mut Cases) -> Outcome<()> {
     let empty = write("empty.prices", b"")?;
     case("an empty schedule", &["run", "--prices", &empty], "empty.prices");
     let garbage = write("garbage.image", b"not an image")?;
-    case("an image that is none", &["run", "--image", &garbage], "not an ELF file");
-    case("a missing image", &["run", "--image", "/absent/kv.image"], "/absent/kv.image");
+    case("an image that is none", &["run", "--image", &garbage, "--port", "0"], "not an ELF file");
+    case("a missing image", &["run", "--image", "/absent/kv.image", "--port", "0"], "/absent/kv.image");
     case("showing what is no image", &["image", "show", &garbage], "not an ELF file");
     case("an unknown application", &["image", "--application", "vk"], "kv");
     case("an unknown bench", &["bench", "boto"], "did you mean `nom bench boot`?");
