@@ -12,7 +12,7 @@ use nom_kernel_core::frames::{Frame, Frames, Owner, Shape};
 
 use crate::interrupts::{self, CALL_VECTOR};
 use crate::paging::{self, Space};
-use crate::{check, clock, cpu, descriptor, run};
+use crate::{check, clock, cpu, descriptor, run, statistics};
 
 /// Where a processor begins: the start interrupt names a page below 1 MiB.
 const START: u64 = 0x8000;
@@ -27,6 +27,13 @@ const PATIENCE_NS: u64 = 200_000_000;
 /// After this the start is sent once more, as the manual wants it.
 const AGAIN_NS: u64 = 1_000_000;
 
+/// How long a core watches before it sleeps, where its last rest was as short and ended by another core. To wake one
+/// that sleeps costs half of that in an emulator, and a good part on hardware; who waits for a device, a time or
+/// nothing sleeps at once.
+const WATCH_NS: u64 = 100_000;
+/// Looks between two readings of the clock.
+const WATCH_TURNS: u64 = 64;
+
 const OWN: u8 = 1;
 const OTHER: u8 = 2;
 const FORGET: u64 = 1;
@@ -36,6 +43,8 @@ unsafe extern "C" {
     static processor_start: u8;
     static processor_end: u8;
     static boot_root: u8;
+    fn kernel_halt();
+    fn kernel_watch(attention: *const AtomicU8, turns: u64);
 }
 
 /// What a core is asked for.
@@ -44,6 +53,10 @@ static WORK: [AtomicU64; CORES_MAX] = [const { AtomicU64::new(0) }; CORES_MAX];
 static ROOTS: [AtomicU64; CORES_MAX] = [const { AtomicU64::new(0) }; CORES_MAX];
 /// A core has to look at the schedule before it goes on: [`OWN`] and [`OTHER`] say because of whom.
 static ATTENTION: [AtomicU8; CORES_MAX] = [const { AtomicU8::new(0) }; CORES_MAX];
+/// A core watches its attention: it need not be interrupted.
+static WATCHING: [AtomicBool; CORES_MAX] = [const { AtomicBool::new(false) }; CORES_MAX];
+/// Each core's last rest was ended by another core, and soon: the next one may be.
+static BRIEF: [AtomicBool; CORES_MAX] = [const { AtomicBool::new(false) }; CORES_MAX];
 /// Each core's identity in its interrupt controller.
 static IDENTITIES: [AtomicU32; CORES_MAX] = [const { AtomicU32::new(0) }; CORES_MAX];
 static KERNEL_ROOT: AtomicU64 = AtomicU64::new(0);
@@ -160,9 +173,10 @@ extern "C" fn work() -> ! {
 pub fn attend(core: Core) {
     let place = usize::from(core.0);
     let other = core != cpu::here();
-    // Only another core's bit says that it is interrupted anyway: its own may be left from before.
+    // The order of these two and of the two in `rest` decides: either we see that it watches no more, or it sees this.
+    // Only another core's bit says that it is interrupted, or sees this, anyway: its own may be left from before.
     let before = ATTENTION[place].fetch_or(if other { OTHER } else { OWN }, Ordering::SeqCst);
-    if before & OTHER == 0 && other {
+    if before & OTHER == 0 && other && !WATCHING[place].load(Ordering::SeqCst) {
         call(core);
     }
 }
@@ -175,6 +189,28 @@ pub fn must_look(here: Core) -> bool {
 /// It looks now.
 pub fn looking(here: Core) {
     ATTENTION[usize::from(here.0)].store(0, Ordering::Release);
+}
+
+/// This core has nothing to do: it watches for a while or not at all, and sleeps.
+pub fn rest(here: Core) {
+    let place = usize::from(here.0);
+    let from_ns = clock::now_ns();
+    let brief = || clock::now_ns().saturating_sub(from_ns) < WATCH_NS;
+    if BRIEF[place].load(Ordering::Relaxed) {
+        WATCHING[place].store(true, Ordering::SeqCst);
+        while !must_look(here) && brief() {
+            // SAFETY: it reads the flag and comes back; interrupts find a whole stack below.
+            unsafe { kernel_watch(&raw const ATTENTION[place], WATCH_TURNS) }
+        }
+        WATCHING[place].swap(false, Ordering::SeqCst);
+    }
+    // Whoever asks for attention from here on interrupts.
+    if !must_look(here) {
+        // SAFETY: it sleeps and comes back; the interrupt that ends it finds a whole stack below, since this call
+        // leaves no red zone in use.
+        statistics::slept(here, || unsafe { kernel_halt() });
+    }
+    BRIEF[place].store(ATTENTION[place].load(Ordering::Relaxed) & OTHER != 0 && brief(), Ordering::Relaxed);
 }
 
 fn call(core: Core) {
@@ -195,7 +231,7 @@ pub fn enter(here: Core, space: &Space) {
 /// The core has left the context that ran on it; returns when nothing of its application is in use there. Only under
 /// the kernel's lock.
 pub fn leave(core: Core) {
-    // Before it leaves: a core that is about to sleep must not miss this. It looks when the lock is free.
+    // Before it leaves: a core that watches or is about to sleep must not miss this. It looks when the lock is free.
     ATTENTION[usize::from(core.0)].fetch_or(OWN, Ordering::SeqCst);
     if core == cpu::here() {
         do_work(core, LEAVE);

@@ -12,10 +12,9 @@ use crate::applications::RESTARTER;
 use crate::context::Vectors;
 use crate::state::{Kernel, count, with};
 use crate::trap::{Block, Trap, deliver};
-use crate::{clock, cpu, interrupts, processors, statistics};
+use crate::{clock, cpu, interrupts, processors};
 
 unsafe extern "C" {
-    fn kernel_halt();
     fn resume_cleared(trap: *const Trap) -> !;
     fn resume_whole(trap: *const Trap, vectors: *const u8, xsave: u64) -> !;
 }
@@ -42,11 +41,7 @@ pub fn core() -> ! {
                 }
                 resume_cleared(ready.trap)
             },
-            None => {
-                // SAFETY: it sleeps and comes back; the interrupt that ends it finds a whole stack below, since this
-                // call leaves no red zone in use.
-                statistics::slept(here, || unsafe { kernel_halt() });
-            }
+            None => processors::rest(here),
         }
     }
 }

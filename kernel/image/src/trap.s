@@ -165,6 +165,18 @@ kernel_halt:
     cli
     ret
 
+# Looks at a byte (rdi) a number of times (rsi) with interrupts on, until it is not 0. No `pause`: for that an emulator
+# leaves its translated code.
+.global kernel_watch
+kernel_watch:
+    sti
+1:  cmp byte ptr [rdi], 0
+    jne 2f
+    dec rsi
+    jnz 1b
+2:  cli
+    ret
+
 # The first core's stacks, each above a page that is not mapped (main.rs).
 .section .bss
 .align 4096

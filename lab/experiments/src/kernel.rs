@@ -8,7 +8,7 @@
 //! | `null_call` | the call that does nothing | `getppid` |
 //! | `fault` | a write to a protected page: upcall, the handler allows it by a call, resume; and protecting it again | SIGSEGV handler with `mprotect`, return; and `mprotect` |
 //! | `interrupt` | another core's interrupt of a running program, until its handler runs | – |
-//! | `notify_one_way`, `notify_round_trip` | channel between two applications on two halted cores | futex between two pinned threads |
+//! | `notify_one_way`, `notify_round_trip` | channel between two applications on two cores that wait | futex between two pinned threads |
 //! | `map_unmap` | a frame mapped, touched, unmapped | `mmap`, touch, `munmap` |
 //! | `thread_switch` | two threads of the runtime, mutex and condition | the same with pthreads, both on one processor |
 //! | `core_handover` | a core is acquired, runs something, is given back | the thread moves there and back by `sched_setaffinity` |
