@@ -110,15 +110,15 @@ impl Scales<'_> {
         let may = |place: usize| self.trusted(place) && estimated(place).within(rules);
         // Almost always the one that gains most may be chosen: only if not, each is asked.
         let most = |may: &dyn Fn(usize) -> bool, ask: bool| {
-            let mut chosen: Option<(f64, usize)> = None;
+            let (mut chosen, mut most) = (None, f64::NEG_INFINITY);
             for (place, point) in self.load.points.iter().enumerate() {
                 let candidate = (point, &self.known[place].late);
                 let gain = match self.spread {
                     None => weighed.gain_beyond_noise(&self.evaluator, candidate),
                     Some(_) => self.gain(Some(place), arrival_per_s),
                 };
-                if chosen.is_none_or(|(most, _)| gain > most) && (!ask || may(place)) {
-                    chosen = Some((gain, place));
+                if gain > most && (!ask || may(place)) {
+                    (chosen, most) = (Some((gain, place)), gain);
                 }
             }
             chosen
