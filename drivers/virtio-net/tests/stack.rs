@@ -78,10 +78,7 @@ impl Application for Talk {
 
 type Host = (FakeCard, Engine<Receiver<FakeBell>, Sender<FakeBell>, Talk>);
 
-fn host(last: u8, to_send: Vec<u8>) -> Host {
-    let card = FakeCard::new([2, 0, 0, 0, 0, last], 64, 1500, true);
-    let config =
-        nom_virtio_net::Config { receive_buffers: 64, send_frames: 32, vectors: None, ..Default::default() };
+fn over(card: FakeCard, config: nom_virtio_net::Config, last: u8, to_send: Vec<u8>) -> Host {
     let Network { device, receiver, sender } = start(card.device(), &card.memory(), config).unwrap();
     let config = Config::new(device.mac(), Ipv4Addr::new(10, 0, 0, last), 24);
     let talk = Talk::new(&card, to_send);
@@ -89,24 +86,37 @@ fn host(last: u8, to_send: Vec<u8>) -> Host {
     (card, engine)
 }
 
-#[test]
-fn stacks_talk_over_drivers_and_check_what_the_cards_completed() {
-    let text: Vec<u8> = (0..20_000u32).map(|number| (number / 3) as u8).collect();
-    let (mut left_card, mut left) = host(1, text.clone());
-    let (mut right_card, mut right) = host(2, Vec::new());
+/// The first sends, the second sends it back: until `done`, or for a virtual second.
+fn talk((left_card, left): &mut Host, (right_card, right): &mut Host, done: impl Fn(&Talk, &Talk) -> bool) {
     right.listen(7);
     left.connect(Ipv4Addr::new(10, 0, 0, 2), 7, 0).unwrap();
     let mut now_ns = 0;
     for _ in 0..20_000 {
         now_ns += 50_000;
         left.step(now_ns);
-        exchange(&mut left_card, &mut right_card, false);
+        exchange(left_card, right_card, false);
         right.step(now_ns);
-        exchange(&mut left_card, &mut right_card, false);
-        if left.application().heard.len() == text.len() && right.application().released > 0 {
+        exchange(left_card, right_card, false);
+        if done(left.application(), right.application()) {
             break;
         }
     }
+}
+
+fn host(last: u8, to_send: Vec<u8>) -> Host {
+    let card = FakeCard::new([2, 0, 0, 0, 0, last], 64, 1500, true);
+    let config =
+        nom_virtio_net::Config { receive_buffers: 64, send_frames: 32, vectors: None, ..Default::default() };
+    over(card, config, last, to_send)
+}
+
+#[test]
+fn stacks_talk_over_drivers_and_check_what_the_cards_completed() {
+    let text: Vec<u8> = (0..20_000u32).map(|number| (number / 3) as u8).collect();
+    let mut left_host = host(1, text.clone());
+    let mut right_host = host(2, Vec::new());
+    talk(&mut left_host, &mut right_host, |left, right| left.heard.len() == text.len() && right.released > 0);
+    let ((left_card, left), (right_card, right)) = (&mut left_host, &mut right_host);
     assert!(right.application().heard == text, "{} bytes went over", right.application().heard.len());
     assert!(left.application().heard == text, "{} bytes came back", left.application().heard.len());
     assert!(left_card.checksums > 10 && right_card.checksums > 10, "checksums are left to the cards");
@@ -120,31 +130,16 @@ fn cutting_host(last: u8, to_send: Vec<u8>) -> Host {
     let wanted = nom_virtio_net::Wanted { checksum: true, segmentation: true, merging: true };
     let config =
         nom_virtio_net::Config { receive_buffers: 256, send_frames: 32, wanted, ..Default::default() };
-    let Network { device, receiver, sender } = start(card.device(), &card.memory(), config).unwrap();
-    let config = Config::new(device.mac(), Ipv4Addr::new(10, 0, 0, last), 24);
-    let talk = Talk::new(&card, to_send);
-    let engine = Engine::new(config, receiver, sender, talk, [last; 32], 0);
-    (card, engine)
+    over(card, config, last, to_send)
 }
 
 #[test]
 fn a_stack_hands_large_segments_to_a_card_that_cuts() {
     let text: Vec<u8> = (0..400_001u32).map(|number| (number / 3) as u8).collect();
-    let (mut left_card, mut left) = cutting_host(1, text.clone());
-    let (mut right_card, mut right) = cutting_host(2, Vec::new());
-    right.listen(7);
-    left.connect(Ipv4Addr::new(10, 0, 0, 2), 7, 0).unwrap();
-    let mut now_ns = 0;
-    for _ in 0..20_000 {
-        now_ns += 50_000;
-        left.step(now_ns);
-        exchange(&mut left_card, &mut right_card, false);
-        right.step(now_ns);
-        exchange(&mut left_card, &mut right_card, false);
-        if left.application().heard.len() == text.len() {
-            break;
-        }
-    }
+    let mut left_host = cutting_host(1, text.clone());
+    let mut right_host = cutting_host(2, Vec::new());
+    talk(&mut left_host, &mut right_host, |left, _| left.heard.len() == text.len());
+    let ((_, left), (_, right)) = (&mut left_host, &mut right_host);
     assert!(right.application().heard == text, "{} bytes went over", right.application().heard.len());
     assert!(left.application().heard == text, "{} bytes came back", left.application().heard.len());
     for sender in [left.egress_mut(), right.egress_mut()] {

@@ -10,6 +10,7 @@ mod drivers;
 mod guest;
 mod hostile;
 mod lives;
+mod monitor;
 mod pairs;
 mod plug;
 mod replay;

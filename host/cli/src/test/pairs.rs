@@ -2,17 +2,14 @@
 //! host's own kernel is the peer, in a network namespace of the test's own; where that is not allowed, it is skipped.
 
 use super::guest::{PATIENCE, judge};
+use super::monitor::{Monitor, Place};
 use super::{Cases, Verdict};
 use crate::image;
 use nom_machine::machine::{Machine, Nameless};
 use nom_machine::qemu::{Kind, Plan, Tap};
-use nom_machine::scratch::Scratch;
 use nom_machine::trouble::{Context, Outcome, Trouble};
 use nom_tap::{TapConfig, namespace};
-use std::io::{BufRead, BufReader, Write};
 use std::net::{Ipv4Addr, UdpSocket};
-use std::os::unix::net::UnixStream;
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 const CONFIGURATION: &str = "image.trusted = yes\nkernel.heap = 4 MiB\n# pairs = 2\n";
@@ -51,13 +48,11 @@ pub fn pairs(cases: &mut Cases) -> Outcome<()> {
 }
 
 fn one(image: &Nameless, kind: Kind, title: &str, cases: &mut Cases) -> Outcome<()> {
-    let scratch = Scratch::new()?;
-    let monitor = scratch.file("monitor");
-    let socket = format!("socket,id=monitor,path={},server=on,wait=off", monitor.display());
+    let monitor = Place::new()?;
     let plan = Plan {
         tap: Some(Tap { name: INTERFACE.into(), queues: 2 }),
         processors: 2,
-        further: ["-chardev", &socket, "-mon", "chardev=monitor,mode=control"].map(String::from).to_vec(),
+        further: monitor.arguments().to_vec(),
         ..Plan::new(kind)
     };
     let mut machine = Machine::start(&plan, image, None)?;
@@ -73,7 +68,7 @@ fn one(image: &Nameless, kind: Kind, title: &str, cases: &mut Cases) -> Outcome<
 }
 
 /// Asks over all flows in each part, and takes the link away in between.
-fn drive(machine: &mut Machine, monitor: &Path) -> Outcome<()> {
+fn drive(machine: &mut Machine, monitor: &Place) -> Outcome<()> {
     up(machine)?;
     let flows: Vec<UdpSocket> = PORTS.map(flow).collect::<Outcome<_>>()?;
     for part in 1..=4 {
@@ -146,34 +141,4 @@ fn ask(flow: &UdpSocket, what: &[u8]) -> Outcome<()> {
         }
     }
     Err(Trouble::new(format!("{:?} never came back", String::from_utf8_lossy(what))))
-}
-
-/// The emulator's monitor (QMP).
-struct Monitor(BufReader<UnixStream>);
-
-impl Monitor {
-    fn open(path: &Path) -> Outcome<Self> {
-        let stream = UnixStream::connect(path).context(|| "cannot reach the emulator's monitor".into())?;
-        stream.set_read_timeout(Some(PATIENCE)).context(|| "cannot set a time-out".into())?;
-        let mut monitor = Self(BufReader::new(stream));
-        monitor.command("{\"execute\":\"qmp_capabilities\"}")?;
-        Ok(monitor)
-    }
-
-    fn command(&mut self, command: &str) -> Outcome<()> {
-        let silent = || format!("the emulator's monitor does not answer {command}");
-        self.0.get_mut().write_all(format!("{command}\n").as_bytes()).context(silent)?;
-        let mut line = String::new();
-        // Events and the greeting come in between.
-        while self.0.read_line(&mut line).context(silent)? > 0 {
-            if line.starts_with("{\"return\"") {
-                return Ok(());
-            }
-            if line.starts_with("{\"error\"") {
-                return Err(Trouble::new(format!("{command}: {}", line.trim())));
-            }
-            line.clear();
-        }
-        Err(Trouble::new(silent()))
-    }
 }
