@@ -154,7 +154,7 @@ impl Drop for Engine {
 }
 
 /// Aims a fresh device there: the kernel says by an event and by the board that it did not get through.
-fn blocked(address: u64) -> Outcome {
+pub fn blocked(address: u64) -> Outcome {
     let mut engine = Engine::start()?;
     let _ = wait(Some(0), 0);
     let mut events = engine.aim(address, 4)?;
@@ -173,7 +173,7 @@ fn page(address: u64, flags: u64) -> Outcome {
 }
 
 /// Bytes of a page that are not zero.
-fn written(address: u64) -> Result<usize, NotOk> {
+pub fn written(address: u64) -> Result<usize, NotOk> {
     let mut count = 0;
     for place in (address..address + PAGE_LEN).step_by(8) {
         let word = read(place).map_err(fault)?;

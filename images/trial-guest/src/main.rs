@@ -25,6 +25,7 @@ mod faults;
 mod flight;
 mod foreign;
 mod frames;
+mod large_dma;
 mod many;
 mod measured;
 mod memory;
@@ -111,7 +112,7 @@ fn main() -> u8 {
             let code = match dma::may_be_had() {
                 true if plug::wanted() => run(&[&plug::CASES]),
                 true if nom_runtime::trusted() => run(&[&device::CASES, &dma::CASES]),
-                true => run(&[&device::CASES, &dma::CASES, &dma::CONFINED_CASES]),
+                true => run(&[&device::CASES, &dma::CASES, &dma::CONFINED_CASES, &large_dma::CASES]),
                 false => run(&[&dma::REFUSED]),
             };
             let _ = nom_runtime::call::end_application("peer");

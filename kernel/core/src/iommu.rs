@@ -19,6 +19,8 @@ pub struct Unit {
     pub fault_count: u64,
     /// It looks at memory past the processors' caches: they must be written back.
     pub write_back: bool,
+    /// Its tables may have leaves of 2 MiB.
+    pub large: bool,
 }
 
 /// Checks a unit by its two registers of capabilities. `interrupts` is what firmware says.
@@ -28,6 +30,7 @@ pub fn unit(capabilities: u64, extended: u64, interrupts: bool) -> Result<Unit, 
     const COHERENT: u64 = 1;
     const QUEUE: u64 = 1 << 1;
     const REMAPS: u64 = 1 << 3;
+    const LARGE: u64 = 1 << 34;
     if capabilities & FOUR_LEVELS == 0 {
         return Err(Unfit("its addresses have fewer than 48 bits (QEMU: aw-bits=48)"));
     }
@@ -42,7 +45,7 @@ pub fn unit(capabilities: u64, extended: u64, interrupts: bool) -> Result<Unit, 
     if faults + fault_count * 16 > 4096 {
         return Err(Unfit("its records lie outside of its first page"));
     }
-    Ok(Unit { faults, fault_count, write_back: extended & COHERENT == 0 })
+    Ok(Unit { faults, fault_count, write_back: extended & COHERENT == 0, large: capabilities & LARGE != 0 })
 }
 
 /// An application's domain. 0 is nobody's: some units keep it for themselves.
@@ -161,7 +164,8 @@ mod tests {
     #[test]
     fn a_unit_must_be_able_to_confine() {
         let found = unit(CAPABILITIES, EXTENDED, true).unwrap();
-        assert_eq!((found.faults, found.fault_count, found.write_back), (0x220, 1, true));
+        assert_eq!((found.faults, found.fault_count, found.write_back, found.large), (0x220, 1, true, true));
+        assert!(!unit(CAPABILITIES & !(1 << 34), EXTENDED, true).unwrap().large);
         assert!(unit(CAPABILITIES & !(1 << 10), EXTENDED, true).is_err());
         assert!(unit(CAPABILITIES, EXTENDED & !8, true).is_err());
         assert!(unit(CAPABILITIES, EXTENDED & !2, true).is_err());

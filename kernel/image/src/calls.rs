@@ -129,7 +129,7 @@ fn invoke(request: Request, kernel: &mut Kernel, caller: &Caller) -> Result<u64,
             kernel.post(context, CALLED);
         }
         Request::RegisterDma { address, pages } => {
-            kernel.register_dma(caller, address, pages);
+            kernel.register_dma(caller, address, pages, true);
             kernel.show_memory(caller.number);
             return Ok(address);
         }
@@ -155,7 +155,7 @@ fn invoke(request: Request, kernel: &mut Kernel, caller: &Caller) -> Result<u64,
                 at += caller.space.protect(at, rights);
             }
             processors::forget(&caller.space);
-            kernel.follow_dma(caller, address, pages);
+            kernel.register_dma(caller, address, pages, false);
         }
         Request::AcquireDevice { device, address, place } => {
             kernel.give_device(device, address, place, caller);

@@ -97,6 +97,11 @@ impl Iommu {
         Ok(this)
     }
 
+    /// Its tables may have leaves of 2 MiB.
+    pub fn has_large_leaves(&self) -> bool {
+        self.unit.large
+    }
+
     fn set(&self, register: u64, value: u64) {
         write32(self.registers + register, value as u32);
         write32(self.registers + register + 4, (value >> 32) as u32);

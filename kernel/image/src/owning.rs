@@ -12,6 +12,7 @@ use nom_kernel_core::devices::Device;
 use nom_kernel_core::frames::Owner;
 use nom_kernel_core::iommu::{Forget, domain};
 
+use crate::iommu::Iommu;
 use crate::paging::{self, Space};
 use crate::processors;
 use crate::serial::say;
@@ -70,11 +71,19 @@ impl Kernel {
         self.plug_released();
     }
 
-    /// The caller's devices reach these pages from now on.
-    pub fn register_dma(&mut self, caller: &Caller, address: u64, pages: u64) {
-        let Some(reach) = self.reach(caller.number) else { return };
-        for page in 0..pages {
-            caller.space.reach(&reach, address + page * PAGE_LEN, &mut self.frames);
+    /// The caller's devices reach these pages from now on; without `new` only those that they reach already, whose rights
+    /// have changed.
+    pub fn register_dma(&mut self, caller: &Caller, address: u64, pages: u64, new: bool) {
+        let there = self.living(caller.number).and_then(|running| running.reach);
+        let Some(reach) = (if new { self.reach(caller.number) } else { there }) else { return };
+        let large = self.found.iommu.as_ref().is_some_and(Iommu::has_large_leaves);
+        let mut at = address;
+        while at < address + pages * PAGE_LEN {
+            let end = caller.space.page_end(at);
+            if new || reach.unreach(at, (end - at) / PAGE_LEN) {
+                caller.space.reach(&reach, at, large, &mut self.frames);
+            }
+            at = end;
         }
         self.forget_reach(caller.number);
     }
@@ -86,17 +95,6 @@ impl Kernel {
         if changed {
             self.forget_reach(caller.number);
         }
-    }
-
-    /// Rights have changed: what devices reach of these pages follows.
-    pub fn follow_dma(&mut self, caller: &Caller, address: u64, pages: u64) {
-        let Some(reach) = self.living(caller.number).and_then(|running| running.reach) else { return };
-        for page in (0..pages).map(|page| address + page * PAGE_LEN) {
-            if reach.unreach(page, 1) {
-                caller.space.reach(&reach, page, &mut self.frames);
-            }
-        }
-        self.forget_reach(caller.number);
     }
 
     fn forget_reach(&mut self, number: Application) {

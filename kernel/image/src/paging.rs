@@ -271,14 +271,31 @@ impl Space {
         Some(Space { root: fresh(frames, owner)?, owner })
     }
 
-    /// Lets devices reach what this application sees on a page, with its own rights. Nothing when it sees nothing.
-    pub fn reach(&self, devices: &Space, page: u64, frames: &mut Frames<'_>) {
-        let (seen, _) = self.leaf(page);
+    /// The end of the page that an address lies on, or of the stretch without tables.
+    pub fn page_end(&self, address: u64) -> u64 {
+        let (_, size) = self.descend(address);
+        (address & !(size - 1)) + size
+    }
+
+    /// Lets devices reach what this application sees on a page, with its own rights; nothing when it sees nothing. With
+    /// `large` one leaf stands for 2 MiB, unless a table is there already.
+    pub fn reach(&self, devices: &Space, page: u64, large: bool, frames: &mut Frames<'_>) {
         const REACHABLE: u64 = PRESENT | USER | OWNED;
-        if seen & REACHABLE == REACHABLE
-            && let Some(entry) = devices.make(page, 0, frames)
+        let (seen, size) = self.leaf(page);
+        if seen & REACHABLE != REACHABLE {
+            return;
+        }
+        let leaf = |at: u64| iommu::leaf((seen & ADDRESS) + (at - page), seen & WRITE != 0);
+        let entry = if large && size == LARGE_LEN { devices.make(page, 1, frames) } else { None };
+        if let Some(entry) = entry
+            && entry.load(Ordering::Relaxed) & (PRESENT | LARGE) != PRESENT
         {
-            entry.store(iommu::leaf(seen & ADDRESS, seen & WRITE != 0), Ordering::Relaxed);
+            return entry.store(leaf(page) | LARGE, Ordering::Relaxed);
+        }
+        for at in (page..page + size).step_by(PAGE_LEN as usize) {
+            if let Some(entry) = devices.make(at, 0, frames) {
+                entry.store(leaf(at), Ordering::Relaxed);
+            }
         }
     }
 
@@ -530,7 +547,8 @@ fn take_apart_below(entry: u64, level: u32, frames: &mut Frames<'_>, owner: Owne
         let size = PAGE_LEN << (9 * level);
         release(frames, Frame::of(entry & ADDRESS & !(size - 1)), size, owner);
     }
-    if level == 0 || entry & OWNED != 0 || entry & PRESENT == 0 {
+    // (A leaf of 2 MiB that is not owned is one of a device's.)
+    if level == 0 || entry & (OWNED | LARGE) != 0 || entry & PRESENT == 0 {
         return;
     }
     for below in table(entry) {
