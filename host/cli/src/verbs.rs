@@ -146,7 +146,7 @@ pub static VERBS: &[(Verb, Act)] = &[
                 choice("cost", "", "kv: instructions a request (what is measured without it, too)"),
                 choice("hits", "", "kv: items held and requests that hit, beside memcached"),
                 choice("peer", "DIR", "memcached-suite: a checkout of memcached"),
-                choice("on", "HOME", "kv: beside memcached, on linux"),
+                choice("on", "HOME", "kv: beside memcached, on linux or vm"),
                 choice("recording", "FILE", "replay: recorded arrivals (default: drawn from a seed)"),
                 choice("prices", "FILE", "replay: price schedule (default: the test's own)"),
                 choice("kvm", "", "hardware virtualisation, where a probe guest shows that it works"),

@@ -9,12 +9,11 @@
 //! - `kv.linux_jitter_ratio`: standard deviation of the latency with one connection, as memcaslap sees it, ours spinning;
 //!   `kv.linux_many_jitter_ratio` with 64.
 
-mod caslap;
 mod place;
 
+use crate::caslap::{Caslap, Seen};
 use crate::figures::Figure;
 use crate::{Settings, quiet};
-use caslap::{Caslap, Seen};
 use nom_machine::artefacts;
 use nom_machine::packages;
 use nom_machine::trouble::{Outcome, Trouble};
@@ -176,7 +175,7 @@ mod tests {
     #[test]
     fn the_best_of_ours_stands_against_memcached() {
         let round = |server, rate, cpu_us| {
-            let seen = Seen { operations: 1.0, rate, mean_us: 1.0, deviation_us: cpu_us };
+            let seen = Seen { operations: 1.0, rate, mean_us: 1.0, deviation_us: cpu_us, misses: 0 };
             Round { server, many: seen, cpu_us, single: seen }
         };
         let all = [

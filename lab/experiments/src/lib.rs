@@ -6,7 +6,10 @@
 #![forbid(unsafe_code)]
 
 pub mod boot;
+pub mod caslap;
+pub mod emulator_threads;
 pub mod figures;
+pub mod first_answer;
 pub mod idle;
 pub mod instructions;
 pub mod kernel;
@@ -14,6 +17,7 @@ pub mod kv;
 pub mod kv_cost;
 pub mod kv_hits;
 pub mod kv_linux;
+pub mod kv_vm;
 pub mod link;
 pub mod linux_guest;
 pub mod memcached_suite;
@@ -27,6 +31,7 @@ pub mod serving;
 pub mod size;
 pub mod stack;
 pub mod switch;
+pub mod tap_home;
 pub mod tuner;
 pub mod virtio;
 
@@ -43,7 +48,7 @@ pub struct Settings {
     pub cache: PathBuf,
     /// Which question a bench with several is to answer; empty: its usual one.
     pub question: &'static str,
-    /// Where the service runs, for a bench that asks (`linux`).
+    /// Where the service runs, for a bench that asks (`linux`, `vm`).
     pub on: Option<String>,
     /// Hardware virtualisation instead of the emulator.
     pub kvm: bool,

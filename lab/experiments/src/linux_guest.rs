@@ -1,8 +1,14 @@
 //! The peer that every guest of ours stands beside: the Debian cloud kernel with a static `init`, nothing more.
 //!
 //! The kernel comes from the distribution (`apt-get download`, unpacked into `.cache/`, never installed); the `init`
-//! is a few lines of C without a library, and the initial file system is written here.
+//! is a few lines of C without a library, and the initial file system is written by [`archive`]. With a program of this
+//! system in it and the kernel's [`modules`] for a network card it is a [`service`].
 
+mod archive;
+mod modules;
+pub mod service;
+
+use archive::Archive;
 use nom_machine::trouble::{Context, Outcome, Trouble};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -69,19 +75,33 @@ pub fn prepare(cache: &Path, progress: &mut dyn FnMut(&str)) -> Outcome<LinuxGue
 
 /// The same with another first process.
 pub fn prepare_with(program: &Program, cache: &Path, progress: &mut dyn FnMut(&str)) -> Outcome<LinuxGuest> {
+    let (kernel, name) = prepare_kernel(cache, false, progress)?;
+    let init = compile(program, cache)?;
+    Ok(LinuxGuest { kernel, initial: Archive::new(&init).finish(), name })
+}
+
+/// The kernel's bytes and its name. A card's modules stay in the cache folder; one that was filled before they were kept is
+/// filled again when they are wanted.
+fn prepare_kernel(
+    cache: &Path,
+    with_modules: bool,
+    progress: &mut dyn FnMut(&str),
+) -> Outcome<(Vec<u8>, String)> {
     std::fs::create_dir_all(cache).context(|| format!("cannot make {}", cache.display()))?;
-    let image = match kernel_image(cache) {
+    let there = kernel_image(cache).filter(|_| !with_modules || modules::are_kept(cache));
+    let image = match there {
         Some(found) => found,
         None => {
             progress("fetching the Debian cloud kernel (not installed, only unpacked)");
+            // Kernel and modules must be of one version.
+            let _ = std::fs::remove_dir_all(cache.join("linux"));
             fetch(cache)?;
             kernel_image(cache).ok_or_else(|| Trouble::new("the Debian kernel package has no kernel"))?
         }
     };
     let kernel = std::fs::read(&image).context(|| format!("cannot read {}", image.display()))?;
     let version = image.file_name().unwrap_or_default().to_string_lossy().replace("vmlinuz-", "");
-    let init = compile(program, cache)?;
-    Ok(LinuxGuest { kernel, initial: initial_files(&init), name: format!("Linux {version}") })
+    Ok((kernel, format!("Linux {version}")))
 }
 
 fn kernel_image(cache: &Path) -> Option<PathBuf> {
@@ -128,10 +148,9 @@ fn fetch(cache: &Path) -> Outcome<()> {
         .find(|name| name.starts_with(&package) && name.ends_with(".deb"))
         .ok_or_else(|| absent(format!("{package} was not downloaded")))?;
     run("dpkg-deb", &["-x", &archive, "linux"])?;
-    // What was unpacked is enough; the archive and the modules are large.
+    // What was unpacked is enough.
     let _ = std::fs::remove_file(cache.join(archive));
-    let _ = std::fs::remove_dir_all(cache.join("linux/lib"));
-    Ok(())
+    modules::keep(cache)
 }
 
 fn compile(what: &Program, cache: &Path) -> Outcome<Vec<u8>> {
@@ -151,60 +170,4 @@ fn compile(what: &Program, cache: &Path) -> Outcome<Vec<u8>> {
         ));
     }
     std::fs::read(&program).context(|| format!("cannot read {}", program.display()))
-}
-
-/// An initial file system in the `newc` form of cpio: `/dev/console` (without which `init` has no output) and `/init`.
-fn initial_files(init: &[u8]) -> Vec<u8> {
-    const FOLDER: u32 = 0o040_755;
-    const PROGRAM: u32 = 0o100_755;
-    const CHARACTER_DEVICE: u32 = 0o020_600;
-    let mut archive = Vec::new();
-    let mut number = 0;
-    let mut add = |name: &str, mode: u32, device: (u32, u32), content: &[u8]| {
-        number += 1;
-        let fields = [
-            number,
-            mode,
-            0, // owner
-            0, // group
-            1, // links
-            0, // time
-            content.len() as u32,
-            0, // device that holds it, in two parts
-            0,
-            device.0,
-            device.1,
-            name.len() as u32 + 1,
-            0, // checksum: none in this form
-        ];
-        archive.extend_from_slice(b"070701");
-        for field in fields {
-            archive.extend_from_slice(format!("{field:08x}").as_bytes());
-        }
-        archive.extend_from_slice(name.as_bytes());
-        archive.push(0);
-        archive.resize(archive.len().next_multiple_of(4), 0);
-        archive.extend_from_slice(content);
-        archive.resize(archive.len().next_multiple_of(4), 0);
-    };
-    add("dev", FOLDER, (0, 0), &[]);
-    add("dev/console", CHARACTER_DEVICE, (5, 1), &[]);
-    add("init", PROGRAM, (0, 0), init);
-    add("TRAILER!!!", 0, (0, 0), &[]);
-    archive
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_archive_is_aligned_and_ends() {
-        let archive = initial_files(b"12345");
-        assert_eq!(archive.len() % 4, 0);
-        assert!(archive.starts_with(b"07070100000001"));
-        let text = String::from_utf8_lossy(&archive);
-        assert!(text.contains("dev/console\0") && text.contains("12345") && text.contains("TRAILER!!!"));
-        assert_eq!(text.matches("070701").count(), 4);
-    }
 }

@@ -18,14 +18,12 @@
 //! - `virtio.bulk_...`: see [`bulk`].
 
 mod bulk;
-mod home;
 mod pinger;
-mod threads;
 
 use crate::figures::Figure;
 use crate::instructions::{Counter, Play};
-use crate::{Settings, quiet};
-use home::{Guest, in_own_network};
+use crate::tap_home::{Guest, in_own_network};
+use crate::{Settings, emulator_threads as threads, quiet};
 use nom_machine::machine::Nameless;
 use nom_machine::trouble::{Outcome, Trouble};
 use nom_machine::{artefacts, image};

@@ -1,7 +1,7 @@
 //! A server's process on one processor and its client's on another, in networks of their own.
 
-use super::caslap::{Caslap, Seen};
 use super::{Programs, Server, TAP};
+use crate::caslap::{Caslap, Load, Seen};
 use nom_cable::{ADDRESS, Cable, End, PREFIX_LEN, SERVER, SERVER_KERNEL};
 use nom_machine::machine::dying_with_us;
 use nom_machine::scratch::Scratch;
@@ -96,7 +96,7 @@ impl Place {
 
     pub(super) fn ask(&self, caslap: &Caslap, connections: u32) -> Outcome<Seen> {
         let (caslap, target) = (caslap.clone(), self.target);
-        let run = move || caslap.run(target, connections);
+        let run = move || caslap.run(target, Load { connections, value_len: None });
         let client = self.cable.spawn(End::Client, Some(CLIENTS_PROCESSOR), run).map_err(Trouble::new)?;
         client.join().map_err(|_| Trouble::new("the client failed"))?
     }

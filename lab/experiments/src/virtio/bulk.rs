@@ -9,9 +9,9 @@
 //!
 //! `offloads = auto` does what won here.
 
-use super::home::{Guest, in_own_network};
-use super::threads;
+use crate::emulator_threads as threads;
 use crate::figures::Figure;
+use crate::tap_home::{self, Guest, in_own_network};
 use nom_machine::image;
 use nom_machine::machine::Nameless;
 use nom_machine::trouble::{Context, Outcome, Trouble};
@@ -102,7 +102,7 @@ fn sent(image: &Nameless) -> Outcome<f64> {
     let guest = Guest::start(image, 1)?;
     let _apart = threads::apart(guest.id())?;
     let deadline = Instant::now() + PATIENCE;
-    while super::home::received()?.0 == 0 {
+    while tap_home::received()?.0 == 0 {
         if Instant::now() > deadline {
             return Err(Trouble::new(format!(
                 "the source is silent; its last words: {}",
@@ -112,9 +112,9 @@ fn sent(image: &Nameless) -> Outcome<f64> {
         std::thread::sleep(Duration::from_millis(5));
     }
     std::thread::sleep(WARM);
-    let (before, started) = (super::home::received()?.0, Instant::now());
+    let (before, started) = (tap_home::received()?.0, Instant::now());
     std::thread::sleep(MEASURED);
-    let bytes = super::home::received()?.0 - before;
+    let bytes = tap_home::received()?.0 - before;
     if bytes == 0 {
         return Err(Trouble::new(format!("the source fell silent; its last words: {}", guest.last_words())));
     }
@@ -155,13 +155,13 @@ fn served(image: &Nameless) -> Outcome<[f64; 2]> {
         set(&mut stream, number, &value)?;
         compare(&mut stream, number, &value)?;
     }
-    let (before, started, mut number) = (super::home::received()?, Instant::now(), 0);
+    let (before, started, mut number) = (tap_home::received()?, Instant::now(), 0);
     while started.elapsed() < MEASURED {
         compare(&mut stream, number % KEYS, &value)?;
         number += 1;
     }
     let gbit = gbit_per_s(number, started);
-    let after = super::home::received()?;
+    let after = tap_home::received()?;
     Ok([gbit, (after.0 - before.0) as f64 / (after.1 - before.1).max(1) as f64])
 }
 

@@ -1,6 +1,6 @@
 //! The load: datagrams through the host's own kernel, so many on their way at a time, each checked when it is back.
 
-use super::home::Guest;
+use crate::tap_home::Guest;
 use nom_machine::trouble::{Context, Outcome, Trouble};
 use std::io::ErrorKind;
 use std::net::{Ipv4Addr, UdpSocket};

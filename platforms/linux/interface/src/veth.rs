@@ -101,6 +101,17 @@ pub fn up(name: &str) -> Result<(), InterfaceError> {
     request.ask(libc::SIOCSIFFLAGS, "bringing it up")
 }
 
+/// Gives an interface of the calling thread's network another Ethernet address.
+pub fn station(name: &str, mac: [u8; 6]) -> Result<(), InterfaceError> {
+    let mut request = Request::new(name)?;
+    let mut address = libc::sockaddr { sa_family: libc::ARPHRD_ETHER, sa_data: [0; 14] };
+    for (place, byte) in address.sa_data.iter_mut().zip(mac) {
+        *place = byte as libc::c_char;
+    }
+    request.content.ifr_ifru.ifru_hwaddr = address;
+    request.ask(libc::SIOCSIFHWADDR, "setting its Ethernet address")
+}
+
 /// Tells the kernel of the calling thread's network who has an address, for good: no measurement waits for ARP.
 pub fn neighbour(name: &str, address: Ipv4Addr, mac: [u8; 6]) -> Result<(), InterfaceError> {
     let request = Request::new(name)?;

@@ -1,15 +1,29 @@
 //! Where guest and load meet: a network namespace of the bench's own, with a TAP device that the emulator makes.
 
+use nom_linux_interface::veth;
 use nom_machine::machine::{Machine, Nameless};
 use nom_machine::qemu::{Kind, Plan, Tap};
 use nom_machine::trouble::{Context, Outcome, Trouble};
 use nom_tap::TapConfig;
+use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
 /// The interface's name in the namespace.
 const INTERFACE: &str = "nom0";
+/// The address of the host's end.
+pub const HOST: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
+/// The address of the guest.
+pub const GUEST: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 2);
+/// Their network.
+pub const PREFIX_LEN: u8 = 24;
+/// The Ethernet address of the host's end.
+pub const HOST_MAC: [u8; 6] = [0x52, 0x55, 10, 77, 0, 1];
+/// That of a guest's first card, which the emulator chooses.
+const GUEST_MAC: [u8; 6] = [0x52, 0x54, 0, 0x12, 0x34, 0x56];
 /// How long the emulator may take to make the interface.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// How often it is looked whether it has.
+const LOOK_INTERVAL: Duration = Duration::from_millis(1);
 const MEMORY_MIB: u32 = 32;
 
 /// Does something in a thread that has left the host's network for an empty one; its children and threads are there too.
@@ -28,24 +42,51 @@ pub fn in_own_network<R: Send>(what: impl FnOnce() -> Outcome<R> + Send) -> Outc
 pub struct Guest(Machine);
 
 impl Guest {
-    /// Starts one with so many processors, in the network of the thread that calls, and brings the interface up.
+    /// Starts one of ours with so many processors, in the network of the thread that calls.
     pub fn start(image: &Nameless, processors: u32) -> Outcome<Self> {
-        let tap = Some(Tap { name: INTERFACE.into(), queues: 1 });
-        let plan =
-            Plan { tap, processors, memory_mib: MEMORY_MIB, entropy: true, ..Plan::new(Kind::Microvm) };
-        let mut machine = Machine::start(&plan, image, None)?;
-        let config = TapConfig { name: INTERFACE.into(), ..TapConfig::default() };
+        let plan = Plan { processors, memory_mib: MEMORY_MIB, entropy: true, ..Plan::new(Kind::Microvm) };
+        Self::start_as(plan, image, None)
+    }
+
+    /// Starts one in the network of the thread that calls, and brings the interface up. The host never asks for
+    /// the guest's Ethernet address: it waits a second before it asks again, which would be measured.
+    pub fn start_as(plan: Plan, kernel: &Nameless, initial: Option<&Nameless>) -> Outcome<Self> {
+        let plan = Plan { tap: Some(Tap { name: INTERFACE.into(), queues: 1 }), ..plan };
+        let mut machine = Machine::start(&plan, kernel, initial)?;
+        let config = TapConfig {
+            name: INTERFACE.into(),
+            address: HOST,
+            prefix_len: PREFIX_LEN,
+            ..TapConfig::default()
+        };
         let deadline = Instant::now() + PATIENCE;
-        while let Err(error) = nom_tap::configure(&config) {
+        while veth::station(INTERFACE, HOST_MAC).is_err() {
             if machine.ended().is_some() {
                 return Err(machine.autopsy());
             }
             if Instant::now() > deadline {
-                return Err(Trouble::new(format!("the emulator makes no interface: {error}")));
+                return Err(Trouble::new("the emulator makes no interface"));
             }
-            std::thread::sleep(Duration::from_millis(2));
+            std::thread::sleep(LOOK_INTERVAL);
         }
+        nom_tap::configure(&config).context(|| "the host's end of the wire".into())?;
+        veth::neighbour(INTERFACE, GUEST, GUEST_MAC).context(|| "the host's end of the wire".into())?;
         Ok(Self(machine))
+    }
+
+    /// Why it is silent, in words.
+    pub fn autopsy(&mut self) -> Trouble {
+        self.0.autopsy()
+    }
+
+    /// Whether it has ended.
+    pub fn ended(&mut self) -> bool {
+        self.0.ended().is_some()
+    }
+
+    /// When its emulator was started.
+    pub fn started(&self) -> Instant {
+        self.0.started
     }
 
     /// The emulator's process.

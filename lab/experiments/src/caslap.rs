@@ -12,28 +12,47 @@ const SECONDS: u32 = 3;
 
 /// The program.
 #[derive(Debug, Clone)]
-pub(super) struct Caslap(PathBuf);
+pub struct Caslap(PathBuf);
+
+/// What it does.
+#[derive(Debug, Clone, Copy)]
+pub struct Load {
+    /// Connections, each with one request on its way.
+    pub connections: u32,
+    /// Bytes of a value; `None`: its own choice, 1 KiB.
+    pub value_len: Option<u32>,
+}
 
 /// What it saw.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Seen {
-    pub(super) operations: f64,
+pub struct Seen {
+    /// Operations in all.
+    pub operations: f64,
     /// Operations in a second.
-    pub(super) rate: f64,
-    pub(super) mean_us: f64,
-    pub(super) deviation_us: f64,
+    pub rate: f64,
+    /// Mean latency.
+    pub mean_us: f64,
+    /// Its standard deviation.
+    pub deviation_us: f64,
+    /// Keys that it had stored and did not find.
+    pub misses: u64,
 }
 
 impl Caslap {
-    pub(super) fn new(progress: &mut dyn FnMut(&str)) -> Outcome<Self> {
+    /// Finds it, or installs it where that is allowed.
+    pub fn new(progress: &mut dyn FnMut(&str)) -> Outcome<Self> {
         Ok(Self(packages::ensure("memcaslap", "libmemcached-tools", progress)?))
     }
 
-    /// Loads a server from the calling thread's network and processor: its own mix, nine GETs to one SET of 1 KiB.
-    pub(super) fn run(&self, target: SocketAddr, connections: u32) -> Outcome<Seen> {
+    /// Loads a server from the calling thread's network and processor: its own mix, nine GETs to one SET.
+    pub fn run(&self, target: SocketAddr, load: Load) -> Outcome<Seen> {
         let seconds = format!("{SECONDS}s");
-        let output = dying_with_us(&self.0)
-            .args(["-s", &target.to_string(), "-T", "1", "-c", &connections.to_string()])
+        let mut command = dying_with_us(&self.0);
+        command.args(["-s", &target.to_string(), "-T", "1", "-c", &load.connections.to_string()]);
+        if let Some(len) = load.value_len {
+            command.args(["-X", &len.to_string()]);
+        }
+        let output = command
             .args(["-t", &seconds, "-S", &seconds])
             .stderr(Stdio::piped())
             .stdout(Stdio::piped())
@@ -54,7 +73,8 @@ fn read(text: &str) -> Option<Seen> {
     let line = text.lines().rfind(|line| line.starts_with("Global"))?;
     let numbers: Vec<f64> = line.split_whitespace().skip(1).filter_map(|word| word.parse().ok()).collect();
     let [_, operations, rate, _, _, _, _, mean_us, deviation_us, _] = numbers[..] else { return None };
-    (operations > 0.0).then_some(Seen { operations, rate, mean_us, deviation_us })
+    let misses = text.lines().rev().find_map(|line| line.strip_prefix("get_misses:")?.trim().parse().ok())?;
+    (operations > 0.0).then_some(Seen { operations, rate, mean_us, deviation_us, misses })
 }
 
 #[cfg(test)]
@@ -65,8 +85,10 @@ mod tests {
     fn the_last_table_is_read() {
         let text = "Get Statistics\nGlobal   2  4 2 22.2 0 12 16427 168 811.89 44.65\n\nTotal Statistics\n\
                     Period   2        47613        23806        24.7       0          12  9  9  9.0 9.0\n\
-                    Global   2        47613        23806        24.7       0          12       16427      167        811.84     44.56\n";
-        let expected = Seen { operations: 47_613.0, rate: 23_806.0, mean_us: 167.0, deviation_us: 811.84 };
+                    Global   2        47613        23806        24.7       0          12       16427      167        811.84     44.56\n\
+                    cmd_get: 42852\ncmd_set: 4761\nget_misses: 7\n";
+        let expected =
+            Seen { operations: 47_613.0, rate: 23_806.0, mean_us: 167.0, deviation_us: 811.84, misses: 7 };
         assert_eq!(read(text), Some(expected));
         assert_eq!(read("Global 1 2"), None);
     }
