@@ -7,7 +7,7 @@ use nom_machine::trouble::{Context, Outcome, Trouble};
 use nom_simnet::goodput::{self, Bulk};
 use nom_simnet::port::Device;
 use nom_simnet::{Cost, Direction, Host, Link, Node};
-use nom_stack::port::{Egress, Frame, Ingress};
+use nom_stack::port::{Egress, Frame, Ingress, Offloads};
 use nom_tap::{TapConfig, TapEgress, TapIngress, namespace};
 use std::collections::VecDeque;
 use std::io::{Read, Write};
@@ -74,7 +74,7 @@ impl Tap {
     fn open(address: Ipv4Addr) -> Outcome<Self> {
         let advice = || "a network namespace (this bench needs root)".to_string();
         namespace::enter().context(advice)?;
-        let config = TapConfig { address, checksum_offload: false, ..TapConfig::default() };
+        let config = TapConfig { address, offloads: Offloads::default(), ..TapConfig::default() };
         let (ingress, egress) = nom_tap::open(&config).context(advice)?;
         Ok(Self { ingress, egress })
     }

@@ -1,7 +1,7 @@
 //! The receiving half: a ring of frames that the kernel fills, each marked with whose it is.
 
-use crate::open::HEADER_LEN;
 use nom_stack::port::{Arrival, Ingress};
+use nom_vnet::SHORT_LEN;
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
@@ -112,7 +112,7 @@ impl PacketIngress {
     fn arrival(&mut self, frame: usize, status: u32, arrived_ns: u64) -> Option<Arrival> {
         let (start, len, whole) = self.ring.extent(frame);
         let tagged = status & libc::TP_STATUS_VLAN_VALID != 0;
-        if tagged || len < whole || len == 0 || start < HEADER_LEN || start + len > FRAME_LEN {
+        if tagged || len < whole || len == 0 || start < SHORT_LEN || start + len > FRAME_LEN {
             self.cut += 1;
             return None;
         }

@@ -4,13 +4,12 @@ use crate::egress::PacketEgress;
 use crate::error::PacketError;
 use crate::ingress::{FRAME_LEN, FRAMES, PacketIngress, Ring};
 use nom_linux_interface::{Interface, is_kernels};
+use nom_stack::port::Offloads;
 use std::io;
 use std::net::Ipv4Addr;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::rc::Rc;
 
-/// Length of the header before every frame (`struct virtio_net_hdr`, virtio 5.1.6, without `num_buffers`).
-pub(crate) const HEADER_LEN: usize = 10;
 /// Bytes of frames that the kernel may hold for us before it takes no more.
 const SEND_BUFFER: libc::c_int = 4 << 20;
 
@@ -21,14 +20,18 @@ pub struct PacketConfig {
     pub interface: String,
     /// An address that the kernel does not have.
     pub address: Ipv4Addr,
-    /// Leave transport checksums to the kernel or its device.
-    pub checksum_offload: bool,
+    /// What is left to the kernel or its device: transport checksums, cutting large segments.
+    pub offloads: Offloads,
 }
 
 impl PacketConfig {
-    /// With checksums left to others.
+    /// With checksums and segments left to others.
     pub fn new(interface: &str, address: Ipv4Addr) -> Self {
-        Self { interface: interface.into(), address, checksum_offload: true }
+        Self {
+            interface: interface.into(),
+            address,
+            offloads: Offloads { checksum: true, segmentation: true },
+        }
     }
 }
 
@@ -73,7 +76,7 @@ pub fn open(config: &PacketConfig) -> Result<(PacketIngress, PacketEgress), Pack
     bind(raw, interface.index).map_err(step("binding to the interface"))?;
     let fd = Rc::new(fd);
     let ingress = PacketIngress::new(Rc::clone(&fd), ring, interface.mac);
-    Ok((ingress, PacketEgress::new(fd, interface.mtu, config.checksum_offload)))
+    Ok((ingress, PacketEgress::new(fd, interface.mtu, config.offloads)))
 }
 
 fn bind(fd: RawFd, interface: u32) -> io::Result<()> {

@@ -6,17 +6,20 @@ use nom_cable::{
 use nom_packet::{PacketConfig, PacketError, open};
 use nom_stack::Config;
 use nom_stack::knobs::{Batching, Knobs, Wait};
+use nom_stack::port::Offloads;
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
 
 const TARGET: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(ADDRESS), PORT);
 
+const ALL: Offloads = Offloads { checksum: true, segmentation: true };
+
 /// Starts an echo at the server's end. `None` when this machine does not let us.
-fn start(cable: &Cable, checksum_offload: bool, knobs: Knobs) -> Option<Running> {
+fn start(cable: &Cable, offloads: Offloads, knobs: Knobs) -> Option<Running> {
     Running::try_start(cable, knobs, move || {
         let refuse =
             |error: PacketError| Refused { missing: error.is_missing_right(), text: error.to_string() };
-        let config = PacketConfig { checksum_offload, ..PacketConfig::new(SERVER, ADDRESS) };
+        let config = PacketConfig { offloads, ..PacketConfig::new(SERVER, ADDRESS) };
         let (ingress, egress) = open(&config).map_err(refuse)?;
         let wakes = ingress.as_fd().try_clone_to_owned().unwrap();
         let config = Config::new(ingress.mac(), ADDRESS, PREFIX_LEN);
@@ -29,7 +32,7 @@ fn sizes_and_pieces_are_echoed_however_frames_gather() {
     for batching in [Batching::RunToCompletion, Batching::TakeQueued, Batching::Hold { delay_ns: 20_000 }] {
         let Some(cable) = Cable::try_lay() else { return };
         let knobs = Knobs { batching, ..Knobs::default() };
-        let Some(server) = start(&cable, true, knobs) else { return };
+        let Some(server) = start(&cable, ALL, knobs) else { return };
         for (len, piece) in [(0, 1), (1, 1), (1_460, 1_460), (100_000, 333), (8_000_000, 65_536)] {
             cable.clients(1, move || exchange(TARGET, len, piece));
         }
@@ -42,7 +45,7 @@ fn sizes_and_pieces_are_echoed_however_frames_gather() {
 fn a_hundred_connections_share_the_stack() {
     let Some(cable) = Cable::try_lay() else { return };
     let knobs = Knobs { wait: Wait::Spin { budget_ns: 50_000 }, ..Knobs::default() };
-    let Some(server) = start(&cable, true, knobs) else { return };
+    let Some(server) = start(&cable, ALL, knobs) else { return };
     cable.clients(4, || rounds(TARGET, 25, 20));
     let (echo, counters) = server.end();
     assert_eq!(echo.opened, 100, "{counters:?}");
@@ -51,7 +54,7 @@ fn a_hundred_connections_share_the_stack() {
 #[test]
 fn bulk_on_several_connections_and_software_checksums() {
     let Some(cable) = Cable::try_lay() else { return };
-    let Some(server) = start(&cable, false, Knobs::default()) else { return };
+    let Some(server) = start(&cable, Offloads::default(), Knobs::default()) else { return };
     cable.clients(8, || exchange(TARGET, 2_000_000, 100_000));
     let (echo, counters) = server.end();
     assert_eq!((echo.opened, echo.closed), (8, 8), "{counters:?}");

@@ -3,19 +3,14 @@
 use crate::egress::TapEgress;
 use crate::error::TapError;
 use crate::ingress::TapIngress;
+use nom_stack::port::Offloads;
+use nom_vnet::SHORT_LEN;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::net::Ipv4Addr;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::rc::Rc;
-
-/// Length of the header before every frame (`struct virtio_net_hdr`, virtio 5.1.6, without `num_buffers`).
-pub(crate) const HEADER_LEN: usize = 10;
-/// Flag of that header: the checksum is left to the receiver of the frame.
-pub(crate) const NEEDS_CHECKSUM: u8 = 1;
-/// Flag of that header: the checksum was verified.
-pub(crate) const CHECKSUM_GOOD: u8 = 2;
 
 /// The device and the kernel's end of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,9 +23,9 @@ pub struct TapConfig {
     pub prefix_len: u8,
     /// Largest Ethernet payload.
     pub mtu: u16,
-    /// Leave transport checksums to the kernel in both directions: it then never computes them at all for a peer
-    /// on the same machine.
-    pub checksum_offload: bool,
+    /// Leave transport checksums to the kernel in both directions, and hand over segments of up to 64 KiB uncut: for a
+    /// peer on the same machine it then never computes nor cuts at all. The second needs the first.
+    pub offloads: Offloads,
 }
 
 impl Default for TapConfig {
@@ -40,7 +35,7 @@ impl Default for TapConfig {
             address: Ipv4Addr::new(10, 77, 0, 1),
             prefix_len: 24,
             mtu: 1500,
-            checksum_offload: true,
+            offloads: Offloads { checksum: true, segmentation: true },
         }
     }
 }
@@ -57,16 +52,24 @@ pub fn open(config: &TapConfig) -> Result<(TapIngress, TapEgress), TapError> {
     let mut request = named(&config.name)?;
     request.ifr_ifru.ifru_flags = (libc::IFF_TAP | libc::IFF_NO_PI | libc::IFF_VNET_HDR) as libc::c_short;
     interface(&file, libc::TUNSETIFF, &mut request, "creating the interface")?;
-    number(&file, libc::TUNSETVNETHDRSZ, HEADER_LEN as libc::c_int)?;
-    let offload = if config.checksum_offload { libc::TUN_F_CSUM } else { 0 };
+    number(&file, libc::TUNSETVNETHDRSZ, SHORT_LEN as libc::c_int)?;
+    let offload = match config.offloads {
+        Offloads { checksum: false, .. } => 0,
+        Offloads { segmentation: false, .. } => libc::TUN_F_CSUM,
+        _ => libc::TUN_F_CSUM | libc::TUN_F_TSO4 | libc::TUN_F_TSO6,
+    };
+    let offloads = Offloads {
+        segmentation: config.offloads.checksum && config.offloads.segmentation,
+        ..config.offloads
+    };
     // SAFETY: this request takes its flags as the argument itself; no memory is touched.
     if unsafe { libc::ioctl(file.as_raw_fd(), libc::TUNSETOFFLOAD, libc::c_ulong::from(offload)) } != 0 {
         return Err(TapError::Configure("setting offloads", io::Error::last_os_error()));
     }
     configure(config)?;
     let file = Rc::new(file);
-    let ingress = TapIngress::new(Rc::clone(&file), usize::from(config.mtu));
-    let egress = TapEgress::new(file, usize::from(config.mtu), config.checksum_offload);
+    let ingress = TapIngress::new(Rc::clone(&file), usize::from(config.mtu), offloads.segmentation);
+    let egress = TapEgress::new(file, usize::from(config.mtu), offloads);
     Ok((ingress, egress))
 }
 

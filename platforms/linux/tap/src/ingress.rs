@@ -1,7 +1,7 @@
 //! The receiving half: reads into a fixed set of buffers, never blocks.
 
-use crate::device::{CHECKSUM_GOOD, HEADER_LEN, NEEDS_CHECKSUM};
 use nom_stack::port::{Arrival, Ingress};
+use nom_vnet::{SHORT_LEN, checksum_good};
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::Read;
@@ -13,6 +13,8 @@ use std::rc::Rc;
 pub const BUFFERS: usize = 512;
 /// Ethernet header and one VLAN tag.
 const ETHERNET_LEN: usize = 18;
+/// The largest IP packet: segments of a connection that the kernel did not cut.
+const LARGE_MAX: usize = 65_535;
 
 /// The receiving half of a TAP device.
 ///
@@ -31,8 +33,10 @@ pub struct TapIngress {
 }
 
 impl TapIngress {
-    pub(crate) fn new(file: Rc<File>, mtu: usize) -> Self {
-        let buffer_len = (HEADER_LEN + ETHERNET_LEN + mtu).next_multiple_of(64);
+    pub(crate) fn new(file: Rc<File>, mtu: usize, large: bool) -> Self {
+        let packet_max = if large { LARGE_MAX } else { mtu };
+        // One byte more than the longest frame: a full buffer is one that was cut.
+        let buffer_len = (SHORT_LEN + ETHERNET_LEN + packet_max + 1).next_multiple_of(64);
         Self {
             file,
             memory: vec![0; BUFFERS * buffer_len],
@@ -73,14 +77,14 @@ impl Ingress for TapIngress {
                 break;
             };
             // A full buffer is a frame that was cut.
-            if len <= HEADER_LEN || len == self.buffer_len {
+            if len <= SHORT_LEN || len == self.buffer_len {
                 self.oversized += u64::from(len == self.buffer_len);
                 continue;
             }
             // A partial checksum comes from a sender on this very machine: nothing was on a wire yet.
-            let checksum_good = self.memory[place] & (NEEDS_CHECKSUM | CHECKSUM_GOOD) != 0;
+            let checksum_good = checksum_good(self.memory[place]);
             self.free.pop();
-            let len = (len - HEADER_LEN) as u32;
+            let len = (len - SHORT_LEN) as u32;
             self.waiting.push_back(Arrival { buffer, len, arrived_ns, checksum_good });
         }
         self.waiting.len()
@@ -99,7 +103,7 @@ impl Ingress for TapIngress {
     }
 
     fn bytes(&self, arrival: &Arrival) -> &[u8] {
-        let start = self.place(arrival.buffer) + HEADER_LEN;
+        let start = self.place(arrival.buffer) + SHORT_LEN;
         &self.memory[start..start + arrival.len as usize]
     }
 

@@ -4,6 +4,8 @@ mod lossy;
 
 use lossy::{LossyEgress, LossyIngress};
 use nom_stack::application::{Application, ConnectionId, Ended, Io, Pin};
+use nom_stack::counters::Counters;
+use nom_stack::port::Offloads;
 use nom_stack::{Config, Engine};
 use nom_tap::{TapConfig, TapError, namespace, open};
 use std::collections::HashSet;
@@ -78,9 +80,15 @@ impl Application for Echo {
     fn released(&mut self, _pin: Pin) {}
 }
 
+const ALL: Offloads = Offloads { checksum: true, segmentation: true };
+
 /// Runs an echo server on a device that loses this part of its frames, while the clients run, and hands back what
 /// the application saw. `None` when this machine does not let us.
-fn serve(loss: f64, offload: bool, clients: impl FnOnce() -> Vec<JoinHandle<()>>) -> Option<Echo> {
+fn serve(
+    loss: f64,
+    offloads: Offloads,
+    clients: impl FnOnce() -> Vec<JoinHandle<()>>,
+) -> Option<(Echo, Counters)> {
     match namespace::enter() {
         Ok(()) => {}
         Err(error @ TapError::Namespace(_)) => {
@@ -89,7 +97,7 @@ fn serve(loss: f64, offload: bool, clients: impl FnOnce() -> Vec<JoinHandle<()>>
         }
         Err(error) => panic!("{error}"),
     }
-    let (ingress, egress) = match open(&TapConfig { checksum_offload: offload, ..TapConfig::default() }) {
+    let (ingress, egress) = match open(&TapConfig { offloads, ..TapConfig::default() }) {
         Ok(halves) => halves,
         Err(error @ TapError::NoTun(_)) => {
             println!("SKIPPED: {error}");
@@ -122,7 +130,8 @@ fn serve(loss: f64, offload: bool, clients: impl FnOnce() -> Vec<JoinHandle<()>>
         }
     }
     println!("{:?}", engine.counters());
-    Some(std::mem::take(engine.application_mut()))
+    let counters = *engine.counters();
+    Some((std::mem::take(engine.application_mut()), counters))
 }
 
 fn connect() -> TcpStream {
@@ -158,12 +167,12 @@ fn exchange(len: usize, piece: usize, pause: Duration) {
 
 #[test]
 fn sizes_and_pieces_are_echoed() {
-    let seen = serve(0.0, true, || {
+    let seen = serve(0.0, ALL, || {
         [(0, 1), (1, 1), (1_000, 1), (1_460, 1_460), (100_000, 333), (8_000_000, 65_536)]
             .map(|(len, piece)| thread::spawn(move || exchange(len, piece, Duration::ZERO)))
             .into()
     });
-    if let Some(seen) = seen {
+    if let Some((seen, _)) = seen {
         assert_eq!(seen.opened, 6);
         assert!(
             !seen.ended.contains(&Ended::TimedOut) && !seen.ended.contains(&Ended::Reset),
@@ -173,21 +182,37 @@ fn sizes_and_pieces_are_echoed() {
     }
 }
 
+/// Bytes of a frame on average, in and out, while one connection sends a lot and gets it back.
+fn bulk_frames(offloads: Offloads) -> Option<[u64; 2]> {
+    let (_, counters) =
+        serve(0.0, offloads, || vec![thread::spawn(|| exchange(8_000_000, 65_536, Duration::ZERO))])?;
+    assert!(counters.payload_in == 8_000_000 && counters.payload_out >= 8_000_000, "{counters:?}");
+    Some([counters.bytes_in / counters.frames_in, counters.bytes_out / counters.frames_out])
+}
+
+#[test]
+fn large_segments_cross_uncut_in_both_directions_where_that_is_asked_for() {
+    let Some(large) = bulk_frames(ALL) else { return };
+    assert!(large[0] > 1_600 && large[1] > 1_600, "{large:?} bytes a frame");
+    let Some(cut) = bulk_frames(Offloads { checksum: true, segmentation: false }) else { return };
+    assert!(cut[0] <= 1_514 && cut[1] <= 1_514, "{cut:?} bytes a frame");
+}
+
 #[test]
 fn software_checksums_are_right() {
-    serve(0.0, false, || vec![thread::spawn(|| exchange(3_000_000, 7_777, Duration::ZERO))]);
+    serve(0.0, Offloads::default(), || vec![thread::spawn(|| exchange(3_000_000, 7_777, Duration::ZERO))]);
 }
 
 #[test]
 fn a_reader_that_sleeps_closes_windows_and_loses_nothing() {
-    serve(0.0, true, || {
+    serve(0.0, ALL, || {
         (0..4).map(|_| thread::spawn(|| exchange(4_000_000, 100_000, Duration::from_millis(700)))).collect()
     });
 }
 
 #[test]
 fn many_connections_share_the_stack() {
-    let seen = serve(0.0, true, || {
+    let seen = serve(0.0, ALL, || {
         (0..20)
             .map(|_| {
                 thread::spawn(|| {
@@ -206,21 +231,19 @@ fn many_connections_share_the_stack() {
             })
             .collect()
     });
-    if let Some(seen) = seen {
+    if let Some((seen, _)) = seen {
         assert_eq!(seen.opened, 1_000);
     }
 }
 
 #[test]
 fn loss_in_both_directions_costs_time_and_no_byte() {
-    serve(0.03, true, || {
-        (0..4).map(|_| thread::spawn(|| exchange(400_000, 5_000, Duration::ZERO))).collect()
-    });
+    serve(0.03, ALL, || (0..4).map(|_| thread::spawn(|| exchange(400_000, 5_000, Duration::ZERO))).collect());
 }
 
 #[test]
 fn resets_and_closed_ports_are_understood() {
-    let seen = serve(0.0, true, || {
+    let seen = serve(0.0, ALL, || {
         vec![thread::spawn(|| {
             let closed = TcpStream::connect_timeout(&SocketAddr::from((ADDRESS, 9)), Duration::from_secs(30));
             assert_eq!(closed.unwrap_err().kind(), std::io::ErrorKind::ConnectionRefused);
@@ -234,7 +257,7 @@ fn resets_and_closed_ports_are_understood() {
             exchange(100_000, 1_000, Duration::ZERO);
         })]
     });
-    if let Some(seen) = seen {
+    if let Some((seen, _)) = seen {
         assert!(
             seen.ended.iter().filter(|reason| **reason == Ended::Reset).count() >= 15,
             "{:?}",
@@ -275,5 +298,5 @@ fn ping() {
 
 #[test]
 fn echo_requests_are_answered() {
-    serve(0.0, true, || vec![thread::spawn(ping)]);
+    serve(0.0, ALL, || vec![thread::spawn(ping)]);
 }
