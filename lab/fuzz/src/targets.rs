@@ -123,6 +123,34 @@ pub static TARGETS: &[Target] = &[
         run: nom_kv::script::fuzz,
     },
     Target {
+        name: "httpd",
+        what: "a client of the web server, whose answers may not depend on how bytes are cut (apps/httpd)",
+        seeds: || {
+            let script = b"GET /large.txt HTTP/1.1\r\nHost: x\r\nRange: bytes=0-9,-5\r\nAccept-Encoding: gzip\r\n\r\n\
+                POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n3;a=b\r\nabc\r\n0\r\nT: v\r\n\r\n\
+                GET /a HTTP/1.0\r\nConnection: keep-alive\r\nIf-None-Match: *\r\nContent-Length: 3\r\n\r\nabc";
+            vec![[&[3; 16], &script[..]].concat(), [&[200; 16], &script[..]].concat()]
+        },
+        tokens: &[
+            b"\r\n",
+            b"\r\n\r\n",
+            b"GET / HTTP/1.1\r\nHost: x\r\n",
+            b"HEAD ",
+            b"Content-Length: ",
+            b"\n",
+            b"\r",
+            b"0\r\n\r\n",
+            b"Transfer-Encoding: chunked\r\n",
+            b"Range: bytes=",
+            b"Expect: 100-continue\r\n",
+            b"/../",
+            b"%2e",
+            b"\"",
+            b",",
+        ],
+        run: nom_httpd::script::fuzz,
+    },
+    Target {
         name: "ledger",
         what: "sealed windows from a service (economy/ledger)",
         seeds: || vec![b"{\"number\":1,\"sealed\":true,\"start_ns\":0,\"end_ns\":1000}".to_vec()],

@@ -1,0 +1,121 @@
+//! The access log: a line for each answer in the Common Log Format, until somebody fetches it.
+
+use crate::date;
+use crate::status::Status;
+use alloc::vec::Vec;
+use core::net::Ipv4Addr;
+
+/// Bytes that wait to be fetched; lines beyond that are lost and counted.
+pub const WAITING_MAX: usize = 64 << 10;
+/// Bytes of a request's line that are kept.
+const LINE_MAX: usize = 256;
+
+/// The log.
+#[derive(Debug, Default)]
+pub struct Log {
+    on: bool,
+    bytes: Vec<u8>,
+    /// Lines that found no room since the start.
+    pub lost: u64,
+}
+
+impl Log {
+    /// A log that is written, or one that is not.
+    pub fn new(on: bool) -> Self {
+        let bytes = if on { Vec::with_capacity(WAITING_MAX) } else { Vec::new() };
+        Self { on, bytes, lost: 0 }
+    }
+
+    #[inline]
+    pub(crate) fn is_on(&self) -> bool {
+        self.on
+    }
+
+    /// Hands over whole lines.
+    pub fn take(&mut self, to: impl FnOnce(&[u8])) {
+        if !self.bytes.is_empty() {
+            to(&self.bytes);
+            self.bytes.clear();
+        }
+    }
+
+    /// Adds a line. What a request says is hostile: what is not plain text is escaped.
+    pub(crate) fn add(&mut self, now_s: u64, peer: Option<Ipv4Addr>, line: &[u8], status: Status, len: u64) {
+        // Each byte may take four.
+        if self.bytes.len() + 4 * line.len().min(LINE_MAX) + 128 > WAITING_MAX {
+            self.lost += 1;
+            return;
+        }
+        let out = &mut self.bytes;
+        match peer {
+            Some(peer) => {
+                for (place, part) in peer.octets().into_iter().enumerate() {
+                    if place > 0 {
+                        out.push(b'.');
+                    }
+                    number(out, u64::from(part));
+                }
+            }
+            None => out.push(b'-'),
+        }
+        out.extend_from_slice(b" - - [");
+        out.extend_from_slice(&date::logged(now_s));
+        out.extend_from_slice(b"] \"");
+        for byte in &line[..line.len().min(LINE_MAX)] {
+            match byte {
+                b'"' | b'\\' | ..0x20 | 0x7f.. => {
+                    let digit = |value: u8| b"0123456789abcdef"[usize::from(value)];
+                    out.extend_from_slice(&[b'\\', b'x', digit(byte >> 4), digit(byte & 15)]);
+                }
+                byte => out.push(*byte),
+            }
+        }
+        out.extend_from_slice(b"\" ");
+        number(out, status as u64);
+        out.push(b' ');
+        number(out, len);
+        out.push(b'\n');
+    }
+}
+
+/// Appends a decimal number.
+pub(crate) fn number(out: &mut Vec<u8>, mut value: u64) {
+    let mut digits = [0; 20];
+    let mut at = digits.len();
+    loop {
+        at -= 1;
+        digits[at] = b'0' + (value % 10) as u8;
+        value /= 10;
+        if value == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(&digits[at..]);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::string::String;
+
+    #[test]
+    fn a_line_is_in_the_common_format_and_harmless() {
+        let mut log = Log::new(true);
+        let peer = Some(Ipv4Addr::new(10, 0, 2, 2));
+        log.add(784_111_777, peer, b"GET /\"\x1b[31m HTTP/1.1", Status::NotFound, 17);
+        let mut text = String::new();
+        log.take(|bytes| text = String::from_utf8(bytes.into()).unwrap());
+        let expected = "10.0.2.2 - - [06/Nov/1994:08:49:37 +0000] \"GET /\\x22\\x1b[31m HTTP/1.1\" 404 17\n";
+        assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn a_full_log_loses_lines_and_says_so() {
+        let mut log = Log::new(true);
+        for _ in 0..10_000 {
+            log.add(0, None, &[0; 1000], Status::Ok, 0);
+        }
+        assert!(log.lost > 9_000 && log.bytes.len() <= WAITING_MAX);
+        log.take(|bytes| assert!(bytes.ends_with(b"\n")));
+    }
+}
