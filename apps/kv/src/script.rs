@@ -1,5 +1,7 @@
 //! A cache with one client and no stack: what tests, the fuzzer and the instruction counter drive.
 
+pub mod lines;
+
 use crate::{Config, Kv};
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;

@@ -1,35 +1,14 @@
-//! The protocol as a client sees it: cut anywhere, against a model, and against a real memcached.
+//! The protocol as a client sees it: cut anywhere, and against a model. `lab/fuzz` compares it with a real memcached.
 
-mod commands;
 mod exact;
-mod peer;
 
-use self::commands::{changing_commands, random_commands};
+pub(crate) use crate::script::lines::Random;
+use crate::script::lines::{changing_commands, random_commands};
 use crate::script::{self, Script};
 use crate::{Config, Kv};
 use std::collections::HashMap;
 use std::string::String;
 use std::vec::Vec;
-
-/// A small seeded generator.
-pub(crate) struct Random(u64);
-
-impl Random {
-    pub(crate) fn new(seed: u64) -> Self {
-        Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
-    }
-
-    pub(crate) fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 16
-    }
-
-    pub(crate) fn below(&mut self, bound: usize) -> usize {
-        (self.next() % bound as u64) as usize
-    }
-}
 
 fn config() -> Config {
     Config::new(4 << 20, [3; 16], 5_000_000_000)
@@ -196,7 +175,7 @@ fn a_reader_that_stops_holds_little() {
 fn arbitrary_bytes() {
     for seed in 0..400 {
         let mut random = Random::new(seed);
-        let mut data: Vec<u8> = (0..16).map(|_| random.next() as u8).collect();
+        let mut data: Vec<u8> = (0..16).map(|_| random.bits() as u8).collect();
         data.extend(random_commands(&mut random, 8, 253));
         data.extend(changing_commands(&mut random, 40));
         data.truncate(16 + 30_000);

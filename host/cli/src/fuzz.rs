@@ -3,7 +3,7 @@
 use crate::arguments::{Typed, nearest};
 use crate::service::progress;
 use nom_fuzz::targets::{TARGETS, find};
-use nom_fuzz::{Target, attempt};
+use nom_fuzz::{Target, attempt, memcached};
 use nom_machine::artefacts;
 use nom_machine::trouble::{Context, Outcome, Trouble};
 use std::process::ExitCode;
@@ -12,8 +12,14 @@ use std::time::Duration;
 /// How long each target is tried unless somebody asks otherwise.
 const SECONDS: u64 = 10;
 
+/// Not a target like the others: what it tries is whether two servers answer the same.
+const BESIDE: &str = "memcached";
+
 /// The command.
 pub fn fuzz(typed: &Typed) -> Outcome<ExitCode> {
+    if typed.words.first().is_some_and(|name| name == BESIDE) {
+        return beside(typed);
+    }
     let targets: Vec<&Target> = match typed.words.first() {
         None => TARGETS.iter().collect(),
         Some(name) => match find(name) {
@@ -51,6 +57,35 @@ pub fn fuzz(typed: &Typed) -> Outcome<ExitCode> {
     Ok(if found == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
+/// The same random lines to the cache and to memcached.
+fn beside(typed: &Typed) -> Outcome<ExitCode> {
+    if typed.text("input").is_some() {
+        return Err(Trouble::new(
+            "nom fuzz memcached takes no --input: its stories are told again by --seed",
+        ));
+    }
+    let seed = typed.number("seed", 0, u64::MAX)?.unwrap_or(1);
+    let seconds = typed.number("seconds", 1, 1_000_000)?.unwrap_or(SECONDS);
+    let outcome =
+        memcached::run(seed, Duration::from_secs(seconds), u64::MAX).map_err(|memcached::Absent| {
+            Trouble::new(
+                "SKIPPED: memcached is not installed or does not start; install the package memcached",
+            )
+        })?;
+    println!(
+        "{BESIDE:<14} {} stories, {} bytes of answers equal (from seed {seed})",
+        outcome.stories, outcome.bytes
+    );
+    let Some(memcached::Difference { seed, lines, what }) = outcome.difference else {
+        return Ok(ExitCode::SUCCESS);
+    };
+    println!("{BESIDE:<14} DIFFERENT with seed {seed}: {what}");
+    for line in lines {
+        println!("{:<14} {:?}", "", String::from_utf8_lossy(&line));
+    }
+    Ok(ExitCode::FAILURE)
+}
+
 fn replay(targets: &[&Target], file: &str) -> Outcome<ExitCode> {
     let [target] = targets else { return Err(Trouble::new("nom fuzz --input FILE: for which TARGET?")) };
     let input = std::fs::read(file).context(|| format!("cannot read {file}"))?;
@@ -66,7 +101,7 @@ fn replay(targets: &[&Target], file: &str) -> Outcome<ExitCode> {
 }
 
 fn unknown(name: &str) -> Trouble {
-    let names: Vec<&str> = TARGETS.iter().map(|target| target.name).collect();
+    let names: Vec<&str> = TARGETS.iter().map(|target| target.name).chain([BESIDE]).collect();
     Trouble::new(match nearest(name, names.iter().copied()) {
         Some(near) => format!("no target {name:?}; did you mean {near}?"),
         None => format!("no target {name:?}; there are {}", names.join(", ")),

@@ -159,7 +159,7 @@ pub static VERBS: &[(Verb, Act)] = &[
             name: "fuzz",
             words: "[TARGET]",
             words_max: 1,
-            help: "hostile bytes for everything that takes bytes from outside",
+            help: "hostile bytes for everything that takes bytes from outside; memcached: the same lines to it and to kv",
             choices: &[
                 choice("seconds", "N", "for each target (default 10)"),
                 choice("seed", "N", "the same seed tries the same inputs (default 1)"),

@@ -44,6 +44,7 @@ const NOT_APPLICABLE: &[(&str, &str)] = &[
     ("dyn-maxbytes", "expects evictions and growth by the size of memcached's slabs; more fits here"),
     ("flush-all", "expects, of its last server, that a flush loses what is stored after it; ours never does"),
     ("line-lengths", "a document of memcached's"),
+    ("lru.t", "counts evictions by pages of memcached's slabs; here the index is in the same 64 MiB"),
     ("lru-maintainer", "counts moves between memcached's LRU lists"),
     ("maxconns", "memcached's file descriptors"),
     ("misbehave", "memcached's own sandbox"),

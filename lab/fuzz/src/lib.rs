@@ -9,6 +9,7 @@
 
 pub mod hardware;
 pub mod machine;
+pub mod memcached;
 pub mod mutate;
 pub mod random;
 pub mod targets;

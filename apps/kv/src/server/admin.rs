@@ -16,10 +16,18 @@ use nom_stack::meter::Answer;
 const BAD_DETAIL: &[u8] = b"CLIENT_ERROR usage: stats detail on|off|dump\r\n";
 const BAD_LINE: &[u8] = b"CLIENT_ERROR bad command line\r\n";
 const BAD_CLASS: &[u8] = b"BADCLASS invalid class id\r\n";
+const BAD_DUMPED_CLASS: &[u8] = b"CLIENT_ERROR Illegal slab id\r\n";
+/// As many as memcached could ever have; of those that it has not, nothing is dumped.
+const CLASSES_MAX: u64 = 64;
+const BAD_PARTS: &[u8] = b"ERROR hot and warm pcts must not exceed 80\r\n";
+const BAD_FACTORS: &[u8] = b"ERROR hot/warm age factors must be greater than 0\r\n";
 const NO_SPARE: &[u8] = b"NOSPARE source class has no spare pages\r\n";
 const SAME_CLASS: &[u8] = b"SAME src and dst class are identical\r\n";
 const NO_RESIZE: &[u8] = b"MEMLIMIT_ADJUST_FAILED out of bounds or unable to adjust\r\n";
 const NOT_FIRST: &[u8] = b"ERROR cannot pipeline other commands before metadump\r\n";
+const NOT_FIRST_TO_WATCH: &[u8] = b"ERROR cannot pipeline other commands before watch\r\n";
+/// Whoever asks for more mebibytes meant bytes.
+const MEBIBYTES_MAX: u64 = 1_000_000_000;
 /// Most that a tool may ask to be dumped by `stats cachedump`, as in memcached's two megabytes.
 const CACHE_DUMP_MAX: u32 = 20_000;
 
@@ -28,8 +36,11 @@ impl Kv {
     /// answered in this turn yet.
     pub(super) fn admin(&mut self, connection: &mut Connection, io: &mut impl Io, line: &[u8], first: bool) {
         let mut words = Words::new(line);
-        let answer = match words.next() {
+        let command = words.next();
+        let silent = command.is_some_and(|command| obeys_noreply(command, words.clone()));
+        let answer = match command {
             Some(b"stats") => return self.stats(connection, io, words),
+            Some(b"watch") if self.config.may_watch && !first => NOT_FIRST_TO_WATCH,
             Some(b"watch") if self.config.may_watch => self.watch(connection, io, words),
             Some(b"watch") => b"CLIENT_ERROR watch commands not allowed\r\n",
             Some(b"lru_crawler") => match crawler(words) {
@@ -66,7 +77,7 @@ impl Kv {
             _ => ERROR,
         };
         let refused = answer.starts_with(b"ERROR") || answer.starts_with(b"CLIENT_ERROR");
-        reply(connection, io, answer, refused.then_some(Answer::Refused), false);
+        reply(connection, io, answer, refused.then_some(Answer::Refused), silent);
     }
 
     fn stats(&mut self, connection: &mut Connection, io: &mut impl Io, mut words: Words<'_>) {
@@ -90,14 +101,11 @@ impl Kv {
                 let (Some(class), Some(limit)) = (unsigned(class), unsigned(limit)) else {
                     return reply(connection, io, BAD_FORMAT, Some(Answer::Refused), false);
                 };
+                if class >= CLASSES_MAX {
+                    return reply(connection, io, BAD_DUMPED_CLASS, Some(Answer::Refused), false);
+                }
                 if class == 0 || class > CLASSES as u64 {
-                    return reply(
-                        connection,
-                        io,
-                        b"CLIENT_ERROR Illegal slab id\r\n",
-                        Some(Answer::Refused),
-                        false,
-                    );
+                    return reply(connection, io, answer::END, None, false);
                 }
                 let left = u32::try_from(limit).unwrap_or(0).min(CACHE_DUMP_MAX);
                 let left = if left == 0 { CACHE_DUMP_MAX } else { left };
@@ -121,10 +129,14 @@ impl Kv {
 
     /// `cache_memlimit`, in mebibytes.
     fn resize(&mut self, mut words: Words<'_>) -> &'static [u8] {
-        let (Some(limit), None) = (words.next(), words.next()) else { return ERROR };
-        let Some(limit) = unsigned(limit) else { return ERROR };
+        // One more word is allowed, whatever it is.
+        let (Some(limit), _, None) = (words.next(), words.next(), words.next()) else { return ERROR };
+        let Some(limit) = unsigned(limit).filter(|limit| *limit <= u64::from(u32::MAX)) else { return ERROR };
         if limit < 8 {
             return b"MEMLIMIT_TOO_SMALL cannot set maxbytes to less than 8m\r\n";
+        }
+        if limit > MEBIBYTES_MAX {
+            return b"MEMLIMIT_ADJUST_FAILED input value is megabytes not bytes\r\n";
         }
         let bytes = limit.checked_mul(1 << 20).and_then(|bytes| usize::try_from(bytes).ok());
         match bytes {
@@ -135,6 +147,17 @@ impl Kv {
             _ => NO_RESIZE,
         }
     }
+}
+
+/// Whether a line is not answered, as in memcached: some of these commands obey a last word `noreply`, some do not.
+fn obeys_noreply(command: &[u8], mut words: Words<'_>) -> bool {
+    let obeys = match command {
+        b"lru" => words.clone().count() >= 1,
+        b"cache_memlimit" => matches!(words.clone().count(), 1 | 2),
+        b"slabs" => words.clone().count() >= 2 && words.next() == Some(b"automove"),
+        _ => false,
+    };
+    obeys && words.last() == Some(b"noreply")
 }
 
 enum Crawler {
@@ -178,16 +201,15 @@ fn lru(mut words: Words<'_>) -> &'static [u8] {
     match (words.next(), words.next()) {
         (Some(b"mode"), Some(b"flat" | b"segmented")) => answer::OK,
         (Some(b"tune"), Some(first)) => {
-            let whole = |word: Option<&[u8]>| word.and_then(unsigned);
-            let fraction = |word: Option<&[u8]>| {
-                let text = core::str::from_utf8(word?).ok()?;
-                text.parse::<f64>().ok().filter(|value| *value > 0.0)
-            };
-            let valid = whole(Some(first)).is_some()
-                && whole(words.next()).is_some()
-                && fraction(words.next()).is_some()
-                && fraction(words.next()).is_some();
-            if valid { answer::OK } else { ERROR }
+            let whole = |word: Option<&[u8]>| u32::try_from(unsigned(word?)?).ok();
+            let fraction = |word: Option<&[u8]>| core::str::from_utf8(word?).ok()?.parse::<f64>().ok();
+            let (hot, warm) = (whole(Some(first)), whole(words.next()));
+            match (hot, warm, fraction(words.next()), fraction(words.next())) {
+                (Some(hot), Some(warm), Some(_), Some(_)) if hot.wrapping_add(warm) > 80 => BAD_PARTS,
+                (Some(_), Some(_), Some(hot), Some(warm)) if hot <= 0.0 || warm <= 0.0 => BAD_FACTORS,
+                (Some(_), Some(_), Some(_), Some(_)) => answer::OK,
+                _ => ERROR,
+            }
         }
         (Some(b"temp_ttl"), Some(value)) if number(value).is_some() => answer::OK,
         _ => ERROR,
@@ -196,12 +218,18 @@ fn lru(mut words: Words<'_>) -> &'static [u8] {
 
 fn slabs(mut words: Words<'_>) -> &'static [u8] {
     match (words.next(), words.next(), words.next()) {
-        (Some(b"reassign"), Some(from), Some(to)) => match (number(from), number(to)) {
-            (Some(from), Some(to)) if from == to => SAME_CLASS,
-            (Some(_), Some(_)) => NO_SPARE,
-            _ => BAD_FORMAT,
+        (Some(b"reassign"), Some(from), Some(to)) if words.next().is_none() => {
+            match (number(from), number(to)) {
+                (Some(from), Some(to)) if from == to => SAME_CLASS,
+                (Some(_), Some(_)) => NO_SPARE,
+                _ => BAD_FORMAT,
+            }
+        }
+        (Some(b"automove"), Some(b"ratio"), ratio) => match ratio.map(core::str::from_utf8) {
+            Some(Ok(ratio)) if ratio.parse::<f64>().is_ok() => answer::OK,
+            _ => ERROR,
         },
-        (Some(b"automove"), Some(value), None) => match unsigned(value) {
+        (Some(b"automove"), Some(value), _) => match unsigned(value) {
             Some(0..=2) => answer::OK,
             Some(_) => ERROR,
             None => BAD_FORMAT,

@@ -86,7 +86,7 @@ impl Kv {
         if self.is_observed() {
             self.observe_fetch(io, key, found);
         }
-        self.tally.fetched(found.is_some(), flags.time.is_some());
+        self.tally.fetched(found.is_some(), found.is_some() && flags.time.is_some());
         self.reply.clear();
         let Some(item) = found else {
             if flags.quiet {
@@ -189,7 +189,6 @@ impl Kv {
             Some(_) => return Err(BAD_SET_MODE),
         };
         let expires = self.expires(flags.time.unwrap_or(0), io.now_ns());
-        self.tally.sets += 1;
         let key = request.key.bytes();
         let reserved = self.reserve(connection, key, flags.client_flags, expires, len, true, behind)?;
         self.store.expect(&reserved, flags.unique.unwrap_or(0));

@@ -12,7 +12,6 @@ impl Kv {
     /// Begins a value; `behind` is what has arrived behind the line.
     pub(super) fn set(&mut self, connection: &mut Connection, io: &mut impl Io, set: Set<'_>, behind: &[u8]) {
         let expires = self.expires(set.expires, io.now_ns());
-        self.tally.sets += 1;
         let Set { verb, key, flags, len, noreply, .. } = set;
         match self.reserve(connection, key, flags, expires, len, verb == Verb::Set, behind) {
             Ok(reserved) => {
@@ -70,6 +69,7 @@ impl Kv {
         self.store.fill(reserved, *filled, part);
         *filled += part.len();
         if whole && let State::Value { reserved, .. } = core::mem::take(&mut connection.state) {
+            self.tally.sets += 1;
             if meta {
                 self.meta_stored(connection, io, reserved, verb, noreply);
             } else {

@@ -60,7 +60,7 @@ fn against_a_model_under_eviction_and_pins() {
             match random.below(10) {
                 0..4 => {
                     let len = if random.below(20) == 0 { random.below(7_000) } else { random.below(400) };
-                    let value = vec![random.next() as u8; len];
+                    let value = vec![random.bits() as u8; len];
                     match put(&mut store, key.as_bytes(), &value) {
                         Ok(()) => drop(model.insert(key, value)),
                         // The old value may have been evicted or may have stayed.
@@ -287,7 +287,7 @@ fn memory_grows_and_shrinks_while_it_serves() {
             }
             store.tick(3);
             if random.below(3) == 0 {
-                let value = vec![random.next() as u8; random.below(300)];
+                let value = vec![random.bits() as u8; random.below(300)];
                 if put(&mut store, key.as_bytes(), &value).is_ok() {
                     model.insert(key, value);
                 }
