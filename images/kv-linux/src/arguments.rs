@@ -4,8 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 /// How it is used, for a person who used it wrongly.
-pub const USAGE: &str =
-    "usage: nom-kv-linux --config FILE --run DIRECTORY --port PORT [--board FILE] [--contents FILE]";
+pub const USAGE: &str = "usage: nom-kv-linux --config FILE --run DIRECTORY --port PORT [--board FILE] [--contents FILE] [--user NAME]";
 
 /// The arguments.
 #[derive(Debug, PartialEq, Eq)]
@@ -20,13 +19,16 @@ pub struct Arguments {
     pub board: PathBuf,
     /// Where items stay between two processes.
     pub contents: Option<PathBuf>,
+    /// Whom it becomes once the devices are open.
+    pub user: Option<String>,
 }
 
 impl Arguments {
     /// Reads them, or says in one line what is wrong.
     pub fn read(words: impl IntoIterator<Item = OsString>) -> Result<Self, String> {
         let mut parser = lexopt::Parser::from_args(words);
-        let (mut config, mut run, mut port, mut board, mut contents) = (None, None, None, None, None);
+        let (mut config, mut run, mut port, mut board) = (None, None, None, None);
+        let (mut contents, mut user) = (None, None);
         while let Some(argument) = parser.next().map_err(wrong)? {
             let lexopt::Arg::Long(name) = argument else { return Err(wrong(argument.unexpected())) };
             match name.to_owned().as_str() {
@@ -34,6 +36,10 @@ impl Arguments {
                 "run" => run = Some(PathBuf::from(parser.value().map_err(wrong)?)),
                 "board" => board = Some(PathBuf::from(parser.value().map_err(wrong)?)),
                 "contents" => contents = Some(PathBuf::from(parser.value().map_err(wrong)?)),
+                "user" => {
+                    let name = parser.value().map_err(wrong)?.into_string();
+                    user = Some(name.map_err(|_| wrong("--user: a name or UID:GID is expected"))?);
+                }
                 "port" => {
                     let text = parser.value().map_err(wrong)?;
                     let number = text.to_str().and_then(|text| text.parse::<u16>().ok());
@@ -50,6 +56,7 @@ impl Arguments {
             board: board.unwrap_or_else(|| run.join("board")),
             run,
             contents,
+            user,
         })
     }
 }

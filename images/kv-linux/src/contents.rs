@@ -22,6 +22,13 @@ pub fn take_over(kv: &mut Kv, path: &Path, now_ns: u64) -> Result<(), String> {
     Ok(())
 }
 
+/// Refuses a place where nothing could be left at the end, while there is time to choose another one.
+pub fn can_be_left(path: &Path) -> Result<(), String> {
+    let new = path.with_extension("new");
+    let tried = File::create(&new).and_then(|_| fs::remove_file(&new));
+    tried.map_err(|error| format!("--contents: {} cannot be written: {error}", new.display()))
+}
+
 /// Leaves all items to a successor.
 pub fn leave(kv: &Kv, path: &Path, now_ns: u64) -> Result<(), String> {
     let new = path.with_extension("new");

@@ -6,6 +6,7 @@ use nom_linux_board::{BoardError, Reader};
 use nom_service::home::{Home, NotMine};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::time::{ClockId, clock_gettime};
+use std::cell::Cell;
 use std::fs::File;
 use std::io::{ErrorKind, Read};
 use std::os::fd::{AsFd, OwnedFd};
@@ -32,6 +33,8 @@ pub struct Parts {
     pub management: Management,
     /// Where the board is, or will be.
     pub board: PathBuf,
+    /// Longest sleep that others allow.
+    pub sleep_max_ns: u64,
 }
 
 /// A Linux process.
@@ -43,6 +46,8 @@ pub struct LinuxHome {
     board_retry_ns: u64,
     board_refused: bool,
     pending: bool,
+    /// The last time that anybody was told.
+    told_ns: Cell<u64>,
     statm: Option<File>,
 }
 
@@ -61,10 +66,16 @@ impl LinuxHome {
             board_retry_ns: 0,
             board_refused: false,
             pending: true,
+            told_ns: Cell::new(0),
             statm,
         };
         home.look_for_board(clock_ns(ClockId::Monotonic));
         Ok(home)
+    }
+
+    /// The last time that anybody was told, which costs nothing to ask.
+    pub fn last_ns(&self) -> u64 {
+        self.told_ns.get()
     }
 
     /// A new board is looked for; one that is there is kept, since its file outlives its publishers.
@@ -94,7 +105,9 @@ pub fn clock_ns(clock: ClockId) -> u64 {
 impl Home for LinuxHome {
     /// The same for all processes of a machine, so that the board's stamps can be compared.
     fn now_ns(&self) -> u64 {
-        clock_ns(ClockId::Monotonic)
+        let now_ns = clock_ns(ClockId::Monotonic);
+        self.told_ns.set(now_ns);
+        now_ns
     }
 
     fn unix_ns(&self) -> u64 {
@@ -105,6 +118,7 @@ impl Home for LinuxHome {
         let now_ns = self.now_ns();
         let sleep_ns =
             until_ns.map_or(SLEEP_MAX_NS, |until_ns| until_ns.saturating_sub(now_ns)).min(SLEEP_MAX_NS);
+        let sleep_ns = sleep_ns.min(self.parts.sleep_max_ns);
         let timeout = Timespec { tv_sec: 0, tv_nsec: sleep_ns as i64 };
         let device = self.parts.device.as_fd();
         // A place without a descriptor of its own watches the device twice.

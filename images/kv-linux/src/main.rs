@@ -9,6 +9,7 @@ mod home;
 mod management;
 mod network;
 mod notify;
+mod privileges;
 
 use arguments::Arguments;
 use home::{LinuxHome, Parts};
@@ -20,6 +21,7 @@ use nom_service::home::Home;
 use nom_service::worker::{Identity, Worker, seed};
 use nom_stack::port::{Egress, Ingress};
 use notify::Notifier;
+use privileges::User;
 use std::fs;
 use std::io::Write;
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -47,6 +49,7 @@ fn main() -> ExitCode {
 
 fn serve(arguments: &Arguments) -> Result<(), String> {
     die_with_parent()?;
+    let user = arguments.user.as_deref().map(User::find).transpose()?;
     let mut configuration = read_configuration(&arguments.config)?;
     // A Linux process never asks for prices itself: `priced` does, and writes the board.
     configuration.prices = PriceSource::Board;
@@ -62,6 +65,7 @@ fn serve(arguments: &Arguments) -> Result<(), String> {
         asked,
         board: arguments.board.clone(),
         contents: arguments.contents.clone(),
+        user,
         notifier: Notifier::from_environment()?,
     };
     network::serve(&configuration, porch, service)
@@ -75,13 +79,18 @@ struct Service {
     asked: Arc<AtomicBool>,
     board: PathBuf,
     contents: Option<PathBuf>,
+    user: Option<User>,
     notifier: Notifier,
 }
 
 impl Serve for Service {
     fn serve<I: Ingress, E: Egress>(self, device: Device<I, E>) -> Result<(), String> {
-        let Self { configuration, management, stop, asked, board, contents, notifier } = self;
-        let parts = Parts { device: device.wakes, stop, management, board };
+        let Self { configuration, management, stop, asked, board, contents, user, mut notifier } = self;
+        privileges::give_up(user)?;
+        // Whom we are has changed, and with it Linux has forgotten who our parent is.
+        die_with_parent()?;
+        let parts =
+            Parts { device: device.wakes, stop, management, board, sleep_max_ns: notifier.sleep_max_ns() };
         let mut home = LinuxHome::new(parts).map_err(text)?;
         let port = match device.reached {
             Reached::Address => configuration.listen,
@@ -108,6 +117,7 @@ impl Serve for Service {
         });
         if let Some(path) = &contents {
             contents::take_over(&mut application, path, home.now_ns())?;
+            contents::can_be_left(path)?;
         }
         let identity = Identity {
             application: "kv".into(),
@@ -120,6 +130,7 @@ impl Serve for Service {
         say_ready(port);
         notifier.say("READY=1");
         while worker.turn(&mut home) {
+            notifier.is_alive(home.last_ns());
             if asked.swap(false, Ordering::Relaxed) {
                 notifier.say("STOPPING=1");
                 worker.drain(home.now_ns());

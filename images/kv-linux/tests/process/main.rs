@@ -1,6 +1,7 @@
 //! The process as a person starts it: served, counted, drained, and refused with one line where it cannot start.
 
 mod clients;
+mod manager;
 mod started;
 
 use nom_kv::Kv;
