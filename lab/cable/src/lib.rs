@@ -18,7 +18,7 @@ mod serve;
 pub use asker::{Answered, ask, stream};
 pub use linux_echo::serve_linux;
 pub use peer::{exchange, rounds};
-pub use running::{Opened, Refused, Running};
+pub use running::{Opened, OrSkipped, Refused, Running};
 pub use serve::{PORT, serve};
 
 use nom_linux_interface::{Interface, InterfaceError, veth};

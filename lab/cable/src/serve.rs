@@ -1,6 +1,6 @@
-//! An echo on a private stack, until it is told to stop.
+//! An application on a private stack, until it is told to stop.
 
-use nom_echo::Echo;
+use nom_stack::application::Application;
 use nom_stack::counters::Counters;
 use nom_stack::knobs::{Knobs, Wait};
 use nom_stack::port::{Egress, Ingress};
@@ -17,18 +17,19 @@ const SLEEP_MAX_NS: u64 = 5_000_000;
 /// Turns between two looks at whether it is to stop, while it never sleeps.
 const TURNS: u32 = 1_024;
 
-/// Serves on these halves. Hands back what the application saw and what the stack counted.
-pub fn serve<I: Ingress, E: Egress>(
+/// Serves on these halves. `turn` is called before each step and tells the stack what to listen for or whom to connect to.
+/// Hands back what the application saw and what the stack counted.
+pub fn serve<I: Ingress, E: Egress, A: Application + Default>(
     config: Config,
     knobs: Knobs,
     (ingress, egress): (I, E),
+    (application, mut turn): (A, impl FnMut(&mut Engine<I, E, A>, u64)),
     wakes: &impl AsFd,
     stop: &AtomicBool,
-) -> (Echo, Counters) {
+) -> (A, Counters) {
     let start = Instant::now();
     let now_ns = || start.elapsed().as_nanos() as u64 + 1;
-    let mut engine = Engine::new(config, ingress, egress, Echo::default(), [7; 32], now_ns());
-    engine.listen(PORT);
+    let mut engine = Engine::new(config, ingress, egress, application, [7; 32], now_ns());
     engine.set_knobs(knobs, now_ns());
     let (mut turns, mut worked_ns) = (0u32, now_ns());
     loop {
@@ -37,6 +38,7 @@ pub fn serve<I: Ingress, E: Egress>(
             break;
         }
         let at_ns = now_ns();
+        turn(&mut engine, at_ns);
         let step = engine.step(at_ns);
         if step.worked {
             worked_ns = at_ns;
