@@ -3,6 +3,7 @@
 //! Everything is checked before anything starts; an unknown key is refused with the nearest known one. The keys
 //! stand in one table ([`KEYS`]), from which help and documentation are printed.
 
+mod admission;
 mod cache;
 mod keys;
 mod nearest;
@@ -21,6 +22,7 @@ use nom_feeds::Feed;
 use nom_feeds::priced::FEEDS_MAX;
 use nom_money::{Spending, parse_bytes, parse_duration_ns};
 use nom_points::Points;
+use nom_stack::admission::Admission;
 use nom_stack::knobs::{Batching, Knobs, Wait};
 use nom_utility::{Contract, Promise, Terms};
 
@@ -94,6 +96,8 @@ pub struct Configuration {
     pub prefix_len: u8,
     /// Who forwards what is not on our link.
     pub gateway: Option<Ipv4Addr>,
+    /// Who may open connections.
+    pub admission: Admission,
     /// Where a Linux process gets its frames.
     pub network: Network,
     /// Memory for items and their index.
@@ -181,6 +185,7 @@ impl Configuration {
             gateway: lines.optional("gateway", |text| {
                 text.parse().map_err(|_| format!("'{text}': an address such as 10.0.2.2 is expected"))
             })?,
+            admission: lines.admission()?,
             network: lines.network()?,
             items_bytes,
             allowed: lines.allowed(items_bytes)?,

@@ -1,7 +1,7 @@
 //! The management channel: lines between an application and its host, over any byte stream.
 //!
 //! Application -> host: one JSON object a line, at most [`LINE_MAX`] bytes. Host -> application: plain words a line
-//! (`hello TOKEN`, `report`, `machine`, `drain`), at most [`COMMAND_MAX`] bytes. Nothing is obeyed before the right token, and
+//! (`hello TOKEN`, `report`, `machine`, `capture BYTES`, `connections FROM`, `drain`), at most [`COMMAND_MAX`] bytes. Nothing is obeyed before the right token, and
 //! nothing but log lines leaves before it when a token is configured.
 //!
 //! ```text
@@ -10,6 +10,8 @@
 //! {"log":{"at_ns":...,"level":"info","text":"..."}}
 //! {"stats":{...}}                                        five a second
 //! {"machine":{...}}                                      the counters of the guest's kernel, when asked for
+//! {"captured":{...}}                                     frames that were seen on the wire, when asked for
+//! {"connections":{...}}                                  some of the connections, when asked for
 //! {"knobs":{...}}                                        a knob changed, with the time of every hop
 //! {"window":{...}}                                       a sealed window of the ledger, in nom-ledger's own form
 //! {"bye":{...}}                                          the last line after a drain
@@ -17,6 +19,10 @@
 
 pub mod channel;
 mod lines;
+mod wire;
+
+pub(crate) use wire::TEXT_MAX;
+pub use wire::{Captured, Connections, Frame, Frames, Row, Rows, SNAP_MAX};
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -35,6 +41,10 @@ pub enum Command {
     Report,
     /// Asks for the counters of the guest's kernel.
     Machine,
+    /// Asks for what is seen on the wire, the first so many bytes of each frame. Seeing ends when nobody asks any more.
+    Capture(u32),
+    /// Asks for connections, from this place in the table on.
+    Connections(u32),
     /// Accept nothing more, finish what is there, seal the ledger, say bye.
     Drain,
 }
@@ -46,6 +56,8 @@ impl Command {
             Command::Hello(token) => alloc::format!("hello {token}\n"),
             Command::Report => "report\n".into(),
             Command::Machine => "machine\n".into(),
+            Command::Capture(snap) => alloc::format!("capture {snap}\n"),
+            Command::Connections(from) => alloc::format!("connections {from}\n"),
             Command::Drain => "drain\n".into(),
         }
     }
@@ -57,6 +69,13 @@ impl Command {
             b"machine" => Some(Command::Machine),
             b"drain" => Some(Command::Drain),
             _ => {
+                if let Some((word, number)) = numbered(line) {
+                    return match word {
+                        b"capture" => Some(Command::Capture(number)),
+                        b"connections" => Some(Command::Connections(number)),
+                        _ => None,
+                    };
+                }
                 let token = core::str::from_utf8(line.strip_prefix(b"hello")?).ok()?;
                 match token.strip_prefix(' ') {
                     Some(token) => Some(Command::Hello(token.trim().into())),
@@ -65,6 +84,16 @@ impl Command {
             }
         }
     }
+}
+
+/// A word and a number after it.
+fn numbered(line: &[u8]) -> Option<(&[u8], u32)> {
+    let place = line.iter().position(|byte| *byte == b' ')?;
+    let (word, digits) = (&line[..place], &line[place + 1..]);
+    if word == b"hello" || !digits.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    Some((word, core::str::from_utf8(digits).ok()?.parse().ok()?))
 }
 
 /// How much a log line matters.
@@ -256,6 +285,10 @@ pub enum Message {
     Stats(Stats),
     /// The counters of the guest's kernel.
     Machine(Machine),
+    /// Frames that were seen on the wire.
+    Captured(Captured),
+    /// Some of the connections.
+    Connections(Connections),
     /// A knob changed.
     Knobs(KnobChange),
     /// A sealed window: the JSON object of nom-ledger's window, for nom-ledger to parse and check.

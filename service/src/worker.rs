@@ -5,10 +5,11 @@
 //! core waits as its knob says. Nothing here is done per request.
 //!
 //! Files: `reprice` (a new price, and what it changes), `chores` (what is due by time), `drain` (the end),
-//! `provider` (asking for prices over the application's own stack), `reading` (cumulative figures).
+//! `eyes` (what a person looks at), `provider` (asking for prices over the application's own stack), `reading` (cumulative figures).
 
 mod chores;
 mod drain;
+mod eyes;
 mod provider;
 mod reading;
 mod reprice;
@@ -23,6 +24,7 @@ use crate::tuning::Tuning;
 use alloc::string::String;
 use core::fmt::{self, Display};
 use drain::Phase;
+use eyes::Eyes;
 use nom_abi::board;
 use nom_feeds::Priced;
 use nom_feeds::priced::Settings;
@@ -34,6 +36,7 @@ use nom_stack::application::Application;
 use nom_stack::config::Config;
 use nom_stack::knobs::Wait;
 use nom_stack::port::{Egress, Ingress};
+use nom_stack::tap::Tapped;
 use nom_utility::{Contract, LimitKind};
 use reading::Interval;
 
@@ -88,7 +91,8 @@ pub struct Identity {
 
 /// An application with everything it needs.
 pub struct Worker<I: Ingress, E: Egress, A: Application> {
-    engine: Engine<I, E, Together<A>>,
+    engine: Engine<Tapped<I>, Tapped<E>, Together<A>>,
+    eyes: Eyes,
     identity: Identity,
     configuration: Configuration,
     channel: Channel,
@@ -142,10 +146,14 @@ impl<I: Ingress, E: Egress, A: Application> Worker<I, E, A> {
             gateway: configuration.gateway,
             send_memory_bytes: configuration.send_memory_bytes,
             receive_memory_bytes: configuration.receive_memory_bytes,
+            admission: configuration.admission.clone(),
             // Half-open and lingering ones beside the open ones.
             connections: connections + connections / 8 + 64,
             ..Config::new(mac, configuration.address, configuration.prefix_len)
         };
+        let eyes = Eyes::new();
+        let (ingress, egress) =
+            (Tapped::new(ingress, eyes.tap.clone()), Tapped::new(egress, eyes.tap.clone()));
         let mut engine =
             Engine::new(config, ingress, egress, Together::new(application), seed(home)?, now_ns);
         engine.listen(configuration.listen);
@@ -187,6 +195,7 @@ impl<I: Ingress, E: Egress, A: Application> Worker<I, E, A> {
             phase: Phase::Serving,
             identity,
             configuration,
+            eyes,
             engine,
         };
         if let Some(line) = worker.tuning.opening() {
@@ -199,7 +208,7 @@ impl<I: Ingress, E: Egress, A: Application> Worker<I, E, A> {
     }
 
     /// The stack, to look at.
-    pub fn engine(&self) -> &Engine<I, E, Together<A>> {
+    pub fn engine(&self) -> &Engine<Tapped<I>, Tapped<E>, Together<A>> {
         &self.engine
     }
 

@@ -7,6 +7,8 @@
 
 mod arguments;
 mod bench;
+mod capture;
+mod connections;
 mod fuzz;
 mod image;
 mod log;

@@ -72,6 +72,34 @@ pub static VERBS: &[(Verb, Act)] = &[
     ),
     (
         Verb {
+            name: "connections",
+            words: "[PORT]",
+            words_max: 1,
+            help: "the connections of a running service: peer, state, window, round trip, bytes, queues",
+            choices: &[choice("json", "", "one JSON object instead of a table")],
+        },
+        crate::connections::connections,
+    ),
+    (
+        Verb {
+            name: "capture",
+            words: "[PORT]",
+            words_max: 1,
+            help: "what a running service sends and gets, as pcapng, for tcpdump -r - or wireshark -k -i -",
+            choices: &[
+                choice("out", "FILE", "where to put it (default: standard output)"),
+                choice("frames", "N", "end after so many frames"),
+                choice(
+                    "seconds",
+                    "N",
+                    "end after so many seconds (default: until Ctrl-C or the service's end)",
+                ),
+            ],
+        },
+        crate::capture::capture,
+    ),
+    (
+        Verb {
             name: "profile",
             words: "",
             words_max: 0,

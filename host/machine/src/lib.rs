@@ -13,6 +13,7 @@ pub mod machine;
 pub mod management;
 pub mod metadata;
 pub mod packages;
+pub mod pcapng;
 pub mod qemu;
 pub mod scratch;
 pub mod serial;

@@ -7,9 +7,12 @@
 //! ```text
 //! about        {"pid":..,"port":..,"home":"guest",..}
 //! top          one JSON object: what there is, who has it, what it does
+//! connections  one JSON object: every connection of the service's stack
+//! capture      one JSON object a frame that is seen on the wire from now on, until the service ends
 //! log, follow  one JSON object a line of the log; `log` ends with the last one there is, `follow` with the service
 //! ```
 
+mod eyes;
 mod find;
 mod page;
 
@@ -19,7 +22,8 @@ pub use page::Names;
 use crate::scratch::Scratch;
 use crate::serial::{Line, Serial};
 use crate::trouble::{Context, Outcome};
-use nom_service::management::{Level, Machine, Message, Stats};
+use eyes::{Capture, Walk};
+use nom_service::management::{Command, Level, Machine, Message, Stats};
 use serde_json::{Value, json};
 use std::collections::VecDeque;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -43,6 +47,8 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
 const ASK_INTERVAL: Duration = Duration::from_millis(100);
 /// How long a guest may take to tell its counters; after that there are none.
 const ANSWER_PATIENCE: Duration = Duration::from_secs(10);
+/// Frames that are told before the lock is taken again.
+const FRAMES_AT_ONCE: usize = 256;
 /// How often the log is looked at for somebody who follows it.
 const FOLLOW_INTERVAL: Duration = Duration::from_millis(50);
 
@@ -73,6 +79,8 @@ struct State {
     asked: Option<Instant>,
     /// Why there are no counters.
     refused: Option<String>,
+    capture: Capture,
+    walk: Walk,
     log: VecDeque<(Line, Level)>,
     log_forgotten: u64,
     ended: bool,
@@ -124,6 +132,12 @@ impl Hub {
                 state.answers += 1;
                 self.shared.changed.notify_all();
             }
+            Message::Captured(captured) => state.capture.heard(captured),
+            Message::Connections(some) => {
+                if state.walk.heard(some) {
+                    self.shared.changed.notify_all();
+                }
+            }
             Message::Log { level, text, .. } => {
                 if state.log.len() == LOG_LINES_MAX {
                     state.log.pop_front();
@@ -137,8 +151,21 @@ impl Hub {
         }
     }
 
-    /// Whether the service is to be asked for its counters now.
-    pub fn asks(&self) -> bool {
+    /// What the service is to be asked now for those who watch.
+    pub fn asks(&self) -> Vec<Command> {
+        let mut asked = Vec::new();
+        if self.asks_for_counters() {
+            asked.push(Command::Machine);
+        }
+        let mut state = self.shared.lock();
+        if state.refused.is_none() {
+            asked.extend(state.capture.asks().map(Command::Capture));
+            asked.extend(state.walk.asks().map(Command::Connections));
+        }
+        asked
+    }
+
+    fn asks_for_counters(&self) -> bool {
         let mut state = self.shared.lock();
         let early = state.asked.is_some_and(|asked| asked.elapsed() < ASK_INTERVAL);
         if !state.wanted || early || state.refused.is_some() {
@@ -152,7 +179,8 @@ impl Hub {
     /// The service refused something. True when it was our question: it is older than we are, and not asked again.
     pub fn refused(&self, reason: &str) -> bool {
         let mut state = self.shared.lock();
-        let ours = state.asked.is_some() && state.answers == 0 && state.refused.is_none();
+        let ours = state.refused.is_none()
+            && (state.asked.is_some() && state.answers == 0 || state.capture.waits() || state.walk.waits());
         if ours {
             state.refused = Some(reason.into());
             self.shared.changed.notify_all();
@@ -190,6 +218,14 @@ fn tell(mut stream: &UnixStream, value: &Value) -> std::io::Result<()> {
     stream.write_all(format!("{value}\n").as_bytes())
 }
 
+/// Nobody reads there any more.
+fn gone(stream: &UnixStream) -> std::io::Result<bool> {
+    stream.set_nonblocking(true)?;
+    let gone = matches!((&mut &*stream).read(&mut [0]), Ok(0));
+    stream.set_nonblocking(false)?;
+    Ok(gone)
+}
+
 /// Somebody who watches, counted as long as it lives.
 struct Watcher {
     shared: Arc<Shared>,
@@ -213,8 +249,13 @@ impl Watcher {
                 "about" => tell(stream, &self.shared.about()),
                 "top" => tell(stream, &self.shared.top()),
                 "log" => return drop(self.shared.log(stream, false)),
+                "connections" => tell(stream, &self.shared.connections()),
+                "capture" => return drop(self.shared.capture(stream)),
                 "follow" => return drop(self.shared.log(stream, true)),
-                _ => tell(stream, &json!({ "error": "there are about, top, log and follow" })),
+                _ => tell(
+                    stream,
+                    &json!({ "error": "there are about, top, connections, capture, log and follow" }),
+                ),
             };
             if done.is_err() {
                 return;
@@ -276,6 +317,65 @@ impl Shared {
         }
     }
 
+    /// Every connection of the moment.
+    fn connections(&self) -> Value {
+        let mut state = self.lock();
+        let walks = state.walk.walks;
+        state.walk.want();
+        let waits = |state: &mut State| state.walk.walks == walks && state.refused.is_none() && !state.ended;
+        let waited = self.changed.wait_timeout_while(state, ANSWER_PATIENCE, waits);
+        let (state, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        match &state.refused {
+            _ if state.walk.walks != walks => state.walk.told(),
+            Some(reason) => json!({ "error": format!("the service does not tell: {reason}") }),
+            None => json!({ "error": "the service did not answer in time" }),
+        }
+    }
+
+    /// Tells frames as they come, and how many were lost or missed, for as long as somebody reads.
+    fn capture(&self, stream: &UnixStream) -> std::io::Result<()> {
+        let mut place = self.lock().capture.join();
+        let told = self.tell_frames(stream, &mut place);
+        self.lock().capture.leave();
+        told
+    }
+
+    fn tell_frames(&self, stream: &UnixStream, place: &mut u64) -> std::io::Result<()> {
+        let (mut begun, mut missed_all) = (false, 0);
+        loop {
+            let (news, lost, clock, ended, refused) = {
+                let state = self.lock();
+                let (frames, missed, lost) = state.capture.news(*place, FRAMES_AT_ONCE);
+                *place += missed + frames.len() as u64;
+                missed_all += missed;
+                let clock = state.stats.as_ref().map(|stats| (stats.at_ns, stats.unix_ns));
+                (frames, lost, clock, state.ended, state.refused.clone())
+            };
+            if let Some(reason) = refused {
+                return tell(stream, &json!({ "error": format!("the service does not tell: {reason}") }));
+            }
+            // The first line says what the clock means, which the first statistics tell.
+            if !begun && let Some((at_ns, unix_ns)) = clock {
+                begun = true;
+                tell(stream, &json!({ "at_ns": at_ns, "unix_ns": unix_ns }))?;
+            }
+            if begun {
+                for frame in &news {
+                    tell(stream, &eyes::told(frame))?;
+                }
+            }
+            if news.is_empty() || !begun {
+                if begun {
+                    tell(stream, &json!({ "lost": lost + missed_all }))?;
+                }
+                if ended || gone(stream)? {
+                    return Ok(());
+                }
+                std::thread::sleep(FOLLOW_INTERVAL);
+            }
+        }
+    }
+
     /// Tells the log from its beginning, as far as it is kept.
     fn log(&self, stream: &UnixStream, follow: bool) -> std::io::Result<()> {
         let mut places = vec![0; self.about.serials.len() + 1];
@@ -296,10 +396,7 @@ impl Shared {
             if lines.is_empty() {
                 // Whoever does not listen any more is noticed here, since nothing is written.
                 std::thread::sleep(FOLLOW_INTERVAL);
-                stream.set_nonblocking(true)?;
-                let gone = matches!((&mut &*stream).read(&mut [0]), Ok(0));
-                stream.set_nonblocking(false)?;
-                if gone {
+                if gone(stream)? {
                     return Ok(());
                 }
             }

@@ -2,6 +2,8 @@
 
 use core::net::Ipv4Addr;
 
+use crate::admission::Admission;
+
 /// Who decides how fast to send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum CongestionControl {
@@ -57,6 +59,8 @@ pub struct Config {
     pub initial_window_segments: u32,
     /// Who decides how fast to send.
     pub congestion_control: CongestionControl,
+    /// Who may open connections.
+    pub admission: Admission,
 }
 
 impl Config {
@@ -81,6 +85,7 @@ impl Config {
             finish_wait_ns: 60_000_000_000,
             initial_window_segments: 10,
             congestion_control: CongestionControl::default(),
+            admission: Admission::default(),
         }
     }
 }

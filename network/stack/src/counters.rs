@@ -47,10 +47,12 @@ pub enum Drop {
     RateLimited,
     /// The neighbour's Ethernet address is not known.
     Unresolved,
+    /// An opening from an address that may not ([`crate::admission`]).
+    Denied,
 }
 
 /// Kinds of [`Drop`].
-pub const DROPS: usize = 12;
+pub const DROPS: usize = 13;
 
 /// Everything counted since the start.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

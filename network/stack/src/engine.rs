@@ -17,7 +17,7 @@ use crate::knobs::{Batching, Early, Knobs};
 use crate::meter::Meter;
 use crate::neighbours::Neighbours;
 use crate::port::{Arrival, Egress, Ingress};
-use crate::tcp::{Handle, ImportError, Tcp, World};
+use crate::tcp::{Handle, ImportError, Tcp, View, World};
 
 /// Connections for which the application is called by its own wish in one step.
 const CALLS_PER_STEP: usize = 64;
@@ -396,6 +396,12 @@ impl<I: Ingress, E: Egress, A: Application> Engine<I, E, A> {
     /// Connections that are established and not yet ended.
     pub fn open_connections(&self) -> u32 {
         self.tcp.open()
+    }
+
+    /// The connection in the first used place from this one on, half open and lingering ones too. The next one is looked
+    /// for behind its slot.
+    pub fn view(&self, from: u32) -> Option<View> {
+        self.tcp.view(from)
     }
 
     /// The application found too little room on this connection and was not called again since: something may still

@@ -29,6 +29,7 @@
 
 extern crate alloc;
 
+pub mod admission;
 pub mod application;
 mod batch;
 pub mod config;
@@ -42,10 +43,11 @@ mod neighbours;
 pub mod port;
 mod random;
 mod rate;
+pub mod tap;
 mod tcp;
 pub mod wire;
 
 pub use config::Config;
 pub use engine::{ConnectError, Engine, Step};
 pub use tcp::sequence::Seq;
-pub use tcp::{Handle, ImportError};
+pub use tcp::{Handle, ImportError, View};

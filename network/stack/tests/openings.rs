@@ -4,6 +4,7 @@ mod common;
 
 use common::{Host, Pair, Random, Ring, Talker, address, config};
 use nom_stack::Seq;
+use nom_stack::admission::Prefix;
 use nom_stack::counters::Drop;
 use nom_stack::knobs::{Batching, Early};
 use nom_stack::wire::arp::{Arp, Operation};
@@ -374,4 +375,25 @@ fn echoes_come_back_whole_and_the_rest_is_dropped_by_reason() {
     }
     host.step(2 * SECOND);
     assert!(host.engine.is_unused());
+}
+
+#[test]
+fn whoever_is_denied_is_not_answered_not_even_by_a_cookie() {
+    for half_open in [0, 8] {
+        let mut config = config(2);
+        config.half_open = half_open;
+        config.admission.denied.push(Prefix::parse("10.0.0.9").expect("a prefix"));
+        config.admission.allowed.push(Prefix::parse("10.0.0.0/24").expect("a prefix"));
+        let mut host = Host::new(config, |ring: Rc<RefCell<Ring>>| Talker::new(1, 0, ring));
+        host.engine.listen(80);
+        for (port, source) in [(1, address(9)), (2, Ipv4Addr::new(10, 0, 1, 1))] {
+            host.give(segment(source, syn(port, 5), &Options::default(), &[]), SECOND);
+        }
+        host.step(SECOND);
+        assert_eq!((host.take_shown().len(), host.engine.counters().dropped(Drop::Denied)), (0, 2));
+        assert!(host.engine.is_unused(), "nothing is remembered of them");
+        host.give(segment(address(8), syn(3, 5), &Options::default(), &[]), SECOND);
+        host.step(SECOND);
+        assert_eq!(hear(&host.take_shown().pop().expect("an answer")).header.flags, SYN | ACK);
+    }
 }

@@ -22,11 +22,22 @@ const fn key(name: &'static str, default: &'static str, example: &'static str, m
     Key { name, meaning, default, example, repeats: false }
 }
 
+const fn repeating(name: &'static str, example: &'static str, meaning: &'static str) -> Key {
+    Key { name, meaning, default: "", example, repeats: true }
+}
+
 /// All keys, in the order of their documentation.
 pub const KEYS: &[Key] = &[
     key("listen", "11211", "11211", "Port that is served."),
     key("address", "10.0.2.15/24", "10.0.2.15/24", "Our IPv4 address, with the prefix length of our link."),
     key("gateway", "", "10.0.2.2", "Who forwards what is not on our link."),
+    repeating(
+        "allow",
+        "192.168.7.0/24, fd00::/8",
+        "Who may open connections: prefixes or addresses with commas between; without any line, everybody. Others are \
+         not answered, and counted.",
+    ),
+    repeating("deny", "192.168.7.66", "Who may not, allowed or not."),
     key(
         "network",
         "tap",

@@ -28,6 +28,10 @@ pub enum Asked {
     Report,
     /// The counters of the machine now.
     Machine,
+    /// What was seen on the wire, the first so many bytes of each frame.
+    Capture(u32),
+    /// Connections from this place on.
+    Connections(u32),
     /// The end.
     Drain,
 }
@@ -101,6 +105,11 @@ impl Channel {
     /// a peer nothing moves until one comes, and that wakes the home.
     pub fn is_held_up(&self) -> bool {
         self.peer != 0 && self.trusted && !self.output.is_empty()
+    }
+
+    /// Lines that may be put in the queue now without dropping any, with half of the places left for others.
+    pub fn room(&self) -> usize {
+        (LINES_MAX / 2).saturating_sub(self.output.len() - self.windows_waiting)
     }
 
     /// Puts a line in the queue.
@@ -201,9 +210,11 @@ impl Channel {
             }
             Some(Command::Report) => Some(Asked::Report),
             Some(Command::Machine) => Some(Asked::Machine),
+            Some(Command::Capture(snap)) => Some(Asked::Capture(snap)),
+            Some(Command::Connections(from)) => Some(Asked::Connections(from)),
             Some(Command::Drain) => Some(Asked::Drain),
             None => {
-                self.refuse("unknown command; there are hello TOKEN, report, machine, drain");
+                self.refuse("unknown command; there are hello TOKEN, report, machine, capture BYTES, connections FROM, drain");
                 None
             }
         }

@@ -1,6 +1,8 @@
 //! Management messages as JSON lines, and back.
 
-use super::{Bye, Hello, KnobChange, LINE_MAX, Level, Machine, Message, Stats, WORDS_MAX, Words};
+use super::{
+    Bye, Captured, Connections, Hello, KnobChange, LINE_MAX, Level, Machine, Message, Stats, WORDS_MAX, Words,
+};
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use nom_feeds::json::{self, Value, Writer};
@@ -9,7 +11,7 @@ use nom_feeds::json::{self, Value, Writer};
 const VALUES_MAX: usize = 65;
 
 /// A field that can stand in a line.
-trait Field: Sized {
+pub(super) trait Field: Sized {
     fn put(&self, key: &str, writer: &mut Writer);
     fn take(value: Value) -> Option<Self>;
 }
@@ -143,6 +145,8 @@ struct Refused {
 record!(Log { at_ns, level, text });
 record!(Refused { reason });
 record!(Machine { at_ns, words });
+record!(Captured { at_ns, lost, more, frames });
+record!(Connections { at_ns, next, rows });
 record!(Hello { application, version, home, ready_ns, unix_ns, configuration_crc });
 record!(Bye { at_ns, accepted, refused, windows, windows_dropped, connections_cut });
 record!(KnobChange {
@@ -215,6 +219,8 @@ impl Message {
             }
             Message::Stats(stats) => ("stats", stats.object()),
             Message::Machine(machine) => ("machine", machine.object()),
+            Message::Captured(captured) => ("captured", captured.object()),
+            Message::Connections(connections) => ("connections", connections.object()),
             Message::Knobs(change) => ("knobs", change.object()),
             Message::Window(object) => ("window", object.clone()),
             Message::Bye(bye) => ("bye", bye.object()),
@@ -241,6 +247,8 @@ impl Message {
             "log" => Log::read(object).map(|Log { at_ns, level, text }| Message::Log { at_ns, level, text }),
             "stats" => Stats::read(object).map(Message::Stats),
             "machine" => Machine::read(object).map(Message::Machine),
+            "captured" => Captured::read(object).map(Message::Captured),
+            "connections" => Connections::read(object).map(Message::Connections),
             "knobs" => KnobChange::read(object).map(Message::Knobs),
             "bye" => Bye::read(object).map(Message::Bye),
             "window" if object.starts_with('{') && object.ends_with('}') => {
@@ -264,6 +272,7 @@ fn cut(text: &str, len: usize) -> &str {
 
 #[cfg(test)]
 mod tests {
+    use super::super::wire::tests as wire;
     use super::*;
 
     fn samples() -> Vec<Message> {
@@ -286,6 +295,10 @@ mod tests {
             Message::Machine(Machine { at_ns: 5, words: Words::new([0, 1, 0, u64::MAX, 0]) }),
             Message::Machine(Machine { at_ns: u64::MAX, words: Words::new([u64::MAX; WORDS_MAX]) }),
             Message::Machine(Machine::default()),
+            Message::Captured(Captured::default()),
+            Message::Captured(wire::full()),
+            Message::Connections(Connections::default()),
+            Message::Connections(wire::crowd()),
             Message::Window("{\"number\":1,\"lines\":[1,2]}".into()),
             Message::Bye(Bye { accepted: 7, ..Bye::default() }),
         ]
@@ -324,6 +337,8 @@ mod tests {
             ("{\"window\":7}", "object"),
             ("{\"machine\":{\"at_ns\":0,\"words\":\"1,g\"}}", "wrong kind"),
             ("{\"machine\":{\"at_ns\":0,\"words\":\"10000000000000000\"}}", "wrong kind"),
+            ("{\"captured\":{\"at_ns\":0,\"lost\":0,\"more\":0,\"frames\":\"i0,2,000102\"}}", "wrong kind"),
+            ("{\"connections\":{\"at_ns\":0,\"next\":0,\"rows\":\"10.0.0.1 1 2\"}}", "wrong kind"),
         ] {
             let error = Message::parse(line).unwrap_err();
             assert!(error.contains(said), "{line}: {error}");

@@ -36,10 +36,13 @@ impl<I: Ingress, E: Egress, A: Application> Worker<I, E, A> {
                 Some(Asked::Hello) => self.hello(home),
                 Some(Asked::Report) => self.report(home),
                 Some(Asked::Machine) => self.show_machine(home),
+                Some(Asked::Capture(snap)) => self.show_frames(snap, now_ns),
+                Some(Asked::Connections(from)) => self.show_connections(from, now_ns),
                 Some(Asked::Drain) => self.drain(now_ns),
                 None => break,
             }
         }
+        self.eyes.rest(now_ns);
         if self.setting == Setting::Nothing {
             self.serve_nothing(now_ns);
         }

@@ -121,12 +121,10 @@ impl Session {
         Ok(())
     }
 
-    /// Asks the guest for its counters when somebody wants to see them.
+    /// Asks the service for what somebody wants to see.
     fn answer_watchers(&self, management: &mut Management) -> Outcome<()> {
-        match self.hub.as_ref().is_some_and(Hub::asks) {
-            true => management.say(&Command::Machine),
-            false => Ok(()),
-        }
+        let questions = self.hub.as_ref().map(Hub::asks).unwrap_or_default();
+        questions.iter().try_for_each(|question| management.say(question))
     }
 
     /// Hears one line, or waits a moment for it.
@@ -158,7 +156,7 @@ impl Session {
         if let Some(hub) = &self.hub {
             hub.heard(&message);
         }
-        if matches!(message, Message::Machine(_)) {
+        if matches!(message, Message::Machine(_) | Message::Captured(_) | Message::Connections(_)) {
             // An answer to somebody else's question.
             return Ok(());
         }
@@ -172,7 +170,10 @@ impl Session {
             Message::Refused { reason } => {
                 return Err(Trouble::new(format!("the service refused us: {reason}")));
             }
-            Message::Log { level: Level::Info, .. } | Message::Machine(_) => {}
+            Message::Log { level: Level::Info, .. }
+            | Message::Machine(_)
+            | Message::Captured(_)
+            | Message::Connections(_) => {}
             Message::Log { level, text, .. } => teller.say(&format!("{level:?}: {text}").to_lowercase()),
             Message::Stats(stats) => {
                 self.recent.push_back(stats);

@@ -7,6 +7,7 @@ mod bad_input;
 mod client;
 mod devices;
 mod drivers;
+mod eyes;
 mod guest;
 mod hostile;
 mod lives;

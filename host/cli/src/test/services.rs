@@ -3,7 +3,7 @@
 use super::client::converse;
 use super::guest::free_port;
 use super::started::{Started, runs};
-use super::{Cases, Verdict, watching};
+use super::{Cases, Verdict, eyes, watching};
 use nom_machine::packages;
 use nom_machine::trouble::{Outcome, Trouble};
 use std::net::{Ipv4Addr, TcpListener};
@@ -44,6 +44,8 @@ pub fn services(cases: &mut Cases) -> Outcome<()> {
             }),
         );
         case("nom top and nom log show it and disturb nobody", watching::watched(arguments).into());
+        eyes::eyes(cases, home, arguments);
+        let mut case = |name: &str, verdict: Verdict| cases.note(&format!("{home}: {name}"), verdict);
         case("a killed command leaves nothing running", killed(arguments).into());
     }
     Ok(())

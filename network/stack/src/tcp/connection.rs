@@ -177,6 +177,8 @@ pub(crate) struct Connection {
     pub(crate) purpose: Purpose,
     pub(crate) deadline_ns: u64,
     pub(crate) operations: OperationList,
+    /// Where our stream began: only to tell how far it came.
+    pub(crate) first: Seq,
     /// Batches in which it has a frame.
     pub(crate) heard_in: u32,
     pub(crate) heard_out: u32,
@@ -261,6 +263,7 @@ impl Default for Connection {
             purpose: Purpose::Nothing,
             deadline_ns: NEVER,
             operations: OperationList::default(),
+            first: Seq(0),
             heard_in: 0,
             heard_out: 0,
         }

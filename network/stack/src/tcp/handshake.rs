@@ -1,6 +1,6 @@
 //! Openings: passive, by cookie, active, simultaneous (RFC 9293, 3.10.7.2 - 3.10.7.4).
 
-use core::net::Ipv4Addr;
+use core::net::{IpAddr, Ipv4Addr};
 
 use super::connection::{Connection, State};
 use super::sequence::Seq;
@@ -48,6 +48,10 @@ impl Tcp {
         from: From,
         segment: &Segment<'_>,
     ) {
+        if !self.config.admission.admits(IpAddr::V4(from.address)) {
+            world.out.counters.drop(Drop::Denied);
+            return;
+        }
         if self.incoming >= self.connections_max {
             world.out.counters.drop(Drop::NoRecord);
             self.refuse(world, from, segment);
@@ -92,6 +96,7 @@ impl Tcp {
         connection.nxt = initial;
         connection.max = initial;
         connection.recover = initial;
+        connection.first = initial.plus(1);
     }
 
     /// Takes over what the other side's SYN says.

@@ -28,6 +28,7 @@ pub(crate) mod sequence;
 mod table;
 mod timeline;
 mod timers;
+mod view;
 
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
@@ -38,6 +39,7 @@ use core::net::Ipv4Addr;
 pub use handle::Handle;
 pub use moving::ImportError;
 pub(crate) use table::Key;
+pub use view::View;
 
 use crate::application::{Application, ConnectionId};
 use crate::batch::Outbox;

@@ -211,7 +211,7 @@ impl Tcp {
         }
         let slot = self.take_record(c.key).ok_or(ImportError::NoRecord)?;
         let Connection { generation, due, waiting, .. } = *self.table.get(slot);
-        *self.table.at(slot) = Connection { generation, due, waiting, ..c };
+        *self.table.at(slot) = Connection { generation, due, waiting, first: c.una, ..c };
         if !self.import_bytes(slot, &received, written) {
             let connection = self.table.at(slot);
             self.send.clear(&mut connection.queue, world.application);
