@@ -133,11 +133,7 @@ impl Hub {
                 self.shared.changed.notify_all();
             }
             Message::Captured(captured) => state.capture.heard(captured),
-            Message::Connections(some) => {
-                if state.walk.heard(some) {
-                    self.shared.changed.notify_all();
-                }
-            }
+            Message::Connections(some) if state.walk.heard(some) => self.shared.changed.notify_all(),
             Message::Log { level, text, .. } => {
                 if state.log.len() == LOG_LINES_MAX {
                     state.log.pop_front();
