@@ -129,7 +129,7 @@ fn listed(name: &str, port: u16) -> Outcome<u64> {
             all["connections"].as_array().into_iter().flatten().filter(|one| {
                 one["state"] == "established" && one["port"] == PORT && one["opened_by"] == "peer"
             });
-        ours.next().map(|one| one.clone())
+        ours.next().cloned()
     };
     let all = look(name)?;
     let one = received(&all).ok_or_else(|| Trouble::new(format!("the connection is not listed: {all}")))?;
