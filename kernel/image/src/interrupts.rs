@@ -294,17 +294,16 @@ pub fn arrived(vector: u64) {
     write32(local(END_OF_INTERRUPT), 0);
 }
 
-/// Has this core's timer interrupt it at that time; [`FOREVER`] for never.
+/// Has this core's timer interrupt it at that time or before; [`FOREVER`]: it need not. A timer that runs and comes sooner
+/// is left alone: whoever it wakes asks again for what is still due, and to stop and start it with every wait would be
+/// two exits of a virtual machine for each request.
 pub fn wake_at(here: Core, at_ns: u64) {
-    if PROGRAMMED[usize::from(here.0)].swap(at_ns, Ordering::Relaxed) == at_ns {
+    let programmed = &PROGRAMMED[usize::from(here.0)];
+    if programmed.load(Ordering::Relaxed) <= at_ns {
         return;
     }
-    let count = if at_ns == FOREVER {
-        0
-    } else {
-        let ns = u128::from(at_ns.saturating_sub(clock::now_ns()));
-        let ticks = ((ns * u128::from(TIMER_SCALE.load(Ordering::Relaxed))) >> 32) + 1;
-        u32::try_from(ticks).unwrap_or(u32::MAX)
-    };
-    write32(local(TIMER_START), count);
+    programmed.store(at_ns, Ordering::Relaxed);
+    let ns = u128::from(at_ns.saturating_sub(clock::now_ns()));
+    let ticks = ((ns * u128::from(TIMER_SCALE.load(Ordering::Relaxed))) >> 32) + 1;
+    write32(local(TIMER_START), u32::try_from(ticks).unwrap_or(u32::MAX));
 }

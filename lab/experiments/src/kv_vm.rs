@@ -9,10 +9,13 @@
 //! - `kv.vm_single_ratio`: with one connection; `kv.vm_single_polling_ratio` where ours polls;
 //! - `kv.vm_jitter_ratio`: standard deviation of the latency with one connection, as memcaslap sees it, ours asleep
 //!   between requests; `kv.vm_jitter_polling_ratio` where it polls, `kv.vm_many_jitter_ratio` with 64;
-//! - `kv.vm_cpu_ratio`: processor time of an operation with 64 connections, guest and emulator together, ours asleep
-//!   between them: less disturbed by others than rates;
+//! - `kv.vm_cpu_ratio`, `kv.vm_single_cpu_ratio`: processor time of an operation, guest and emulator together, ours
+//!   asleep between them: less disturbed by others than rates;
+//! - `kv.vm_LOAD_WHAT_per_operation`: what an operation makes a guest do ([`counted`]);
 //! - `kv.first_answer_ms`: from the start of the emulator's process to the first answer, over the network;
 //!   `kv.first_answer_ratio` against Linux'.
+
+mod counted;
 
 use crate::caslap::{Caslap, Load, Seen};
 use crate::figures::Figure;
@@ -20,6 +23,7 @@ use crate::first_answer::{self, Probe};
 use crate::linux_guest::service::{self, Service};
 use crate::tap_home::{GUEST, Guest, HOST, HOST_MAC, PREFIX_LEN, in_own_network};
 use crate::{Settings, emulator_threads, linux_guest, quiet};
+use counted::{Asked, Counts};
 use nom_machine::machine::Nameless;
 use nom_machine::qemu::{Accelerator, Kind, Plan};
 use nom_machine::trouble::{Outcome, Trouble};
@@ -40,6 +44,8 @@ const LINUX_MEMORY_MIB: u32 = 96;
 const ITEMS_MIB: u32 = 8;
 /// A GET of nothing.
 const PROBE: Probe = Probe { port: PORT, question: b"get nothing\r\n", answer: b"END\r\n" };
+/// By this word the guest that counts knows who asks.
+const TOKEN: &str = "00112233445566778899aabbccddeeff";
 /// Bytes of a value: what caches mostly hold is small.
 const VALUE_LEN: u32 = 100;
 
@@ -80,6 +86,8 @@ struct Round {
     /// Processor time for one operation with many: of the thread that executes the guest, and of the emulator's others.
     many_us: [f64; 2],
     single: Seen,
+    /// The same with one.
+    single_us: [f64; 2],
 }
 
 /// Measures.
@@ -105,13 +113,15 @@ pub fn measure(settings: &Settings, progress: &mut dyn FnMut(&str)) -> Outcome<V
             let seen = in_own_network(|| measured(side, &caslap))?;
             progress(&format!(
                 "  {}: first answer after {:.0} ms; {MANY} connections {:.0}/s at {:.1} + {:.1} us of CPU; \
-                 one {:.0}/s, {:.0} us, deviation {:.1} us; misses {} and {}",
+                 one {:.0}/s at {:.1} + {:.1}, {:.0} us, deviation {:.1} us; misses {} and {}",
                 seen.side.name(),
                 seen.first_answer_ms,
                 seen.many.rate,
                 seen.many_us[0],
                 seen.many_us[1],
                 seen.single.rate,
+                seen.single_us[0],
+                seen.single_us[1],
                 seen.single.mean_us,
                 seen.single.deviation_us,
                 seen.many.misses,
@@ -121,20 +131,16 @@ pub fn measure(settings: &Settings, progress: &mut dyn FnMut(&str)) -> Outcome<V
         }
         rounds.push(round);
     }
-    let figures = figures(&rounds, &linux).into_iter().map(|figure| figure.emulated(!settings.kvm));
-    Ok(figures.collect())
+    let counted = in_own_network(|| counted(&sides[1], &caslap))?;
+    let figures = figures(&rounds, &linux).into_iter().chain(explained(&counted));
+    Ok(figures.map(|figure| figure.emulated(!settings.kvm)).collect())
 }
 
 /// Builds the sides; the name of the Linux one.
 fn sides(settings: &Settings, progress: &mut dyn FnMut(&str)) -> Outcome<(Vec<Started>, String)> {
     let programs = artefacts::guest(&["nom-kernel", "nom-kv-guest"], progress)?;
     let ours = |wait: &str| {
-        let configuration = format!(
-            "listen = {PORT}\naddress = {GUEST}/{PREFIX_LEN}\nconnections = 128\nwait = {wait}\ntuner = off\n\
-             memory.items = {ITEMS_MIB} MiB\nmemory.send = 512 KiB\nmemory.receive = 512 KiB\n\
-             kernel.heap = 11 MiB\nimage.trusted = yes\n"
-        );
-        Nameless::new(&image::assemble(&programs[0], &configuration, &[("kv", &programs[1])])?)
+        Nameless::new(&image::assemble(&programs[0], &configuration(wait), &[("kv", &programs[1])])?)
     };
     let (halting, polling) = (ours("halt")?, ours("poll")?);
     if settings.kvm {
@@ -156,6 +162,14 @@ fn sides(settings: &Settings, progress: &mut dyn FnMut(&str)) -> Outcome<(Vec<St
         Started { side: SIDES[2], plan, kernel: polling, initial: None },
     ];
     Ok((sides, peer.name))
+}
+
+fn configuration(wait: &str) -> String {
+    format!(
+        "listen = {PORT}\naddress = {GUEST}/{PREFIX_LEN}\nconnections = 128\nwait = {wait}\nbatch = queued\n\
+         memory.items = {ITEMS_MIB} MiB\nmemory.send = 512 KiB\nmemory.receive = 512 KiB\ntuner = off\n\
+         kernel.heap = 11 MiB\nimage.trusted = yes\nmanagement.token = {TOKEN}\n"
+    )
 }
 
 fn memcached() -> Service {
@@ -185,15 +199,52 @@ fn measured(started: &Started, caslap: &Caslap) -> Outcome<Round> {
     }
     let target = SocketAddr::from((GUEST, PORT));
     let load = |connections| Load { connections, value_len: Some(VALUE_LEN) };
-    let before = emulator_threads::times_ns(guest.id())?;
-    let many = caslap.run(target, load(MANY))?;
-    let after = emulator_threads::times_ns(guest.id())?;
-    let many_us = [0, 1].map(|at: usize| (after[at] - before[at]) as f64 / 1e3 / many.operations);
-    let single = caslap.run(target, load(1))?;
+    let timed = |connections| -> Outcome<(Seen, [f64; 2])> {
+        let before = emulator_threads::times_ns(guest.id())?;
+        let seen = caslap.run(target, load(connections))?;
+        let after = emulator_threads::times_ns(guest.id())?;
+        Ok((seen, [0, 1].map(|at: usize| (after[at] - before[at]) as f64 / 1e3 / seen.operations)))
+    };
+    let ((many, many_us), (single, single_us)) = (timed(MANY)?, timed(1)?);
     if guest.ended() {
         return Err(guest.autopsy());
     }
-    Ok(Round { side, first_answer_ms, many, many_us, single })
+    Ok(Round { side, first_answer_ms, many, many_us, single, single_us })
+}
+
+/// What an operation costs a guest of ours in kicks, interrupts and calls, with many connections and with one.
+fn counted(started: &Started, caslap: &Caslap) -> Outcome<[Counts; 2]> {
+    let plan = Plan { management: true, ..started.plan.clone() };
+    let mut guest = Guest::start_as(plan, &started.kernel, started.initial.as_ref())?;
+    first_answer::wait(&mut guest, &PROBE)?;
+    let mut asked = Asked::open(&mut guest, TOKEN)?;
+    let _apart = emulator_threads::apart(guest.id())?;
+    let mut counted = [Counts::default(); 2];
+    for (counted, connections) in counted.iter_mut().zip([MANY, 1]) {
+        let before = asked.counts()?;
+        caslap.run(SocketAddr::from((GUEST, PORT)), Load { connections, value_len: Some(VALUE_LEN) })?;
+        *counted = asked.counts()?.each_since(before);
+    }
+    Ok(counted)
+}
+
+/// The figures that explain, of a guest that halts.
+fn explained(counted: &[Counts; 2]) -> Vec<Figure> {
+    let mut figures = Vec::new();
+    for (load, counts) in ["many", "single"].into_iter().zip(counted) {
+        let rows = [
+            ("frames_in", counts.frames_in),
+            ("frames_out", counts.frames_out),
+            ("kicks", counts.kicks),
+            ("interrupts", counts.interrupts),
+            ("calls", counts.calls),
+            ("halts", counts.halts),
+        ];
+        let figure =
+            |(what, each)| Figure::of(&format!("kv.vm_{load}_{what}_per_operation"), "", None, &[each]);
+        figures.extend(rows.into_iter().filter_map(figure));
+    }
+    figures
 }
 
 /// A figure of a round of ours against Linux' in the same one; above 1 is better where a larger value is.
@@ -230,7 +281,12 @@ fn figures(rounds: &[Vec<Round>], linux: &str) -> Vec<Figure> {
         ratio(
             "kv.vm_cpu_ratio",
             None,
-            ratios(rounds, halting, |round| 1.0 / (round.many_us[0] + round.many_us[1])),
+            ratios(rounds, halting, |round| 1.0 / round.many_us.iter().sum::<f64>()),
+        ),
+        ratio(
+            "kv.vm_single_cpu_ratio",
+            None,
+            ratios(rounds, halting, |round| 1.0 / round.single_us.iter().sum::<f64>()),
         ),
         ratio("kv.vm_many_polling_ratio", None, ratios(rounds, demoted, many)),
         plain("kv.first_answer_ms", "ms", Some("<=120"), &[halting, demoted], &|one| one.first_answer_ms),
@@ -258,7 +314,7 @@ mod tests {
     fn ours_stands_against_linux_of_the_same_round() {
         let round = |side, rate, deviation_us, first_answer_ms| {
             let seen = Seen { operations: 1.0, rate, mean_us: 1.0, deviation_us, misses: 0 };
-            Round { side, first_answer_ms, many: seen, many_us: [1.0; 2], single: seen }
+            Round { side, first_answer_ms, many: seen, many_us: [1.0; 2], single: seen, single_us: [1.0; 2] }
         };
         let rounds = [
             vec![

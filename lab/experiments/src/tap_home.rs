@@ -6,6 +6,7 @@ use nom_machine::qemu::{Kind, Plan, Tap};
 use nom_machine::trouble::{Context, Outcome, Trouble};
 use nom_tap::TapConfig;
 use std::net::Ipv4Addr;
+use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 /// The interface's name in the namespace.
@@ -82,6 +83,11 @@ impl Guest {
     /// Whether it has ended.
     pub fn ended(&mut self) -> bool {
         self.0.ended().is_some()
+    }
+
+    /// Our end of its management channel, where its plan has one; once.
+    pub fn take_management(&mut self) -> Option<UnixStream> {
+        self.0.take_management()
     }
 
     /// When its emulator was started.
