@@ -8,10 +8,12 @@ mod cache;
 mod keys;
 mod nearest;
 mod network;
+mod web;
 
 pub use cache::Allowed;
 pub use keys::{KEYS, Key, help};
 pub use network::{Copying, Network};
+pub use web::Web;
 
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -138,6 +140,8 @@ pub struct Configuration {
     pub drain_ns: u64,
     /// What a cache's clients may do.
     pub allowed: Allowed,
+    /// What a web server serves, and with how much patience.
+    pub web: Web,
     /// Whether the application speaks over the machine's management channel.
     pub management: bool,
     /// Of a switch: applications behind whose ports there may be further stations.
@@ -189,6 +193,7 @@ impl Configuration {
             network: lines.network()?,
             items_bytes,
             allowed: lines.allowed(items_bytes)?,
+            web: lines.web()?,
             item_bytes_max: lines.value("item.max", "1 MiB", bytes(1 << 10, 128 << 20))?,
             inline_value_bytes: lines.value("value.inline", "128 B", bytes(0, 256))?,
             send_memory_bytes: lines.value("memory.send", "1 MiB", bytes(64 << 10, 4 << 30))?,

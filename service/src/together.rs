@@ -198,6 +198,10 @@ impl<A: Application> Application for Together<A> {
         self.application.wanted(now_ns)
     }
 
+    fn draining(&mut self) {
+        self.application.draining();
+    }
+
     fn finished(&mut self, io: &mut impl Io) {
         if self.side.id == Some(io.connection()) {
             io.close();

@@ -212,6 +212,11 @@ impl<I: Ingress, E: Egress, A: Application> Worker<I, E, A> {
         &self.engine
     }
 
+    /// The application, between two turns.
+    pub fn application_mut(&mut self) -> &mut A {
+        &mut self.engine.application_mut().application
+    }
+
     /// The setting in force.
     pub fn setting(&self) -> Setting {
         self.setting

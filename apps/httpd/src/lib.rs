@@ -19,6 +19,7 @@ extern crate alloc;
 extern crate std;
 
 mod answer;
+pub mod archive;
 mod coding;
 mod condition;
 mod content;

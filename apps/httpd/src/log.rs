@@ -31,6 +31,12 @@ impl Log {
         self.on
     }
 
+    /// Bytes that wait to be fetched.
+    #[inline]
+    pub fn waiting(&self) -> usize {
+        self.bytes.len()
+    }
+
     /// Hands over whole lines.
     pub fn take(&mut self, to: impl FnOnce(&[u8])) {
         if !self.bytes.is_empty() {

@@ -211,11 +211,6 @@ impl Httpd {
         &self.tally
     }
 
-    /// From now on each answer is the last one of its connection.
-    pub fn drain(&mut self) {
-        self.draining = true;
-    }
-
     /// Seconds since the start: the clock of limits.
     fn second(&self, now_ns: u64) -> u32 {
         (now_ns.saturating_sub(self.config.start_ns) / 1_000_000_000) as u32
@@ -487,6 +482,10 @@ impl Application for Httpd {
 
     fn wanted(&mut self, now_ns: u64) -> Option<ConnectionId> {
         self.find_late(now_ns)
+    }
+
+    fn draining(&mut self) {
+        self.draining = true;
     }
 
     fn finished(&mut self, io: &mut impl Io) {

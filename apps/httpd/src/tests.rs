@@ -3,6 +3,7 @@
 use crate::script::{Script, example, fuzz};
 use crate::server::{Config, Httpd, PIECE};
 use crate::site::File;
+use nom_stack::application::Application;
 use std::format;
 use std::string::String;
 use std::vec::Vec;
@@ -134,7 +135,7 @@ fn connections_stay_and_end_as_the_standard_says() {
         assert_eq!(field(&answer, "Connection"), connection, "{request}");
     }
     let mut httpd = example(0);
-    httpd.drain();
+    httpd.draining();
     let mut script = Script::new(httpd, 0, usize::MAX);
     script.send(b"GET /empty HTTP/1.1\r\nHost: x\r\n\r\n");
     assert!(script.link.closed, "a drain ends connections with their next answer");

@@ -171,10 +171,10 @@ pub static VERBS: &[(Verb, Act)] = &[
             choices: &[
                 choice("json", "FILE", "one JSON object a figure into a file, or - for standard output"),
                 choice("runs", "N", "runs of each side"),
-                choice("cost", "", "kv: instructions a request (what is measured without it, too)"),
+                choice("cost", "", "kv, httpd: instructions a request (what is measured without it, too)"),
                 choice("hits", "", "kv: items held and requests that hit, beside memcached"),
                 choice("peer", "DIR", "memcached-suite: a checkout of memcached"),
-                choice("on", "HOME", "kv: beside memcached, on linux or vm"),
+                choice("on", "HOME", "kv: beside memcached, on linux or vm; httpd: beside nginx, on linux"),
                 choice("recording", "FILE", "replay: recorded arrivals (default: drawn from a seed)"),
                 choice("prices", "FILE", "replay: price schedule (default: the test's own)"),
                 choice("kvm", "", "hardware virtualisation, where a probe guest shows that it works"),

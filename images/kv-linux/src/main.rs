@@ -3,35 +3,30 @@
 
 #![forbid(unsafe_code)]
 
-mod arguments;
 mod contents;
-mod home;
-mod management;
-mod network;
-mod notify;
-mod privileges;
 
-use arguments::Arguments;
-use home::{LinuxHome, Parts};
-use management::Management;
-use network::{Device, Reached, Serve};
 use nom_kv::Kv;
-use nom_service::configuration::{Configuration, PriceSource};
+use nom_linux_process::arguments::{Arguments, Program};
+use nom_linux_process::home::{LinuxHome, Parts};
+use nom_linux_process::management::Management;
+use nom_linux_process::network::{self, Device, Reached, Serve};
+use nom_linux_process::notify::Notifier;
+use nom_linux_process::privileges::{self, User};
+use nom_linux_process::start::{die_with_parent, listen, read_configuration, say_ready, stop_signals, text};
+use nom_service::configuration::Configuration;
 use nom_service::home::Home;
 use nom_service::worker::{Identity, Worker, seed};
 use nom_stack::port::{Egress, Ingress};
-use notify::Notifier;
-use privileges::User;
-use std::fs;
-use std::io::Write;
-use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::{Path, PathBuf};
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+const PROGRAM: Program = Program { name: "nom-kv-linux", files: &["contents"] };
+
 fn main() -> ExitCode {
-    let arguments = match Arguments::read(std::env::args_os().skip(1)) {
+    let arguments = match Arguments::read(PROGRAM, std::env::args_os().skip(1)) {
         Ok(arguments) => arguments,
         Err(what) => {
             eprintln!("nom-kv-linux: {what}");
@@ -50,9 +45,7 @@ fn main() -> ExitCode {
 fn serve(arguments: &Arguments) -> Result<(), String> {
     die_with_parent()?;
     let user = arguments.user.as_deref().map(User::find).transpose()?;
-    let mut configuration = read_configuration(&arguments.config)?;
-    // A Linux process never asks for prices itself: `priced` does, and writes the board.
-    configuration.prices = PriceSource::Board;
+    let configuration = read_configuration(&arguments.config)?;
     // Everything of the host's network is opened before it is left.
     let porch = network::porch(&configuration, arguments.port)?;
     let management = Management::new(listen(&arguments.run.join("management.sock"))?).map_err(text)?;
@@ -64,7 +57,7 @@ fn serve(arguments: &Arguments) -> Result<(), String> {
         stop,
         asked,
         board: arguments.board.clone(),
-        contents: arguments.contents.clone(),
+        contents: arguments.file("contents").map(PathBuf::from),
         user,
         notifier: Notifier::from_environment()?,
     };
@@ -89,8 +82,9 @@ impl Serve for Service {
         privileges::give_up(user)?;
         // Whom we are has changed, and with it Linux has forgotten who our parent is.
         die_with_parent()?;
+        let sleep_max_ns = notifier.sleep_max_ns();
         let parts =
-            Parts { device: device.wakes, stop, management, board, sleep_max_ns: notifier.sleep_max_ns() };
+            Parts { program: PROGRAM.name, device: device.wakes, stop, management, board, sleep_max_ns };
         let mut home = LinuxHome::new(parts).map_err(text)?;
         let port = match device.reached {
             Reached::Address => configuration.listen,
@@ -141,44 +135,4 @@ impl Serve for Service {
             None => Ok(()),
         }
     }
-}
-
-/// Tells whoever started us where we are. Nobody has to listen.
-fn say_ready(port: u16) {
-    let mut out = std::io::stdout();
-    let _ = writeln!(out, "ready port={port}").and_then(|()| out.flush());
-}
-
-fn text(error: impl std::fmt::Display) -> String {
-    error.to_string()
-}
-
-/// Whoever started this process is the one who ends it; when that one is gone, so is this.
-fn die_with_parent() -> Result<(), String> {
-    rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::TERM)).map_err(text)
-}
-
-fn read_configuration(path: &Path) -> Result<Configuration, String> {
-    let text = fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
-    Configuration::parse(&text).map_err(|error| format!("{}: {error}", path.display()))
-}
-
-/// The management socket. One that an earlier process left is replaced.
-fn listen(path: &Path) -> Result<UnixListener, String> {
-    if UnixStream::connect(path).is_ok() {
-        return Err(format!("{} is in use: another process serves there", path.display()));
-    }
-    let _ = fs::remove_file(path);
-    UnixListener::bind(path).map_err(|error| format!("cannot listen on {}: {error}", path.display()))
-}
-
-/// SIGTERM and SIGINT as a flag, and as bytes in a socket, which wake a sleeper.
-fn stop_signals(asked: &Arc<AtomicBool>) -> std::io::Result<UnixStream> {
-    let (read, write) = UnixStream::pair()?;
-    write.set_nonblocking(true)?;
-    for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT] {
-        signal_hook::flag::register(signal, Arc::clone(asked))?;
-        signal_hook::low_level::pipe::register(signal, write.try_clone()?)?;
-    }
-    Ok(read)
 }

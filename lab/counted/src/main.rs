@@ -16,6 +16,7 @@
 mod client;
 mod device;
 mod driver;
+mod httpd;
 mod kv;
 mod ours;
 mod smoltcp;
@@ -79,7 +80,7 @@ fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let Some((program, load)) = parse(&words) else {
         eprintln!(
-            "usage: nom-counted stack|smoltcp|kv|driver|least|tuner-*|estimators|switch CONNECTIONS BATCH ROUNDS [checksum]"
+            "usage: nom-counted stack|smoltcp|kv|httpd|driver|least|tuner-*|estimators|switch CONNECTIONS BATCH ROUNDS [checksum]"
         );
         return ExitCode::FAILURE;
     };
@@ -93,6 +94,7 @@ fn main() -> ExitCode {
         "switch" if (60..=1514).contains(&load.connections) => {
             println!("notifications {}", switch::play(load.connections, load.batch, load.rounds));
         }
+        _ if program.strip_prefix("httpd").is_some_and(|variant| httpd::play(&load, variant)) => {}
         "estimators" => tuner::estimate(&load),
         _ if program.strip_prefix("tuner-").is_some_and(|contract| tuner::play(contract, &load)) => {}
         _ => {

@@ -17,7 +17,7 @@ const REQUESTS: usize = 6_400;
 /// What is played through `nom-counted`.
 #[derive(Debug, Clone, Copy)]
 pub struct Play {
-    /// `stack`, `smoltcp`, `kv`, `driver`, `least` or `switch`.
+    /// `stack`, `smoltcp`, `kv`, `httpd`, `driver`, `least` or `switch`.
     pub program: &'static str,
     /// Open connections; for `switch` bytes of a frame.
     pub connections: usize,

@@ -9,18 +9,23 @@
 //! - `kv.linux_jitter_ratio`: standard deviation of the latency with one connection, as memcaslap sees it, ours spinning;
 //!   `kv.linux_many_jitter_ratio` with 64.
 
-mod place;
-
-use crate::caslap::{Caslap, Seen};
+use crate::beside::{Place, Way};
+use crate::caslap::{Caslap, Load, Seen};
 use crate::figures::Figure;
 use crate::{Settings, quiet};
+use nom_cable::{ADDRESS, PREFIX_LEN, SERVER, SERVER_KERNEL};
 use nom_machine::artefacts;
+use nom_machine::machine::dying_with_us;
 use nom_machine::packages;
-use nom_machine::trouble::{Outcome, Trouble};
-use place::Place;
+use nom_machine::trouble::{Context, Outcome, Trouble};
+use std::fs;
 use std::path::PathBuf;
+use std::process::Command;
 use std::time::Duration;
 
+const PORT: u16 = 11211;
+/// Memory for items on both sides.
+const ITEMS_MIB: u32 = 256;
 const RUNS: usize = 3;
 const MANY: u32 = 64;
 const QUIET: f64 = 0.05;
@@ -111,12 +116,45 @@ pub fn measure(settings: &Settings, progress: &mut dyn FnMut(&str)) -> Outcome<V
 }
 
 fn measured(server: Server, programs: &Programs, caslap: &Caslap) -> Outcome<Round> {
-    let place = Place::start(server, programs)?;
+    let place = match server {
+        Server::Memcached => Place::start(Way::Cable, (SERVER_KERNEL, PORT), |_| Ok(memcached(programs)))?,
+        Server::Ours { platform, wait } => {
+            let way = if platform == TAP { Way::Tap } else { Way::Cable };
+            Place::start(way, (ADDRESS, PORT), |folder| {
+                let file = folder.file("configuration");
+                fs::write(&file, configuration(platform, wait)).context(|| "a configuration".into())?;
+                let mut command = dying_with_us(&programs.kv);
+                command.arg("--config").arg(file).arg("--run").arg(folder.path()).args(["--port", "0"]);
+                Ok(command)
+            })?
+        }
+    };
+    let ask = |connections| {
+        let caslap = caslap.clone();
+        place.ask(move |target| caslap.run(target, Load { connections, value_len: None }))
+    };
     let before = place.used_us()?;
-    let many = place.ask(caslap, MANY)?;
+    let many = ask(MANY)?;
     let cpu_us = (place.used_us()? - before) / many.operations;
-    let single = place.ask(caslap, 1)?;
+    let single = ask(1)?;
     Ok(Round { server, many, cpu_us, single })
+}
+
+fn memcached(programs: &Programs) -> Command {
+    let mut command = dying_with_us(&programs.memcached);
+    let memory = ITEMS_MIB.to_string();
+    command.args(["-u", "nobody", "-t", "1", "-U", "0", "-m", &memory, "-l", "0.0.0.0"]);
+    command.args(["-p", &PORT.to_string()]);
+    command
+}
+
+fn configuration(platform: &str, wait: &str) -> String {
+    let interface = if platform == TAP { "nom0" } else { SERVER };
+    format!(
+        "listen = {PORT}\naddress = {ADDRESS}/{PREFIX_LEN}\nnetwork = {platform}\nnetwork.interface = {interface}\n\
+         memory.items = {ITEMS_MIB} MiB\nmemory.send = 16 MiB\nmemory.receive = 16 MiB\nwait = {wait}\n\
+         batch = queued\ntuner = off\nmanagement.token = 00112233445566778899aabbccddeeff\n"
+    )
 }
 
 fn figures(rounds: &[Vec<Round>]) -> Vec<Figure> {

@@ -5,11 +5,15 @@
 
 #![forbid(unsafe_code)]
 
+pub mod beside;
 pub mod boot;
 pub mod caslap;
 pub mod emulator_threads;
 pub mod figures;
 pub mod first_answer;
+pub mod httpd;
+pub mod httpd_cost;
+pub mod httpd_linux;
 pub mod idle;
 pub mod instructions;
 pub mod kernel;
@@ -34,6 +38,7 @@ pub mod switch;
 pub mod tap_home;
 pub mod tuner;
 pub mod virtio;
+pub mod wrk;
 
 use figures::Figure;
 use nom_machine::trouble::Outcome;
@@ -82,6 +87,7 @@ pub static BENCHES: &[Bench] = &[
     Bench { name: "stack", claim: stack::CLAIM, measure: stack::measure },
     Bench { name: "switch", claim: switch::CLAIM, measure: switch::measure },
     Bench { name: "kv", claim: kv::CLAIM, measure: kv::measure },
+    Bench { name: "httpd", claim: httpd::CLAIM, measure: httpd::measure },
     Bench { name: "memcached-suite", claim: memcached_suite::CLAIM, measure: memcached_suite::measure },
     Bench { name: "virtio", claim: virtio::CLAIM, measure: virtio::measure },
     Bench { name: "memory_link", claim: memory_link::CLAIM, measure: memory_link::measure },

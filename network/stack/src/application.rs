@@ -1,6 +1,7 @@
 //! What an application is to its stack: somebody who is called with the bytes in place.
 
 use crate::meter::Answer;
+use core::net::Ipv4Addr;
 
 /// Names a connection. A name is never used again within 2^32 connections, so a stale one finds nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -51,6 +52,11 @@ pub trait Io {
     /// The time of this call.
     fn now_ns(&self) -> u64;
 
+    /// The address of the other side, where that is known.
+    fn peer(&self) -> Option<Ipv4Addr> {
+        None
+    }
+
     /// Bytes that [`Io::write`] will take now, in one or several calls, with one pin anywhere between them. An
     /// application that finds too little is called by [`Application::writable`] once there may be more.
     fn room(&self) -> usize;
@@ -90,6 +96,10 @@ pub trait Application {
     fn wanted(&mut self, _now_ns: u64) -> Option<ConnectionId> {
         None
     }
+
+    /// The service is about to end: answers that come now are the last ones of their connections, where the
+    /// application's protocol can say so.
+    fn draining(&mut self) {}
 
     /// The other side will send no more. What was not consumed is offered once more just before; what is left even
     /// then is offered again only after a [`NoRoom`], and is lost when the application closes.

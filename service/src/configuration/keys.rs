@@ -111,6 +111,38 @@ pub const KEYS: &[Key] = &[
     key("memory.send", "1 MiB", "4 MiB", "Memory for bytes that were written and not acknowledged."),
     key("memory.receive", "1 MiB", "4 MiB", "Memory for bytes that came out of order or are not consumed."),
     key(
+        "web.content",
+        "",
+        "examples/site",
+        "For httpd: the folder whose files are served. An image carries it along.",
+    ),
+    key(
+        "web.headers",
+        "lean",
+        "full",
+        "For httpd: lean leaves out what the standard only recommends (Last-Modified, Accept-Ranges); full says it.",
+    ),
+    key("web.request.max", "1 MiB", "64 KiB", "For httpd: most content of a request, which is thrown away."),
+    key("web.limit.head", "10 s", "5 s", "For httpd: how long the head of a request may take to arrive."),
+    key(
+        "web.limit.content",
+        "60 s",
+        "30 s",
+        "For httpd: how long the content of a request may take to arrive.",
+    ),
+    key(
+        "web.limit.reading",
+        "60 s",
+        "30 s",
+        "For httpd: how long a client may take to read 64 KiB of an answer.",
+    ),
+    key(
+        "web.limit.idle",
+        "65 s",
+        "5 s",
+        "For httpd: how long a connection may rest between requests; 0 s for ever.",
+    ),
+    key(
         "wait",
         "halt",
         "spin:50us",

@@ -32,6 +32,7 @@ impl<I: Ingress, E: Egress, A: Application> Worker<I, E, A> {
         if self.phase != Phase::Serving {
             return;
         }
+        self.engine.application_mut().draining();
         self.engine.unlisten(self.configuration.listen);
         let knobs = Knobs { connections_max: 0, ..*self.engine.knobs() };
         self.engine.set_knobs(knobs, now_ns);

@@ -202,11 +202,11 @@ impl Httpd {
 
     /// Counts an answer, and logs it.
     #[inline]
-    fn note(&mut self, _io: &impl Io, line: &[u8], status: Status, len: u64) {
+    fn note(&mut self, io: &impl Io, line: &[u8], status: Status, len: u64) {
         self.tally.answers += 1;
         self.tally.content_bytes += len;
         if self.log.is_on() {
-            self.log.add(self.now_s, None, line, status, len);
+            self.log.add(self.now_s, io.peer(), line, status, len);
         }
     }
 }

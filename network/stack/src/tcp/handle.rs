@@ -1,6 +1,7 @@
 //! What an application holds while it is called: its connection, and nothing else of the stack.
 
 use core::cell::Cell;
+use core::net::Ipv4Addr;
 
 use super::connection::{Connection, State};
 use super::operations::Operations;
@@ -40,6 +41,10 @@ impl Io for Handle<'_> {
 
     fn now_ns(&self) -> u64 {
         self.now_ns
+    }
+
+    fn peer(&self) -> Option<Ipv4Addr> {
+        Some(Ipv4Addr::from_bits(self.connection.key.remote))
     }
 
     fn room(&self) -> usize {

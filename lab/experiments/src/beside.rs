@@ -1,13 +1,10 @@
 //! A server's process on one processor and its client's on another, in networks of their own.
 
-use super::{Programs, Server, TAP};
-use crate::caslap::{Caslap, Load, Seen};
-use nom_cable::{ADDRESS, Cable, End, PREFIX_LEN, SERVER, SERVER_KERNEL};
-use nom_machine::machine::dying_with_us;
+use nom_cable::{Cable, End};
 use nom_machine::scratch::Scratch;
 use nom_machine::trouble::{Context, Outcome, Trouble};
 use std::fs;
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::process::{Command, Stdio};
 use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
@@ -15,16 +12,22 @@ use std::time::{Duration, Instant};
 
 const SERVERS_PROCESSOR: usize = 0;
 const CLIENTS_PROCESSOR: usize = 1;
-const PORT: u16 = 11211;
 const PATIENCE: Duration = Duration::from_secs(20);
 const PAUSE: Duration = Duration::from_millis(20);
-/// Memory for items on both sides.
-const ITEMS_MIB: u32 = 256;
 /// Ticks of `/proc/PID/stat` in a second: USER_HZ is 100 on x86-64.
 const TICKS_PER_S: f64 = 100.0;
 
+/// Where a server's frames come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// A `veth` cable between two networks, for the kernel's own stack and for AF_XDP.
+    Cable,
+    /// A TAP device, which the server makes in the clients' network.
+    Tap,
+}
+
 /// A server and where its clients are. The process ends with the thread that started it.
-pub(super) struct Place {
+pub struct Place {
     cable: Cable,
     target: SocketAddr,
     process: u32,
@@ -34,21 +37,17 @@ pub(super) struct Place {
 }
 
 impl Place {
-    pub(super) fn start(server: Server, programs: &Programs) -> Outcome<Self> {
+    /// Starts a server. The command is told a folder that lasts as long as the place.
+    pub fn start(
+        way: Way,
+        (address, port): (Ipv4Addr, u16),
+        command: impl FnOnce(&Scratch) -> Outcome<Command>,
+    ) -> Outcome<Self> {
         let folder = Scratch::new()?;
-        let tap = matches!(server, Server::Ours { platform: TAP, .. });
+        let tap = way == Way::Tap;
         let cable = if tap { Cable::without() } else { Cable::lay() };
         let cable = cable.map_err(Trouble::new)?;
-        let mut command = match server {
-            Server::Memcached => memcached(programs),
-            Server::Ours { platform, wait } => {
-                let file = folder.file("configuration");
-                fs::write(&file, configuration(platform, wait)).context(|| "a configuration".into())?;
-                let mut command = dying_with_us(&programs.kv);
-                command.arg("--config").arg(file).arg("--run").arg(folder.path()).args(["--port", "0"]);
-                command
-            }
-        };
+        let mut command = command(&folder)?;
         // The kernel's end of a TAP device is the clients': it is made in their network.
         let end = if tap { End::Client } else { End::Server };
         let ((say, heard), (stop, told)) = (mpsc::channel(), mpsc::channel::<()>());
@@ -69,14 +68,13 @@ impl Place {
             Ok(started) => started.context(|| "the server".into())?,
             Err(_) => return Err(Trouble::new("the server's thread ended")),
         };
-        let address = if server == Server::Memcached { SERVER_KERNEL } else { ADDRESS };
-        let target = SocketAddr::from((address, PORT));
+        let target = SocketAddr::from((address, port));
         let place = Self { cable, target, process, stop: Some(stop), thread: Some(thread), _folder: folder };
-        place.wait_until_reached(server)?;
+        place.wait_until_reached()?;
         Ok(place)
     }
 
-    fn wait_until_reached(&self, server: Server) -> Outcome<()> {
+    fn wait_until_reached(&self) -> Outcome<()> {
         let (target, deadline) = (self.target, Instant::now() + PATIENCE);
         let reach = move || {
             while Instant::now() < deadline {
@@ -90,19 +88,23 @@ impl Place {
         let client = self.cable.spawn(End::Client, None, reach).map_err(Trouble::new)?;
         match client.join() {
             Ok(true) => Ok(()),
-            _ => Err(Trouble::new(format!("{} does not answer on {target}", server.name()))),
+            _ => Err(Trouble::new(format!("the server does not answer on {target}"))),
         }
     }
 
-    pub(super) fn ask(&self, caslap: &Caslap, connections: u32) -> Outcome<Seen> {
-        let (caslap, target) = (caslap.clone(), self.target);
-        let run = move || caslap.run(target, Load { connections, value_len: None });
+    /// Runs a client in the clients' network, on their processor.
+    pub fn ask<R: Send + 'static>(
+        &self,
+        client: impl FnOnce(SocketAddr) -> Outcome<R> + Send + 'static,
+    ) -> Outcome<R> {
+        let target = self.target;
+        let run = move || client(target);
         let client = self.cable.spawn(End::Client, Some(CLIENTS_PROCESSOR), run).map_err(Trouble::new)?;
         client.join().map_err(|_| Trouble::new("the client failed"))?
     }
 
     /// Processor time of the server's process so far, all its threads.
-    pub(super) fn used_us(&self) -> Outcome<f64> {
+    pub fn used_us(&self) -> Outcome<f64> {
         let file = format!("/proc/{}/stat", self.process);
         let text = fs::read_to_string(&file).context(|| format!("cannot read {file}"))?;
         let used =
@@ -118,21 +120,4 @@ impl Drop for Place {
             let _ = thread.join();
         }
     }
-}
-
-fn memcached(programs: &Programs) -> Command {
-    let mut command = dying_with_us(&programs.memcached);
-    let memory = ITEMS_MIB.to_string();
-    command.args(["-u", "nobody", "-t", "1", "-U", "0", "-m", &memory, "-l", "0.0.0.0"]);
-    command.args(["-p", &PORT.to_string()]);
-    command
-}
-
-fn configuration(platform: &str, wait: &str) -> String {
-    let interface = if platform == TAP { "nom0" } else { SERVER };
-    format!(
-        "listen = {PORT}\naddress = {ADDRESS}/{PREFIX_LEN}\nnetwork = {platform}\nnetwork.interface = {interface}\n\
-         memory.items = {ITEMS_MIB} MiB\nmemory.send = 16 MiB\nmemory.receive = 16 MiB\nwait = {wait}\n\
-         batch = queued\ntuner = off\nmanagement.token = 00112233445566778899aabbccddeeff\n"
-    )
 }

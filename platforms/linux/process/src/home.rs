@@ -25,6 +25,8 @@ const PAGE_LEN: u64 = 4096;
 
 /// What a home is made of.
 pub struct Parts {
+    /// The program's name, for what it says to people.
+    pub program: &'static str,
     /// Becomes readable when a frame waits.
     pub device: OwnedFd,
     /// Becomes readable when the process is asked to end.
@@ -88,7 +90,8 @@ impl LinuxHome {
                 Err(BoardError::File("open", _, error)) if error.kind() == ErrorKind::NotFound => {}
                 Err(error) => {
                     if !std::mem::replace(&mut self.board_refused, true) {
-                        eprintln!("nom-kv-linux: {error}; serving without prices until it is one");
+                        let program = self.parts.program;
+                        eprintln!("{program}: {error}; serving without prices until it is one");
                     }
                 }
             }

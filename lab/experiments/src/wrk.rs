@@ -1,0 +1,103 @@
+//! wrk, the load over HTTP that nobody here wrote.
+
+use nom_machine::machine::dying_with_us;
+use nom_machine::packages;
+use nom_machine::trouble::{Context, Outcome, Trouble};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::Stdio;
+
+/// How long one load lasts.
+const SECONDS: u32 = 3;
+
+/// The program.
+#[derive(Debug, Clone)]
+pub struct Wrk(PathBuf);
+
+/// What it saw.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Seen {
+    /// Answers.
+    pub requests: f64,
+    /// Answers in a second.
+    pub rate: f64,
+    /// Mean latency.
+    pub mean_us: f64,
+    /// Its standard deviation.
+    pub deviation_us: f64,
+}
+
+impl Wrk {
+    /// Finds it.
+    pub fn new(progress: &mut dyn FnMut(&str)) -> Outcome<Self> {
+        Ok(Self(packages::ensure("wrk", "wrk", progress)?))
+    }
+
+    /// Asks for one path over so many connections, from the calling thread's network and processor.
+    pub fn run(&self, target: SocketAddr, path: &str, connections: u32) -> Outcome<Seen> {
+        let output = dying_with_us(&self.0)
+            .args(["-t", "1", "-c", &connections.to_string(), "-d", &format!("{SECONDS}s")])
+            .arg(format!("http://{target}{path}"))
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .output()
+            .context(|| "cannot start wrk".into())?;
+        let text = String::from_utf8_lossy(&output.stdout);
+        read(&text).map_err(|what| Trouble::new(format!("wrk: {what}: {}", text.trim())))
+    }
+}
+
+/// Reads its report. Answers that are none, or others than expected, are an error.
+fn read(text: &str) -> Result<Seen, &'static str> {
+    if text.contains("Non-2xx") || text.contains("Socket errors") {
+        return Err("not every request was answered");
+    }
+    let words = |begin: &str| {
+        let line = text.lines().find(|line| line.trim_start().starts_with(begin))?;
+        Some(line.split_whitespace().collect::<Vec<_>>())
+    };
+    let report = || {
+        let latency = words("Latency")?;
+        let rate = words("Requests/sec:")?.get(1)?.parse().ok()?;
+        let requests: f64 = text
+            .lines()
+            .find(|line| line.contains(" requests in "))?
+            .split_whitespace()
+            .next()?
+            .parse()
+            .ok()?;
+        let (mean_us, deviation_us) = (time_us(latency.get(1)?)?, time_us(latency.get(2)?)?);
+        (requests > 0.0).then_some(Seen { requests, rate, mean_us, deviation_us })
+    };
+    report().ok_or("it did not say what it saw")
+}
+
+/// `12.34us`, `1.20ms` or `1.00s`.
+fn time_us(text: &str) -> Option<f64> {
+    let (number, factor) = if let Some(number) = text.strip_suffix("us") {
+        (number, 1.0)
+    } else if let Some(number) = text.strip_suffix("ms") {
+        (number, 1e3)
+    } else {
+        (text.strip_suffix('s')?, 1e6)
+    };
+    Some(number.parse::<f64>().ok()? * factor)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const REPORT: &str = "Running 3s test @ http://10.0.0.1/\n  1 threads and 64 connections\n  \
+        Thread Stats   Avg      Stdev     Max   +/- Stdev\n    Latency   546.07us  1.03ms  13.17ms   97.89%\n    \
+        Req/Sec   113.09k     6.82k  120.33k    86.67%\n  337464 requests in 3.00s, 273.57MB read\n\
+        Requests/sec: 112437.84\nTransfer/sec:     91.15MB\n";
+
+    #[test]
+    fn a_report_is_read() {
+        let expected = Seen { requests: 337_464.0, rate: 112_437.84, mean_us: 546.07, deviation_us: 1_030.0 };
+        assert_eq!(read(REPORT), Ok(expected));
+        assert!(read(&REPORT.replace("Transfer", "  Non-2xx or 3xx responses: 7\nTransfer")).is_err());
+        assert!(read("").is_err());
+    }
+}

@@ -1,0 +1,12 @@
+//! What every application has in common that runs as a Linux process: its command line, its network, its home, and how it
+//! is asked to end. A `main` adds its application.
+
+#![forbid(unsafe_code)]
+
+pub mod arguments;
+pub mod home;
+pub mod management;
+pub mod network;
+pub mod notify;
+pub mod privileges;
+pub mod start;

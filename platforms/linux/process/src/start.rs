@@ -1,0 +1,55 @@
+//! What a process does before it serves: reads its configuration, opens its management socket, listens for signals.
+
+use nom_service::configuration::{Configuration, PriceSource};
+use std::fmt::Display;
+use std::fs;
+use std::io::Write;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+/// Whoever started this process is the one who ends it; when that one is gone, so is this.
+pub fn die_with_parent() -> Result<(), String> {
+    rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::TERM)).map_err(text)
+}
+
+/// Reads a configuration. A Linux process never asks for prices itself: `priced` does, and writes the board.
+pub fn read_configuration(path: &Path) -> Result<Configuration, String> {
+    let text = fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
+    let mut configuration =
+        Configuration::parse(&text).map_err(|error| format!("{}: {error}", path.display()))?;
+    configuration.prices = PriceSource::Board;
+    Ok(configuration)
+}
+
+/// The management socket. One that an earlier process left is replaced.
+pub fn listen(path: &Path) -> Result<UnixListener, String> {
+    if UnixStream::connect(path).is_ok() {
+        return Err(format!("{} is in use: another process serves there", path.display()));
+    }
+    let _ = fs::remove_file(path);
+    UnixListener::bind(path).map_err(|error| format!("cannot listen on {}: {error}", path.display()))
+}
+
+/// SIGTERM and SIGINT as a flag, and as bytes in a socket, which wake a sleeper.
+pub fn stop_signals(asked: &Arc<AtomicBool>) -> std::io::Result<UnixStream> {
+    let (read, write) = UnixStream::pair()?;
+    write.set_nonblocking(true)?;
+    for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT] {
+        signal_hook::flag::register(signal, Arc::clone(asked))?;
+        signal_hook::low_level::pipe::register(signal, write.try_clone()?)?;
+    }
+    Ok(read)
+}
+
+/// Tells whoever started us where we are. Nobody has to listen.
+pub fn say_ready(port: u16) {
+    let mut out = std::io::stdout();
+    let _ = writeln!(out, "ready port={port}").and_then(|()| out.flush());
+}
+
+/// An error in words.
+pub fn text(error: impl Display) -> String {
+    error.to_string()
+}
