@@ -3,6 +3,7 @@
 //! Everything is checked before anything starts; an unknown key is refused with the nearest known one. The keys
 //! stand in one table ([`KEYS`]), from which help and documentation are printed.
 
+mod addresses;
 mod admission;
 mod cache;
 mod keys;
@@ -25,6 +26,7 @@ use nom_feeds::priced::FEEDS_MAX;
 use nom_money::{Spending, parse_bytes, parse_duration_ns};
 use nom_points::Points;
 use nom_stack::admission::Admission;
+use nom_stack::config::Config6;
 use nom_stack::knobs::{Batching, Knobs, Wait};
 use nom_utility::{Contract, Promise, Terms};
 
@@ -98,6 +100,8 @@ pub struct Configuration {
     pub prefix_len: u8,
     /// Who forwards what is not on our link.
     pub gateway: Option<Ipv4Addr>,
+    /// How IPv6 is spoken, where it is.
+    pub ipv6: Option<Config6>,
     /// Who may open connections.
     pub admission: Admission,
     /// Where a Linux process gets its frames.
@@ -189,6 +193,7 @@ impl Configuration {
             gateway: lines.optional("gateway", |text| {
                 text.parse().map_err(|_| format!("'{text}': an address such as 10.0.2.2 is expected"))
             })?,
+            ipv6: lines.ipv6()?,
             admission: lines.admission()?,
             network: lines.network()?,
             items_bytes,

@@ -147,6 +147,7 @@ impl<I: Ingress, E: Egress, A: Application> Worker<I, E, A> {
             send_memory_bytes: configuration.send_memory_bytes,
             receive_memory_bytes: configuration.receive_memory_bytes,
             admission: configuration.admission.clone(),
+            ipv6: configuration.ipv6,
             // Half-open and lingering ones beside the open ones.
             connections: connections + connections / 8 + 64,
             ..Config::new(mac, configuration.address, configuration.prefix_len)

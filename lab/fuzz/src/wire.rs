@@ -2,6 +2,7 @@
 //! almost fit, and as time that passes. The stack may not panic, and its bounds must hold.
 
 use nom_kv::{Config as KvConfig, Kv};
+use nom_stack::config::{Address6, Config6};
 use nom_stack::knobs::{Batching, Knobs};
 use nom_stack::port::{Arrival, Egress, Frame, Full, Ingress, Offloads};
 use nom_stack::{Config, Engine};
@@ -96,7 +97,12 @@ impl Egress for Heard {
 
 /// Plays the bytes.
 pub fn play(bytes: &[u8]) {
+    let six = Address6::Automatic;
     let config = Config {
+        ipv6: bytes
+            .get(1)
+            .is_some_and(|byte| byte & 1 == 1)
+            .then_some(Config6 { address: six, gateway: None }),
         connections: CONNECTIONS,
         half_open: 4,
         time_wait: 4,

@@ -1,6 +1,6 @@
 //! What is settled when a stack starts: who it is and how much memory it may use.
 
-use core::net::Ipv4Addr;
+use core::net::{Ipv4Addr, Ipv6Addr};
 
 use crate::admission::Admission;
 
@@ -12,6 +12,29 @@ pub enum CongestionControl {
     Cubic,
     /// RFC 5681 and 6582: a segment a round trip.
     NewReno,
+}
+
+/// Where our IPv6 address comes from, beside the one of the link, which is made from the Ethernet address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Address6 {
+    /// It is this one, and no router is believed.
+    Static {
+        /// The address.
+        address: Ipv6Addr,
+        /// How many leading bits of addresses are the same on our link.
+        prefix_len: u8,
+    },
+    /// From a prefix that a router tells (RFC 4862).
+    Automatic,
+}
+
+/// How IPv6 is spoken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Config6 {
+    /// Where our address comes from.
+    pub address: Address6,
+    /// Who forwards what is not on our link, until a router says otherwise.
+    pub gateway: Option<Ipv6Addr>,
 }
 
 /// Who the stack is, and its bounds. All memory is allocated from these when the engine is made, except connection
@@ -61,6 +84,8 @@ pub struct Config {
     pub congestion_control: CongestionControl,
     /// Who may open connections.
     pub admission: Admission,
+    /// IPv6, where it is spoken. It takes some 300 KiB.
+    pub ipv6: Option<Config6>,
 }
 
 impl Config {
@@ -86,6 +111,7 @@ impl Config {
             initial_window_segments: 10,
             congestion_control: CongestionControl::default(),
             admission: Admission::default(),
+            ipv6: None,
         }
     }
 }

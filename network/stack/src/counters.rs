@@ -25,11 +25,11 @@ pub const FLUSHES: usize = 6;
 pub enum Drop {
     /// Shorter or otherwise less than its own headers say.
     Malformed,
-    /// Not for our Ethernet or IPv4 address, or from an address that nobody can have.
+    /// Not for our Ethernet or IP address, or from an address that nobody can have.
     NotForUs,
     /// A protocol that is not spoken here.
     Protocol,
-    /// A piece of a larger IPv4 packet.
+    /// A piece of a larger packet.
     Fragment,
     /// A wrong checksum.
     Checksum,
@@ -49,10 +49,12 @@ pub enum Drop {
     Unresolved,
     /// An opening from an address that may not ([`crate::admission`]).
     Denied,
+    /// An extension header of IPv6 that asks for what is not done here.
+    Extension,
 }
 
 /// Kinds of [`Drop`].
-pub const DROPS: usize = 13;
+pub const DROPS: usize = 14;
 
 /// Everything counted since the start.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -111,6 +113,8 @@ pub struct Counters {
     pub cookies_accepted: u64,
     /// Connections that ended, in whichever way.
     pub ended: u64,
+    /// Addresses that we wanted and that somebody else has.
+    pub addresses_taken: u64,
     /// Connections taken out to go on elsewhere.
     pub exported: u64,
     /// Connections put in that began elsewhere.

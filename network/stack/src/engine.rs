@@ -6,7 +6,7 @@
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
-use core::net::Ipv4Addr;
+use core::net::{IpAddr, Ipv6Addr};
 
 use crate::application::{Application, ConnectionId};
 use crate::batch::Outbox;
@@ -65,6 +65,8 @@ pub struct Engine<I: Ingress, E: Egress, A: Application> {
     /// What the knobs allowed when they changed: the frames held then leave by these times.
     held_until_ns: Option<u64>,
     queued_until_ns: Option<u64>,
+    /// When the link has something to do by itself.
+    tidy_ns: u64,
 }
 
 impl<I: Ingress, E: Egress, A: Application> Engine<I, E, A> {
@@ -74,7 +76,7 @@ impl<I: Ingress, E: Egress, A: Application> Engine<I, E, A> {
         let out = Outbox::new(egress);
         let mut engine = Self {
             door: Door::new(&config),
-            neighbours: Neighbours::new(&config),
+            neighbours: Neighbours::new(&config, now_ns),
             tcp: Tcp::new(&config, out.mtu(), seed, now_ns),
             held: VecDeque::with_capacity(HELD.min(ingress.capacity())),
             ingress,
@@ -84,7 +86,9 @@ impl<I: Ingress, E: Egress, A: Application> Engine<I, E, A> {
             knobs: Knobs::default(),
             held_until_ns: None,
             queued_until_ns: None,
+            tidy_ns: u64::MAX,
         };
+        engine.note_tidy();
         engine.set_knobs(Knobs::default(), now_ns);
         engine
     }
@@ -96,6 +100,10 @@ impl<I: Ingress, E: Egress, A: Application> Engine<I, E, A> {
         let batching = self.knobs.batching;
         self.split(now_ns, |tcp, world, _| tcp.complete(world, completed));
         self.ingress.look(now_ns);
+        let due = self.tidy_ns <= now_ns;
+        if due {
+            self.tidy(now_ns);
+        }
         let mut worked = match batching {
             Batching::RunToCompletion => self.run_to_completion(now_ns),
             Batching::TakeQueued => self.take_queued(now_ns),
@@ -107,6 +115,7 @@ impl<I: Ingress, E: Egress, A: Application> Engine<I, E, A> {
         if self.held.is_empty() {
             self.held_until_ns = None;
         }
+        worked |= due;
         worked |= self.call_wanted(now_ns);
         worked |= self.split(now_ns, |tcp, world, _| {
             let timers = tcp.run_timers(world);
@@ -114,10 +123,31 @@ impl<I: Ingress, E: Egress, A: Application> Engine<I, E, A> {
             tcp.send_due(world);
             timers
         });
+        if self.neighbours.six.is_some() {
+            self.note_tidy();
+        }
         worked |= self.flush_due(now_ns);
         // What left in this step is measured in the next one, which must not be put off by a sleep.
         worked |= self.out.departures.wait();
         Step { worked, deadline_ns: self.deadline_ns(now_ns) }
+    }
+
+    /// Does what the link has to do by itself.
+    #[cold]
+    fn tidy(&mut self, now_ns: u64) {
+        if let Some(six) = &mut self.neighbours.six {
+            six.run(&mut self.out, now_ns);
+        }
+        self.note_tidy();
+    }
+
+    fn note_tidy(&mut self) {
+        self.tidy_ns = self.neighbours.six.as_ref().map_or(u64::MAX, |six| six.deadline_ns());
+    }
+
+    /// Our IPv6 addresses to which nobody objected.
+    pub fn addresses6(&self) -> impl Iterator<Item = Ipv6Addr> {
+        self.neighbours.six.iter().flat_map(|six| six.addresses())
     }
 
     /// Calls the application for connections that it names by itself.
@@ -270,7 +300,8 @@ impl<I: Ingress, E: Egress, A: Application> Engine<I, E, A> {
             (one, other) => one.or(other),
         };
         let batch_ns = earlier(self.held_deadline_ns(), self.queued_deadline_ns());
-        earlier(earlier(self.tcp.deadline_ns(), device_ns), batch_ns)
+        let tidy_ns = (self.tidy_ns != u64::MAX).then_some(self.tidy_ns);
+        earlier(earlier(earlier(self.tcp.deadline_ns(), device_ns), batch_ns), tidy_ns)
     }
 
     fn split<R>(
@@ -300,12 +331,16 @@ impl<I: Ingress, E: Egress, A: Application> Engine<I, E, A> {
     /// Begins to open a connection. The application hears of it by `opened`, or by `ended` when that failed.
     pub fn connect(
         &mut self,
-        address: Ipv4Addr,
+        address: impl Into<IpAddr>,
         port: u16,
         now_ns: u64,
     ) -> Result<ConnectionId, ConnectError> {
+        let address = address.into();
         let result = self.split(now_ns, |tcp, world, _| {
-            let id = tcp.connect(world, address, port);
+            let id = match address {
+                IpAddr::V4(address) => tcp.connect(world, address, port),
+                IpAddr::V6(address) => tcp.connect6(world, address, port),
+            };
             tcp.send_due(world);
             id
         });

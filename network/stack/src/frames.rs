@@ -1,4 +1,4 @@
-//! A received frame's first steps: Ethernet, then ARP or IPv4, then ICMP or TCP. Whatever is not for us or not
+//! A received frame's first steps: Ethernet, then ARP or IPv4 (IPv6 is in `frames6`), then ICMP or TCP. Whatever is not for us or not
 //! understood is dropped without an answer and counted by reason.
 
 use core::net::Ipv4Addr;
@@ -6,10 +6,11 @@ use core::net::Ipv4Addr;
 use crate::application::Application;
 use crate::config::Config;
 use crate::counters::Drop;
+use crate::frames6;
 use crate::port::Egress;
 use crate::rate::Bucket;
 use crate::tcp::{From, Tcp, World};
-use crate::wire::ethernet::{self, BROADCAST, Ethernet, TYPE_ARP, TYPE_IPV4};
+use crate::wire::ethernet::{self, BROADCAST, Ethernet, TYPE_ARP, TYPE_IPV4, TYPE_IPV6};
 use crate::wire::icmp::{self, Echo};
 use crate::wire::ipv4::{self, Ipv4, PROTOCOL_ICMP, PROTOCOL_TCP, Refusal};
 use crate::wire::tcp::{Segment, checksum_good};
@@ -19,9 +20,9 @@ const ECHOES_PER_SECOND: u32 = 1_000;
 
 /// What decides about a frame before it belongs to a connection.
 pub(crate) struct Door {
-    mac: [u8; 6],
+    pub(crate) mac: [u8; 6],
     address: Ipv4Addr,
-    echoes: Bucket,
+    pub(crate) echoes: Bucket,
 }
 
 impl Door {
@@ -45,7 +46,11 @@ impl Door {
         };
         let ours = header.destination == self.mac;
         if (!ours && header.destination != BROADCAST) || !ethernet::is_station(header.source) {
-            world.out.counters.drop(Drop::NotForUs);
+            if header.ethertype == TYPE_IPV6 && frames6::is_group(&header) {
+                self.receive6(world, tcp, header, content, arrived_ns, checksum_known_good);
+            } else {
+                world.out.counters.drop(Drop::NotForUs);
+            }
             return;
         }
         match header.ethertype {
@@ -54,6 +59,10 @@ impl Door {
                 if let Some((address, mac)) = world.neighbours.receive(content, world.out, world.now_ns) {
                     tcp.neighbour_found(address, mac);
                 }
+                return;
+            }
+            TYPE_IPV6 if ours => {
+                self.receive6(world, tcp, header, content, arrived_ns, checksum_known_good);
                 return;
             }
             _ => {
@@ -138,7 +147,7 @@ impl Door {
 pub(crate) fn peek(tcp: &Tcp, frame: &[u8]) -> Option<u32> {
     let (header, content) = Ethernet::parse(frame)?;
     if header.ethertype != TYPE_IPV4 {
-        return None;
+        return frames6::peek(tcp, header.ethertype, content);
     }
     let fixed = content.first_chunk::<{ ipv4::HEADER }>()?;
     if fixed[9] != PROTOCOL_TCP {

@@ -11,6 +11,7 @@
 //!  engine      when frames are taken and when they leave: the knobs act here and in `batch`
 //!    |
 //!  frames      the first steps: for us? ARP, ICMP or TCP?          neighbours   who is on our link
+//!  frames6     the same for IPv6                                   link6        the same for IPv6
 //!    |
 //!  wire/       what the bytes mean: one file a format
 //!    |
@@ -21,7 +22,7 @@
 //!  application who is called with the bytes in place
 //! ```
 //!
-//! Limits today: IPv4 only, no UDP; no path-MTU discovery, no time stamps (they are billed bytes), no segmentation
+//! Limits today: no UDP; no path-MTU discovery, no time stamps (they are billed bytes), no segmentation
 //! offload.
 
 #![no_std]
@@ -36,8 +37,10 @@ pub mod config;
 pub mod counters;
 mod engine;
 mod frames;
+mod frames6;
 pub mod fuzzing;
 pub mod knobs;
+mod link6;
 pub mod meter;
 mod neighbours;
 pub mod port;

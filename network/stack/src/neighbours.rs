@@ -3,11 +3,13 @@
 //! Passive connections need none of this (answers go to where the opening came from); it serves active openings.
 //! We learn from requests for our own address and from replies that we asked for, and believe nothing else.
 
+use alloc::boxed::Box;
 use core::net::Ipv4Addr;
 
 use crate::batch::Outbox;
 use crate::config::Config;
 use crate::counters::Drop;
+use crate::link6::Link6;
 use crate::port::Egress;
 use crate::rate::Bucket;
 use crate::wire::arp::{self, Arp, Operation};
@@ -36,10 +38,12 @@ pub(crate) struct Neighbours {
     replies: Bucket,
     mac: [u8; 6],
     address: Ipv4Addr,
+    /// Those of IPv6, where it is spoken.
+    pub(crate) six: Option<Box<Link6>>,
 }
 
 impl Neighbours {
-    pub(crate) fn new(config: &Config) -> Self {
+    pub(crate) fn new(config: &Config, now_ns: u64) -> Self {
         Self {
             table: [None; NEIGHBOURS],
             questions: [None; QUESTIONS],
@@ -47,6 +51,7 @@ impl Neighbours {
             replies: Bucket::new(REPLIES_PER_SECOND),
             mac: config.mac,
             address: config.address,
+            six: config.ipv6.as_ref().map(|six| Box::new(Link6::new(config, six, now_ns))),
         }
     }
 

@@ -31,6 +31,19 @@ pub const KEYS: &[Key] = &[
     key("listen", "11211", "11211", "Port that is served."),
     key("address", "10.0.2.15/24", "10.0.2.15/24", "Our IPv4 address, with the prefix length of our link."),
     key("gateway", "", "10.0.2.2", "Who forwards what is not on our link."),
+    key(
+        "address6",
+        "none",
+        "fd00::2/64",
+        "Our IPv6 address, with the prefix length of our link; auto to make one from a prefix that a router tells; none \
+         to speak no IPv6.",
+    ),
+    key(
+        "gateway6",
+        "",
+        "fd00::1",
+        "Who forwards IPv6 that is not on our link. With auto a router says so itself.",
+    ),
     repeating(
         "allow",
         "192.168.7.0/24, fd00::/8",

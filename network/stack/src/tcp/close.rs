@@ -57,7 +57,7 @@ impl Tcp {
                 && self.table.get(slot).state == State::TimeWait
             {
                 self.timers.clear(slot);
-                self.table.remove(&self.secrets, slot);
+                self.free_record(slot);
                 return;
             }
         }
@@ -87,7 +87,7 @@ impl Tcp {
             }
         }
         self.timers.clear(slot);
-        self.table.remove(&self.secrets, slot);
+        self.free_record(slot);
     }
 
     /// Tells the application, and takes back everything that the connection held.
@@ -136,7 +136,7 @@ impl Tcp {
         self.receive.clear(&mut connection.held);
         self.operations.clear(&mut connection.operations);
         self.timers.clear(slot);
-        self.table.remove(&self.secrets, slot);
+        self.free_record(slot);
     }
 
     /// This side gives the connection up and says so.

@@ -140,8 +140,15 @@ impl Tcp {
         };
         let destination = (connection.mac, Ipv4Addr::from_bits(connection.key.remote));
         let source = (self.config.mac, self.config.address);
-        let Some(frame) = emit(world.out, now_ns, source, destination, &header, None, (&[whole.bytes], None))
-        else {
+        let Some(frame) = emit(
+            (world.out, &self.peers),
+            now_ns,
+            source,
+            destination,
+            &header,
+            None,
+            (&[whole.bytes], None),
+        ) else {
             return false;
         };
         let cursor = whole.end;

@@ -1,11 +1,11 @@
 //! Openings: passive, by cookie, active, simultaneous (RFC 9293, 3.10.7.2 - 3.10.7.4).
 
-use core::net::{IpAddr, Ipv4Addr};
+use core::net::Ipv4Addr;
 
 use super::connection::{Connection, State};
 use super::sequence::Seq;
 use super::table::Key;
-use super::{From, Tcp, World};
+use super::{From, Tcp, World, peers};
 use crate::application::{Application, ConnectionId, Ended};
 use crate::counters::Drop;
 use crate::engine::ConnectError;
@@ -48,7 +48,7 @@ impl Tcp {
         from: From,
         segment: &Segment<'_>,
     ) {
-        if !self.config.admission.admits(IpAddr::V4(from.address)) {
+        if !self.config.admission.admits(self.address_of(from.address.to_bits())) {
             world.out.counters.drop(Drop::Denied);
             return;
         }
@@ -86,7 +86,21 @@ impl Tcp {
         if self.table.used() >= self.table.bound() {
             self.forget_oldest_lingering();
         }
-        self.table.insert(&self.secrets, key)
+        if peers::is_name(key.remote) && !self.peers.as_mut()?.keep(key.remote) {
+            return None;
+        }
+        let slot = self.table.insert(&self.secrets, key);
+        if slot.is_none() {
+            self.release_name(key.remote);
+        }
+        slot
+    }
+
+    /// Gives a record back.
+    pub(super) fn free_record(&mut self, slot: u32) {
+        let remote = self.table.get(slot).key.remote;
+        self.table.remove(&self.secrets, slot);
+        self.release_name(remote);
     }
 
     fn begin(&mut self, slot: u32, initial: Seq, state: State) {
@@ -101,7 +115,7 @@ impl Tcp {
 
     /// Takes over what the other side's SYN says.
     fn agree(&mut self, slot: u32, segment: &Segment<'_>, options: &Options) {
-        let limit = self.segment_limit();
+        let limit = self.segment_limit_to(self.table.get(slot).key.remote);
         let shift = self.shift_wanted();
         let initial_window = self.config.initial_window_segments;
         let window = self.config.receive_window_bytes;
@@ -130,11 +144,17 @@ impl Tcp {
         world: &mut World<'_, A, E>,
         slot: u32,
     ) -> bool {
-        let limit = self.segment_limit();
+        let limit = self.segment_limit_to(self.table.get(slot).key.remote);
         let shift = self.shift_wanted();
         let connection = self.table.get(slot);
         let passive = connection.state == State::SynReceived;
         if !connection.resolved {
+            if peers::is_name(connection.key.remote) {
+                if !self.resolve6(world, slot) {
+                    return true;
+                }
+                return self.send_syn(world, slot);
+            }
             let next_hop = self.next_hop(Ipv4Addr::from_bits(connection.key.remote));
             let (key, resolved) = (connection.key, next_hop.and_then(|hop| world.neighbours.find(hop)));
             debug_assert!(key.remote != 0);
@@ -226,7 +246,10 @@ impl Tcp {
         segment: &Segment<'_>,
         key: Key,
     ) {
-        let size = Self::options(segment).segment_max.unwrap_or(SEGMENT_DEFAULT).min(self.segment_limit());
+        let size = Self::options(segment)
+            .segment_max
+            .unwrap_or(SEGMENT_DEFAULT)
+            .min(self.segment_limit_to(key.remote));
         let header = Header {
             source_port: key.local_port,
             destination_port: key.remote_port,
@@ -235,7 +258,7 @@ impl Tcp {
             flags: SYN | ACK,
             window: self.config.receive_window_bytes.min(0xffff) as u16,
         };
-        let options = Options { segment_max: Some(self.segment_limit()), ..Options::default() };
+        let options = Options { segment_max: Some(self.segment_limit_to(key.remote)), ..Options::default() };
         self.reply(world, from, &header, &options);
         world.out.counters.cookies_sent += 1;
         self.cookies_until_ns = world.now_ns + 2 * COOKIE_PERIOD_NS;
@@ -294,6 +317,17 @@ impl Tcp {
         port: u16,
     ) -> Result<ConnectionId, ConnectError> {
         let hop = self.next_hop(address).ok_or(ConnectError::NoRoute)?;
+        self.connect_by(world, address, Some(hop), port)
+    }
+
+    /// Opens a connection to an address, or to a name of one.
+    pub(super) fn connect_by<A: Application, E: Egress>(
+        &mut self,
+        world: &mut World<'_, A, E>,
+        address: Ipv4Addr,
+        hop: Option<Ipv4Addr>,
+        port: u16,
+    ) -> Result<ConnectionId, ConnectError> {
         let start = self.secrets.port(PORTS);
         let key = (0..PORT_TRIES)
             .map(|step| Key {
@@ -307,7 +341,7 @@ impl Tcp {
         let initial = self.secrets.initial_sequence(key, world.now_ns);
         self.begin(slot, initial, State::SynSent);
         self.table.at(slot).outgoing = true;
-        if let Some(mac) = world.neighbours.find(hop) {
+        if let Some(mac) = hop.and_then(|hop| world.neighbours.find(hop)) {
             self.resolved(slot, mac);
         } else {
             self.unresolved += 1;
@@ -316,7 +350,7 @@ impl Tcp {
         Ok(self.id(slot))
     }
 
-    fn resolved(&mut self, slot: u32, mac: [u8; 6]) {
+    pub(super) fn resolved(&mut self, slot: u32, mac: [u8; 6]) {
         let connection = self.table.at(slot);
         connection.mac = mac;
         connection.resolved = true;
@@ -332,6 +366,10 @@ impl Tcp {
         connection.resolved = false;
         let remote = Ipv4Addr::from_bits(connection.key.remote);
         self.unresolved += 1;
+        if peers::is_name(remote.to_bits()) {
+            self.doubt_neighbour6(world, remote.to_bits());
+            return;
+        }
         if let Some(hop) = self.next_hop(remote) {
             world.neighbours.forget(hop);
         }

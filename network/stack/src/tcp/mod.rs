@@ -19,12 +19,14 @@ mod handshake;
 mod moving;
 mod operations;
 mod output;
+mod peers;
 mod receive_memory;
 mod recover;
 mod scoreboard;
 mod secrets;
 pub(crate) mod send_memory;
 pub(crate) mod sequence;
+mod six;
 mod table;
 mod timeline;
 mod timers;
@@ -52,6 +54,7 @@ use crate::wire::tcp::{ACK, Options, RST, SYN, Segment};
 use connection::{Connection, State};
 use due::Due;
 use operations::Operations;
+use peers::Peers;
 use receive_memory::ReceiveMemory;
 use secrets::Secrets;
 use send_memory::SendMemory;
@@ -89,6 +92,8 @@ pub(crate) struct Tcp {
     pub(crate) ack_delay_ns: u64,
     secrets: Secrets,
     table: Table,
+    /// Names of IPv6 addresses, where that is spoken.
+    peers: Option<Box<Peers>>,
     timers: Timers,
     pub(crate) send: SendMemory,
     receive: ReceiveMemory,
@@ -114,6 +119,8 @@ pub(crate) struct Tcp {
 impl Tcp {
     pub(crate) fn new(config: &Config, mtu: usize, seed: [u8; 32], now_ns: u64) -> Self {
         let table = Table::new(config.connections);
+        let secrets = Secrets::new(seed);
+        let peers = config.ipv6.map(|_| Box::new(Peers::new(secrets.peers())));
         let mut config = config.clone();
         // A window is a promise: never more than one piece of memory can hold.
         config.receive_window_bytes = config
@@ -124,7 +131,8 @@ impl Tcp {
             segment_limit: Self::segment_limit_of(mtu),
             connections_max: 0,
             ack_delay_ns: 0,
-            secrets: Secrets::new(seed),
+            secrets,
+            peers,
             timers: Timers::new((bound as u32).next_multiple_of(64), now_ns),
             table,
             send: SendMemory::new(config.send_memory_bytes),
@@ -413,6 +421,9 @@ impl Tcp {
 
     /// No memory is in use and no record either: for tests that count what leaked.
     pub(crate) fn is_unused(&self) -> bool {
-        self.table.used() == 0 && self.send.is_unused() && self.receive.is_unused()
+        self.peers.as_ref().is_none_or(|peers| peers.is_unused())
+            && self.table.used() == 0
+            && self.send.is_unused()
+            && self.receive.is_unused()
     }
 }

@@ -17,7 +17,7 @@ use super::send_memory::{BLOCK, FRONT};
 use super::sequence::Seq;
 use super::table::Key;
 use super::timeline::{STEPS, Stamp};
-use super::{Tcp, World};
+use super::{Tcp, World, peers};
 use crate::application::{Application, ConnectionId};
 use crate::port::Egress;
 use crate::wire::ipv4;
@@ -117,7 +117,8 @@ impl Tcp {
     ) -> Option<Vec<u8>> {
         let now_ns = world.now_ns;
         let connection = *self.table.get(slot);
-        if !connection.announced {
+        // A name means nothing in another stack.
+        if !connection.announced || peers::is_name(connection.key.remote) {
             return None;
         }
         let state = STATES.iter().position(|&state| state == connection.state)?;
@@ -216,7 +217,7 @@ impl Tcp {
             let connection = self.table.at(slot);
             self.send.clear(&mut connection.queue, world.application);
             self.receive.clear(&mut connection.held);
-            self.table.remove(&self.secrets, slot);
+            self.free_record(slot);
             return Err(ImportError::NoMemory);
         }
         self.open += 1;

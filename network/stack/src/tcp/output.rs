@@ -1,10 +1,13 @@
 //! What leaves: which bytes may go now, and the segments that carry them.
 
+use alloc::boxed::Box;
 use core::net::Ipv4Addr;
 
 use super::connection::{NEVER, Purpose, State};
+use super::peers::{self, Peers};
 use super::send_memory::Cursor;
 use super::sequence::Seq;
+use super::six::emit6;
 use super::{From, Tcp, World};
 use crate::application::Application;
 use crate::batch::Outbox;
@@ -106,7 +109,8 @@ impl Tcp {
             let by_congestion = connection.congestion_window.saturating_sub(connection.pipe());
             let by_window = connection.window.saturating_sub(flight);
             let mut len = unsent.min(size).min(by_congestion).min(by_window);
-            if unsent > size && world.out.offloads().segmentation && connection.nxt == connection.max {
+            let cuts = world.out.offloads().segmentation && !peers::is_name(connection.key.remote);
+            if unsent > size && cuts && connection.nxt == connection.max {
                 // The device cuts: all that may go now, in whole segments unless it is the rest.
                 let may = unsent.min(by_congestion).min(by_window).min(LARGE_MAX / size * size);
                 len = if may < unsent && may > size { may / size * size } else { may };
@@ -310,7 +314,8 @@ impl Tcp {
         let each = u32::from(connection.segment_max)
             .saturating_sub(options.map_or(0, |options| u32::from(options.len())));
         // Only what the device is to cut is longer than a segment.
-        let len_max = if piece.len > u32::from(connection.segment_max) { piece.len } else { each };
+        let large = piece.len > u32::from(connection.segment_max) && !peers::is_name(connection.key.remote);
+        let len_max = if large { piece.len } else { each };
         let gathered =
             self.send.gather(world.application, &connection.queue, piece.from, piece.len.min(len_max));
         let segment_len = if gathered.len > each { Some(each as u16) } else { None };
@@ -338,7 +343,15 @@ impl Tcp {
         let payload = &gathered.parts[..gathered.count];
         let address = (self.config.mac, self.config.address);
         let remote = (mac, remote);
-        let frame = emit(world.out, world.now_ns, address, remote, &header, options, (payload, segment_len))?;
+        let frame = emit(
+            (world.out, &self.peers),
+            world.now_ns,
+            address,
+            remote,
+            &header,
+            options,
+            (payload, segment_len),
+        )?;
         let (touched, len, end) = (gathered.touched(), gathered.len, gathered.end);
         if len > 0 {
             self.send.sent(touched, frame);
@@ -363,7 +376,15 @@ impl Tcp {
         options: &Options,
     ) {
         let address = (self.config.mac, self.config.address);
-        emit(world.out, world.now_ns, address, (from.mac, from.address), header, Some(options), (&[], None));
+        emit(
+            (world.out, &self.peers),
+            world.now_ns,
+            address,
+            (from.mac, from.address),
+            header,
+            Some(options),
+            (&[], None),
+        );
     }
 
     /// Sets the connection's timer to what it waits for now.
@@ -412,7 +433,7 @@ impl Tcp {
 /// the payload leaves cutting to the device.
 #[inline(always)]
 pub(super) fn emit<E: Egress>(
-    out: &mut Outbox<E>,
+    (out, peers): (&mut Outbox<E>, &Option<Box<Peers>>),
     now_ns: u64,
     source: ([u8; 6], Ipv4Addr),
     destination: ([u8; 6], Ipv4Addr),
@@ -420,6 +441,9 @@ pub(super) fn emit<E: Egress>(
     options: Option<&Options>,
     (payload, segment_len): (&[&[u8]], Option<u16>),
 ) -> Option<u64> {
+    if peers::is_name(destination.1.to_bits()) {
+        return emit6(out, peers, now_ns, source.0, destination, header, options, payload);
+    }
     let mut buffer = [0; HEADERS];
     Ethernet { destination: destination.0, source: source.0, ethertype: ethernet::TYPE_IPV4 }
         .emit(&mut buffer);

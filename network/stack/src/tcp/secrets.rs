@@ -1,5 +1,8 @@
 //! What others must not guess: initial sequence numbers (RFC 6528), SYN cookies, ports, the connection table's hash.
 
+use core::net::Ipv6Addr;
+
+use super::peers::Ends;
 use super::sequence::Seq;
 use super::table::Key;
 use crate::random::Random;
@@ -14,6 +17,7 @@ pub(crate) struct Secrets {
     sequence: [u64; 2],
     cookie: [u64; 2],
     table: [u64; 2],
+    peers: [u64; 2],
     ports: Random,
 }
 
@@ -32,6 +36,7 @@ impl Secrets {
             sequence: [derive(1), derive(2)],
             cookie: [derive(3), derive(4)],
             table: [derive(5) | 1, derive(6) | 1],
+            peers: [derive(8), derive(9)],
             ports: Random::new(derive(7)),
         }
     }
@@ -52,6 +57,11 @@ impl Secrets {
         };
         let mixed = fold(key.word() ^ self.table[0], self.table[1]);
         fold(mixed ^ self.table[1], self.table[0]) as u32
+    }
+
+    /// The key of [`name_hash`].
+    pub(crate) fn peers(&self) -> [u64; 2] {
+        self.peers
     }
 
     pub(crate) fn port(&mut self, count: u16) -> u16 {
@@ -80,6 +90,13 @@ impl Secrets {
             .any(|period| self.cookie_of(key, peer, size, period) == cookie)
             .then(|| COOKIE_SEGMENT_MAX[size as usize])
     }
+}
+
+/// Of two addresses, for a name that nobody can aim at.
+pub(super) fn name_hash(key: [u64; 2], ends: Ends) -> u32 {
+    let words = |address: Ipv6Addr| [(address.to_bits() >> 64) as u64, address.to_bits() as u64];
+    let ours = siphash(key, words(ends.ours));
+    siphash([key[0] ^ ours, key[1]], words(ends.theirs)) as u32
 }
 
 /// SipHash-2-4 of two words.

@@ -1,6 +1,6 @@
 //! Connections as a person sees them.
 
-use core::net::{IpAddr, Ipv4Addr};
+use core::net::IpAddr;
 
 use super::Tcp;
 use super::connection::{NEVER, State};
@@ -64,7 +64,7 @@ impl Tcp {
         let known = |ns: u64| if ns == NEVER { 0 } else { ns };
         Some(View {
             id: self.id(slot),
-            peer: IpAddr::V4(Ipv4Addr::from_bits(connection.key.remote)),
+            peer: self.address_of(connection.key.remote),
             peer_port: connection.key.remote_port,
             port: connection.key.local_port,
             outgoing: connection.outgoing,

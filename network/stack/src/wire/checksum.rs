@@ -3,6 +3,8 @@
 //! The sum is taken in native byte order and turned once at the end (RFC 1071, 2.B). A piece that begins at an odd
 //! place contributes its sum with the two bytes swapped.
 
+use core::net::Ipv6Addr;
+
 /// A sum in the making.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Sum {
@@ -65,6 +67,14 @@ impl Sum {
     pub fn add_pseudo_header(&mut self, source: [u8; 4], destination: [u8; 4], protocol: u8, len: usize) {
         self.sum += u64::from(u32::from_ne_bytes(source)) + u64::from(u32::from_ne_bytes(destination));
         self.sum += u64::from(u16::from(protocol).to_be()) + u64::from((len as u16).to_be());
+    }
+
+    /// Adds the pseudo-header of a transport protocol over IPv6 (RFC 8200, 8.1).
+    pub fn add_pseudo_header6(&mut self, source: Ipv6Addr, destination: Ipv6Addr, protocol: u8, len: usize) {
+        self.add(&source.octets());
+        self.add(&destination.octets());
+        self.add(&(len as u32).to_be_bytes());
+        self.add(&[0, 0, 0, protocol]);
     }
 
     /// The sum, not complemented, as two bytes in the order of the wire: what a device expects in the checksum

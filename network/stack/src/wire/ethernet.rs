@@ -8,6 +8,8 @@ pub const HEADER: usize = 14;
 pub const TYPE_IPV4: u16 = 0x0800;
 /// EtherType of ARP.
 pub const TYPE_ARP: u16 = 0x0806;
+/// EtherType of IPv6.
+pub const TYPE_IPV6: u16 = 0x86dd;
 /// The address of everybody.
 pub const BROADCAST: [u8; 6] = [0xff; 6];
 

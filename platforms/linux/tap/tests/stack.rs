@@ -4,18 +4,22 @@ mod lossy;
 
 use lossy::{LossyEgress, LossyIngress};
 use nom_stack::application::{Application, ConnectionId, Ended, Io, Pin};
+use nom_stack::config::{Address6, Config6};
 use nom_stack::counters::Counters;
 use nom_stack::port::Offloads;
 use nom_stack::{Config, Engine};
 use nom_tap::{TapConfig, TapError, namespace, open};
 use std::collections::HashSet;
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, Shutdown, SocketAddr, SocketAddrV4, TcpStream};
+use std::net::{Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, SocketAddrV4, SocketAddrV6, TcpStream};
 use std::os::fd::AsFd;
+use std::process::Command;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 const ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 2);
+const ADDRESS6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 2);
+const TARGET6: SocketAddr = SocketAddr::V6(SocketAddrV6::new(ADDRESS6, 7, 0, 0));
 const TARGET: SocketAddr = SocketAddr::V4(SocketAddrV4::new(ADDRESS, 7));
 /// A test that hangs ends here, with the stack's counters.
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -108,7 +112,9 @@ fn serve(
     let tap = ingress.as_fd().try_clone_to_owned().unwrap();
     let start = Instant::now();
     let now_ns = || start.elapsed().as_nanos() as u64 + 1;
-    let config = Config::new([2, 0x6e, 0x6f, 0x6d, 0, 2], ADDRESS, 24);
+    let address = Address6::Static { address: ADDRESS6, prefix_len: 64 };
+    let ipv6 = Some(Config6 { address, gateway: None });
+    let config = Config { ipv6, ..Config::new([2, 0x6e, 0x6f, 0x6d, 0, 2], ADDRESS, 24) };
     let (ingress, egress) = (LossyIngress::new(ingress, loss), LossyEgress::new(egress, loss));
     let mut engine = Engine::new(config, ingress, egress, Echo::default(), [7; 32], now_ns());
     engine.listen(7);
@@ -135,7 +141,11 @@ fn serve(
 }
 
 fn connect() -> TcpStream {
-    let stream = TcpStream::connect_timeout(&TARGET, Duration::from_secs(30)).unwrap();
+    connect_to(TARGET)
+}
+
+fn connect_to(target: SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect_timeout(&target, Duration::from_secs(30)).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
     stream.set_write_timeout(Some(Duration::from_secs(30))).unwrap();
     stream
@@ -143,7 +153,10 @@ fn connect() -> TcpStream {
 
 /// Sends `len` bytes in pieces while reading them back, half-closes, and checks every byte and the end.
 fn exchange(len: usize, piece: usize, pause: Duration) {
-    let stream = connect();
+    exchange_on(connect(), len, piece, pause);
+}
+
+fn exchange_on(stream: TcpStream, len: usize, piece: usize, pause: Duration) {
     let bytes: Vec<u8> =
         (0..len as u64).map(|i| (i.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40) as u8).collect();
     let (mut out, sent) = (stream.try_clone().unwrap(), bytes.clone());
@@ -299,4 +312,80 @@ fn ping() {
 #[test]
 fn echo_requests_are_answered() {
     serve(0.0, ALL, || vec![thread::spawn(ping)]);
+}
+
+/// Lets Linux speak IPv6 on the device, from the thread whose network it is. False when its tool is absent.
+fn linux_speaks_ipv6() -> bool {
+    let tap = TapConfig::default().name;
+    let quiet = format!("/proc/sys/net/ipv6/conf/{tap}/disable_ipv6");
+    if std::fs::write(quiet, "0").is_err() {
+        println!("SKIPPED: this kernel has no IPv6");
+        return false;
+    }
+    let mut ip = Command::new("ip");
+    match ip.args(["-6", "address", "add", "fd00::1/64", "dev", &tap, "nodad"]).status() {
+        Ok(status) => assert!(status.success(), "{ip:?}"),
+        Err(error) => {
+            println!("SKIPPED: ip (Debian: iproute2): {error}");
+            return false;
+        }
+    }
+    true
+}
+
+#[test]
+fn linux_finds_us_by_its_neighbour_discovery_and_exchanges_bytes_over_ipv6() {
+    for loss in [0.0, 0.03] {
+        let mut spoke = false;
+        let seen = serve(loss, ALL, || {
+            spoke = linux_speaks_ipv6();
+            let lens: &[usize] = if spoke { &[0, 1, 100_000, 3_000_000] } else { &[] };
+            let exchange = |len| move || exchange_on(patient(TARGET6), len, 50_000, Duration::ZERO);
+            lens.iter().map(|len| thread::spawn(exchange(*len))).collect()
+        });
+        let Some((seen, counters)) = seen else { return };
+        if spoke {
+            assert_eq!(seen.opened, 4);
+            assert!(
+                !seen.ended.contains(&Ended::TimedOut) && !seen.ended.contains(&Ended::Reset),
+                "{:?}",
+                seen.ended
+            );
+            assert_eq!(counters.accepted, 4);
+        }
+    }
+}
+
+/// Our address is ours a second after we began, and a device may lose questions for it: Linux gives up after three.
+fn patient(target: SocketAddr) -> TcpStream {
+    let started = Instant::now();
+    loop {
+        match TcpStream::connect_timeout(&target, Duration::from_secs(30)) {
+            Ok(stream) => {
+                stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+                stream.set_write_timeout(Some(Duration::from_secs(30))).unwrap();
+                return stream;
+            }
+            Err(error) => assert!(started.elapsed() < DEADLINE / 2, "{error}"),
+        }
+    }
+}
+
+#[test]
+fn linux_pings_us_over_ipv6() {
+    let seen = serve(0.0, ALL, || {
+        if !linux_speaks_ipv6() || Command::new("ping").arg("-V").output().is_err() {
+            println!("SKIPPED: no ping (Debian: iputils-ping)");
+            return Vec::new();
+        }
+        // A thread that was started here is in the device's network.
+        vec![thread::spawn(|| {
+            let ping = Command::new("ping")
+                .args(["-6", "-n", "-c", "3", "-i", "0.2", "-s", "1000", "-w", "20", "fd00::2"])
+                .output()
+                .unwrap();
+            assert!(ping.status.success(), "{}", String::from_utf8_lossy(&ping.stdout));
+        })]
+    });
+    drop(seen);
 }
