@@ -36,6 +36,11 @@ pub static VERBS: &[(Verb, Act)] = &[
                 choice("machine", "TYPE", "microvm (default) or q35"),
                 choice("memory", "MIB", "memory of the machine (default 64)"),
                 choice("image", "FILE", "start this image instead of assembling one"),
+                choice(
+                    "tap",
+                    "NAME",
+                    "a TAP device instead of the emulator's network: real throughput (docs/platforms.md)",
+                ),
                 choice("apps", "N", "so many of it behind one network card, on the ports that follow"),
                 choice("kvm", "", "hardware virtualisation, where a probe guest shows that it works"),
                 choice("json", "FILE", "one JSON object a line into a file, or - for standard output"),

@@ -1,6 +1,6 @@
 //! The metadata service: what a cloud's host tells its guests over HTTP, here the prices of the moment.
 //!
-//! It listens on the host's loopback only. A client asks `GET /prices`, or with `?generation=N` waits until the
+//! It listens on the host's loopback, and where a guest reaches the host otherwise. A client asks `GET /prices`, or with `?generation=N` waits until the
 //! prices are other than the ones it knows. Everything is bounded: clients, bytes of a request, time of an answer.
 
 use crate::trouble::{Context, Outcome};
@@ -37,7 +37,8 @@ struct Shared {
 /// A running service; it ends when this is dropped.
 pub struct Metadata {
     shared: Arc<Shared>,
-    address: SocketAddr,
+    /// Where it listens.
+    addresses: Vec<SocketAddr>,
 }
 
 impl Metadata {
@@ -56,12 +57,23 @@ impl Metadata {
         });
         let serving = shared.clone();
         std::thread::spawn(move || accept(&listener, &serving));
-        Ok(Self { shared, address })
+        Ok(Self { shared, addresses: vec![address] })
+    }
+
+    /// Serves on another address of the host too, on the same port.
+    pub fn also_on(&mut self, address: Ipv4Addr) -> Outcome<()> {
+        let address = SocketAddr::from((address, self.port()));
+        let listener =
+            TcpListener::bind(address).context(|| format!("cannot open {address} for the price service"))?;
+        let serving = self.shared.clone();
+        std::thread::spawn(move || accept(&listener, &serving));
+        self.addresses.push(address);
+        Ok(())
     }
 
     /// The port.
     pub fn port(&self) -> u16 {
-        self.address.port()
+        self.addresses[0].port()
     }
 
     /// Since when it serves: the schedule's time 0.
@@ -78,8 +90,10 @@ impl Drop for Metadata {
             self.shared.ended.store(true, Ordering::SeqCst);
         }
         self.shared.wake.notify_all();
-        // Wakes the accepting thread.
-        let _ = TcpStream::connect_timeout(&self.address, Duration::from_secs(1));
+        // Wakes the accepting threads.
+        for address in &self.addresses {
+            let _ = TcpStream::connect_timeout(address, Duration::from_secs(1));
+        }
     }
 }
 

@@ -35,6 +35,10 @@ const FAREWELL_NS: u64 = 500_000_000;
 const ENTROPY_LEN: usize = 256;
 /// What rings, buffers and tables take beside the memories that the configuration names.
 const OVERHEAD_BYTES: usize = 2 << 20;
+/// What a card that cuts or merges large frames takes besides: places for some of them.
+const LARGE_FRAMES_BYTES: usize = 1 << 20;
+/// VIRTIO_NET_F_HOST_TSO4 and VIRTIO_NET_F_MRG_RXBUF.
+const LARGE_FRAMES: u64 = 1 << 11 | 1 << 15;
 
 fn main() -> u8 {
     match serve() {
@@ -49,7 +53,7 @@ fn main() -> u8 {
 fn serve() -> Result<(), String> {
     let configuration =
         Configuration::parse_for(nom_runtime::configuration(), nom_runtime::name()).map_err(text)?;
-    enough_memory(&configuration)?;
+    enough_memory(&configuration, 0)?;
     let memory = memory()
         .map_err(|_| "the network device needs a machine with an IOMMU, or an image that is trusted; say image.trusted = yes".to_string())?;
     let (mac, receiver, sender, features, event, bell) = match configuration.network {
@@ -60,6 +64,7 @@ fn serve() -> Result<(), String> {
         _ => {
             let (card, event) = open_network(&memory, wanted(configuration.offloads))?;
             let Network { device, receiver, sender } = card;
+            enough_memory(&configuration, device.features())?;
             let (receiver, sender) = (Incoming::Card(receiver), Outgoing::Card(sender));
             (device.mac(), receiver, sender, device.features(), event, None)
         }
@@ -133,11 +138,12 @@ fn wanted(offloads: Offloads) -> Wanted {
     }
 }
 
-fn enough_memory(configuration: &Configuration) -> Result<(), String> {
+fn enough_memory(configuration: &Configuration, features: u64) -> Result<(), String> {
     let wanted = configuration.items_bytes
         + configuration.send_memory_bytes
         + configuration.receive_memory_bytes
-        + OVERHEAD_BYTES;
+        + OVERHEAD_BYTES
+        + if features & LARGE_FRAMES == 0 { 0 } else { LARGE_FRAMES_BYTES };
     let heap = heap_region().len;
     if heap < wanted {
         let mebibytes = wanted.div_ceil(1 << 20);

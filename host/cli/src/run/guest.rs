@@ -2,17 +2,20 @@
 
 use super::Service;
 use super::options::Options;
+use super::wire::Wire;
 use crate::arguments::Typed;
 use crate::service::{configuration, progress};
 use crate::{image, shared};
 use nom_machine::machine::{End, Machine, Nameless};
 use nom_machine::management::Management;
-use nom_machine::qemu::{Accelerator, HOST_FROM_GUEST, PACKAGE, PROGRAM, Plan};
+use nom_machine::metadata::Metadata;
+use nom_machine::qemu::{Accelerator, HOST_FROM_GUEST, PACKAGE, PROGRAM, Plan, Tap};
 use nom_machine::trouble::{Context, Outcome, Trouble};
 use nom_machine::watch::{About, Names};
 use nom_machine::{artefacts, configuration as lines, image as images, kvm, packages};
 use nom_service::configuration::Configuration;
 use nom_utility::Contract;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 /// The address that user networking gives to its first guest, and where its gateway is.
@@ -29,6 +32,8 @@ struct Guest {
     contract: Option<Contract>,
     /// Ports of applications beside the one that is watched.
     beside: Vec<u16>,
+    /// Where clients reach it, unless that is a port of localhost.
+    at: Option<SocketAddr>,
 }
 
 /// Builds what a guest is made of.
@@ -45,10 +50,13 @@ pub fn start(
     typed: &Typed,
     options: &Options,
     port: u16,
-    metadata_port: u16,
+    metadata: &mut Metadata,
     token: &str,
 ) -> Outcome<impl Service + use<>> {
-    let prices = format!("http://{HOST_FROM_GUEST}:{metadata_port}/prices");
+    let wire = options.wire.as_ref();
+    let address = wire.map_or(ADDRESS.into(), Wire::guest);
+    let host = wire.map_or(HOST_FROM_GUEST.into(), |wire| wire.host.to_string());
+    let prices = format!("http://{host}:{}/prices", metadata.port());
     let (bytes, token) = match &options.image {
         Some(file) => {
             let bytes = images::read(file)?;
@@ -58,8 +66,8 @@ pub fn start(
         }
         None => {
             let ours = [
-                ("address", ADDRESS),
-                ("gateway", HOST_FROM_GUEST),
+                ("address", address.as_str()),
+                ("gateway", host.as_str()),
                 ("prices", prices.as_str()),
                 ("management.token", token),
             ];
@@ -88,13 +96,19 @@ pub fn start(
         beside: (1..).zip(&ports).map(leads).collect::<Outcome<_>>()?,
         processors: options.apps.map_or(1, |count| (count + 1).min(PROCESSORS_MAX)),
         memory_mib: options.memory_mib,
-        forward: Some((port, own.listen)),
+        forward: wire.is_none().then_some((port, own.listen)),
+        tap: wire.map(|wire| Tap { name: wire.name.clone(), queues: 1 }),
         management: true,
         ..Plan::new(options.kind)
     };
     let names = Names::of(&bundle, plan.processors);
-    let machine = Machine::start(&plan, &image, None)?;
-    Ok(Guest { machine, names, token, contract: own.contract, beside: ports })
+    let mut machine = Machine::start(&plan, &image, None)?;
+    if let Some(wire) = wire {
+        wire.connect(&mut machine)?;
+        metadata.also_on(wire.host)?;
+    }
+    let at = wire.map(|_| SocketAddr::from((own.address, own.listen)));
+    Ok(Guest { machine, names, token, contract: own.contract, beside: ports, at })
 }
 
 impl Service for Guest {
@@ -124,6 +138,10 @@ impl Service for Guest {
 
     fn contract(&self) -> Option<Contract> {
         self.contract
+    }
+
+    fn at(&self) -> Option<SocketAddr> {
+        self.at
     }
 
     fn beside(&self) -> &[u16] {

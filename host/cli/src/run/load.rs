@@ -3,7 +3,7 @@
 use super::options::Options;
 use nom_load::{Mix, Pace, Plan, Report, Stop};
 use nom_machine::trouble::{Outcome, Trouble};
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -19,15 +19,15 @@ pub struct Load {
 }
 
 impl Load {
-    /// Starts it against a port of localhost.
-    pub fn start(options: &Options, port: u16) -> Self {
+    /// Starts it against a service.
+    pub fn start(options: &Options, target: SocketAddr) -> Self {
         let plan = Plan {
             connections: options.connections,
             pace: Pace::Poisson { per_s: f64::from(options.rate) },
             mix: Mix { preload: true, ..Mix::default() },
             duration: options.load_time.unwrap_or(LONGEST),
             grace: GRACE,
-            ..Plan::new(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))
+            ..Plan::new(target)
         };
         let stop = Stop::default();
         let heard = stop.clone();

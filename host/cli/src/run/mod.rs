@@ -13,6 +13,7 @@ mod prices;
 pub mod profile;
 mod session;
 mod teller;
+mod wire;
 
 use crate::arguments::Typed;
 use crate::service;
@@ -24,6 +25,7 @@ use nom_utility::Contract;
 use options::{Options, Place};
 use session::Settled;
 use std::io::Read;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -43,6 +45,11 @@ pub trait Service {
 
     /// What its users pay, for the ledger to be added up again.
     fn contract(&self) -> Option<Contract>;
+
+    /// Where clients reach it, unless that is a port of localhost.
+    fn at(&self) -> Option<SocketAddr> {
+        None
+    }
 
     /// Ports on localhost of applications that serve beside it and are not watched.
     fn beside(&self) -> &[u16] {
@@ -86,13 +93,14 @@ fn serve(
         }
     }
     let token = token()?;
-    let metadata = Metadata::start(schedule)?;
-    let port = options.reserve_port()?;
+    let mut metadata = Metadata::start(schedule)?;
+    let port = if options.wire.is_some() { 0 } else { options.reserve_port()? };
     let mut service: Box<dyn Service> = match options.place {
-        Place::Guest => Box::new(guest::start(typed, options, port, metadata.port(), &token)?),
+        Place::Guest => Box::new(guest::start(typed, options, port, &mut metadata, &token)?),
         Place::Linux => Box::new(linux::start(typed, options, port, metadata.port(), &token)?),
     };
-    session::watch(service.as_mut(), options, port, teller, interrupted)
+    let target = service.at().unwrap_or((Ipv4Addr::LOCALHOST, port).into());
+    session::watch(service.as_mut(), options, target, teller, interrupted)
 }
 
 /// Ctrl-C, a closed terminal and a polite kill all mean the same: settle and end.

@@ -1,5 +1,6 @@
 //! What `nom run` was asked for, checked.
 
+use super::wire::Wire;
 use crate::arguments::Typed;
 use crate::service::file_or_example;
 use crate::shared;
@@ -48,6 +49,8 @@ pub struct Options {
     pub kvm: bool,
     /// How many applications share the network card; `None`: there is one.
     pub apps: Option<u32>,
+    /// The TAP device that the guest has instead of the emulator's own network.
+    pub wire: Option<Wire>,
     /// A ready image.
     pub image: Option<PathBuf>,
     /// The price schedule.
@@ -66,7 +69,7 @@ impl Options {
         };
         if place == Place::Linux
             && let Some(name) =
-                ["machine", "memory", "kvm", "image", "apps"].into_iter().find(|name| typed.has(name))
+                ["machine", "memory", "kvm", "image", "apps", "tap"].into_iter().find(|name| typed.has(name))
         {
             return Err(Trouble::new(format!(
                 "--{name} is about a virtual machine and cannot go with --on linux"
@@ -79,6 +82,12 @@ impl Options {
             return Err(Trouble::new("--image holds what it holds: assemble it with `nom image --apps N`"));
         }
         let apps = shared::count(typed)?;
+        if let Some(other) = ["port", "apps"].into_iter().find(|other| typed.has("tap") && typed.has(other)) {
+            return Err(Trouble::new(format!(
+                "--{other} is about ports of localhost; with --tap clients reach the guest's own address: leave one out"
+            )));
+        }
+        let wire = typed.text("tap").map(Wire::find).transpose()?;
         Ok(Self {
             place,
             time: typed.number("seconds", 1, 10_000_000)?.map(Duration::from_secs),
@@ -90,6 +99,7 @@ impl Options {
             memory_mib: typed.number("memory", 8, 65_536)?.unwrap_or(MEMORY_MIB * apps.unwrap_or(1)),
             kvm: typed.has("kvm"),
             apps,
+            wire,
             image: typed.text("image").map(PathBuf::from),
             prices: file_or_example(typed, "prices", SCHEDULE)?,
             json: typed.text("json").map(String::from),

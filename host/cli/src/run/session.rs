@@ -12,6 +12,7 @@ use nom_machine::watch::Hub;
 use nom_service::management::{Bye, Command, Level, Message, Stats};
 use nom_view::{Now, duration, grouped};
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -30,23 +31,27 @@ const SPAN_NS: u64 = 1_000_000_000;
 pub fn watch(
     service: &mut dyn Service,
     options: &Options,
-    port: u16,
+    target: SocketAddr,
     teller: &mut Teller,
     interrupted: &AtomicBool,
 ) -> Outcome<Settled> {
     let mut management = service.management()?;
     // Who cannot be watched serves all the same.
-    let hub = Hub::open(service.about(port))
+    let hub = Hub::open(service.about(target.port()))
         .inspect_err(|trouble| teller.say(&format!("`nom top` and `nom log` will not find this: {trouble}")))
         .ok();
     let ledger = Ledger::new(service.contract());
     let mut session = Session { ledger, recent: VecDeque::new(), bye: None, ready: None, hub };
     session.wait_for_hello(service, &management, teller, interrupted)?;
-    teller.say(&format!("serving on localhost:{port}, for any memcached client; Ctrl-C settles and ends"));
+    let place = if target.ip().is_loopback() { "localhost".into() } else { target.ip().to_string() };
+    teller.say(&format!(
+        "serving on {place}:{}, for any memcached client; Ctrl-C settles and ends",
+        target.port()
+    ));
     for port in service.beside() {
         teller.say(&format!("another one of it on localhost:{port}, behind the same network card"));
     }
-    let mut load = (options.rate > 0).then(|| Load::start(options, port));
+    let mut load = (options.rate > 0).then(|| Load::start(options, target));
     let started = Instant::now();
     while !interrupted.load(Ordering::SeqCst) && options.time.is_none_or(|time| started.elapsed() < time) {
         session.answer_watchers(&mut management)?;

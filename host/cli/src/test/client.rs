@@ -2,7 +2,7 @@
 
 use nom_machine::trouble::{Context, Outcome, Trouble};
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::time::Duration;
 
 /// How long an answer may take.
@@ -18,8 +18,12 @@ pub struct Client {
 impl Client {
     /// Opens a connection to a port of localhost.
     pub fn connect(port: u16) -> Outcome<Self> {
-        let address = (Ipv4Addr::LOCALHOST, port).into();
-        let stream = TcpStream::connect_timeout(&address, PATIENCE).context(|| format!("port {port}"))?;
+        Self::reach((Ipv4Addr::LOCALHOST, port).into())
+    }
+
+    /// Opens a connection to wherever a service is.
+    pub fn reach(address: SocketAddr) -> Outcome<Self> {
+        let stream = TcpStream::connect_timeout(&address, PATIENCE).context(|| address.to_string())?;
         for limit in [stream.set_read_timeout(Some(PATIENCE)), stream.set_write_timeout(Some(PATIENCE))] {
             limit.context(|| "cannot bound the waiting".into())?;
         }
@@ -81,7 +85,12 @@ fn shown(bytes: &[u8]) -> String {
 
 /// What any memcached client may do, answer by answer. Returns the number of operations to be counted.
 pub fn converse(port: u16) -> Outcome<u64> {
-    let mut client = Client::connect(port)?;
+    converse_at((Ipv4Addr::LOCALHOST, port).into())
+}
+
+/// The same with a service that is elsewhere.
+pub fn converse_at(address: SocketAddr) -> Outcome<u64> {
+    let mut client = Client::reach(address)?;
     client.ask(b"set trial 5 0 5\r\nhello\r\n", b"STORED\r\n", 1)?;
     client.ask(b"get trial\r\n", b"VALUE trial 5 5\r\nhello\r\nEND\r\n", 1)?;
     client.ask(b"get absent\r\n", b"END\r\n", 1)?;

@@ -18,6 +18,7 @@ mod replay;
 mod services;
 mod started;
 mod switch;
+mod tap;
 mod unit;
 mod watching;
 

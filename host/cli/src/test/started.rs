@@ -49,12 +49,17 @@ pub struct Started {
 impl Started {
     /// Starts it and waits until it serves.
     pub fn new(port: u16, arguments: &[&str]) -> Outcome<Self> {
+        Self::start(port, &[&["--port", &port.to_string()], arguments].concat())
+    }
+
+    /// The same where it has no port on localhost.
+    pub fn elsewhere(arguments: &[&str]) -> Outcome<Self> {
+        Self::start(0, arguments)
+    }
+
+    fn start(port: u16, arguments: &[&str]) -> Outcome<Self> {
         let mut command = dying_with_us(&ourselves()?);
-        command
-            .args(["run", "--json", "-", "--port", &port.to_string()])
-            .args(arguments)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
+        command.args(["run", "--json", "-"]).args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().context(|| "cannot start nom".into())?;
         let json = Serial::read(child.stdout.take().expect("stdout is a pipe"));
         let words = Serial::read(child.stderr.take().expect("stderr is a pipe"));

@@ -72,6 +72,24 @@ impl Interface {
     }
 }
 
+/// The kernel's own IPv4 address on an interface and the bits of its network; nothing when it has none.
+pub fn address(name: &str) -> Result<Option<(Ipv4Addr, u8)>, InterfaceError> {
+    let mut request = Request::new(name)?;
+    let mut ask = |what, step| match request.ask(what, step) {
+        Ok(()) => {
+            // SAFETY: the request that just succeeded filled this member of the union, with an address of IPv4.
+            let data = unsafe { request.content.ifr_ifru.ifru_addr }.sa_data;
+            // sockaddr_in: two bytes of port, then the address in network order.
+            Ok(Some(Ipv4Addr::from([data[2] as u8, data[3] as u8, data[4] as u8, data[5] as u8])))
+        }
+        Err(refused) if refused.error.raw_os_error() == Some(libc::EADDRNOTAVAIL) => Ok(None),
+        Err(refused) => Err(refused),
+    };
+    let Some(address) = ask(libc::SIOCGIFADDR, "asking for its IPv4 address")? else { return Ok(None) };
+    let mask = ask(libc::SIOCGIFNETMASK, "asking for its netmask")?;
+    Ok(mask.map(|mask| (address, u32::from(mask).leading_ones() as u8)))
+}
+
 /// Whether the kernel of the calling thread's network answers for this address itself.
 pub fn is_kernels(address: Ipv4Addr) -> bool {
     let mut first = std::ptr::null_mut();
@@ -105,6 +123,12 @@ fn text(words: &[u32]) -> String {
 mod tests {
     use super::*;
     use crate::Missing;
+
+    #[test]
+    fn the_loopback_has_its_address() {
+        assert_eq!(address("lo").unwrap(), Some((Ipv4Addr::LOCALHOST, 8)));
+        assert_eq!(address("nom-absent").unwrap_err().missing(), Some(Missing::Interface));
+    }
 
     #[test]
     fn an_interface_that_is_not_there_is_named() {

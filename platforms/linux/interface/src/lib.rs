@@ -9,5 +9,5 @@ mod interface;
 mod request;
 pub mod veth;
 
-pub use interface::{Interface, is_kernels};
+pub use interface::{Interface, address, is_kernels};
 pub use request::{InterfaceError, Missing};
