@@ -178,6 +178,7 @@ pub static VERBS: &[(Verb, Act)] = &[
                 choice("runs", "N", "runs of each side"),
                 choice("cost", "", "kv, httpd: instructions a request (what is measured without it, too)"),
                 choice("hits", "", "kv: items held and requests that hit, beside memcached"),
+                choice("soak", "", "kv: 10,000 connections for a minute, with clients that misbehave"),
                 choice("peer", "DIR", "memcached-suite: a checkout of memcached"),
                 choice("on", "HOME", "kv: beside memcached, on linux or vm; httpd: beside nginx, on linux"),
                 choice("recording", "FILE", "replay: recorded arrivals (default: drawn from a seed)"),

@@ -1,14 +1,15 @@
 //! The cache's bench: one name, several questions.
 
 use crate::figures::Figure;
-use crate::{Settings, kv_cost, kv_hits, kv_linux, kv_vm};
+use crate::{Settings, kv_cost, kv_hits, kv_linux, kv_soak, kv_vm};
 use nom_machine::trouble::{Outcome, Trouble};
 
 /// What is claimed.
 pub const CLAIM: &str = "a GET takes at most 2,000 instructions in batches, 3,000 alone (--cost); \
                          as many items and hits as memcached (--hits); beside it 1.3x as many requests, \
                          2.5x as fast alone, 1.5x less CPU (--on linux); in a guest beside one of Linux 8x as \
-                         many, 3x as fast alone, a tenth of the jitter, the first answer within 120 ms (--on vm)";
+                         many, 3x as fast alone, a tenth of the jitter, the first answer within 120 ms (--on vm); \
+                         10,000 connections, moving prices and misbehaving clients for a minute, and the books agree (--soak)";
 
 /// Measures what was asked for.
 pub fn measure(settings: &Settings, progress: &mut dyn FnMut(&str)) -> Outcome<Vec<Figure>> {
@@ -17,6 +18,7 @@ pub fn measure(settings: &Settings, progress: &mut dyn FnMut(&str)) -> Outcome<V
         (Some("vm"), _) => kv_vm::measure(settings, progress),
         (Some(other), _) => Err(Trouble::new(format!("--on {other}: linux or vm is expected"))),
         (None, "hits") => kv_hits::measure(settings, progress),
+        (None, "soak") => kv_soak::measure(settings, progress),
         (None, _) => kv_cost::measure(settings, progress),
     }
 }

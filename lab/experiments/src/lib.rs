@@ -21,6 +21,7 @@ pub mod kv;
 pub mod kv_cost;
 pub mod kv_hits;
 pub mod kv_linux;
+pub mod kv_soak;
 pub mod kv_vm;
 pub mod link;
 pub mod linux_guest;

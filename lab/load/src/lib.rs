@@ -10,9 +10,11 @@
 //! - [`generator`]: threads, sockets, progress, the report.
 //! - [`recording`]: arrivals as a readable file; [`replay`]: the same file over sockets. The simulator plays the
 //!   same file in virtual time.
+//! - [`abuse()`]: clients that misbehave beside it.
 
 #![forbid(unsafe_code)]
 
+mod abuse;
 pub mod bounds;
 mod connection;
 pub mod generator;
@@ -25,6 +27,7 @@ pub mod replay;
 pub mod tally;
 mod waiter;
 
+pub use abuse::{Abused, abuse};
 pub use generator::{Progress, Report, Stop, run};
 pub use mix::{Keys, Mix};
 pub use pace::Pace;

@@ -1,5 +1,6 @@
 //! The process as a person starts it: served, counted, drained, and refused with one line where it cannot start.
 
+mod abuse;
 mod clients;
 mod manager;
 mod started;
