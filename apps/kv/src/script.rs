@@ -36,6 +36,13 @@ pub struct Link {
     pub closed: bool,
 }
 
+impl Link {
+    /// The connection's name.
+    pub fn connection_id(&self) -> ConnectionId {
+        self.id
+    }
+}
+
 impl Io for Link {
     fn connection(&self) -> ConnectionId {
         self.id

@@ -23,6 +23,7 @@ mod idle;
 mod meta;
 mod report;
 mod single;
+mod succession;
 mod update;
 mod watch;
 
@@ -541,6 +542,14 @@ impl Application for Kv {
             self.store.release(Item::from_token(pin.token));
         }
         self.tally.connections -= u64::from(connection.open);
+    }
+
+    fn hand_over(&mut self, id: ConnectionId) -> Option<Vec<u8>> {
+        self.connection_state(id)
+    }
+
+    fn take_over(&mut self, io: &mut impl Io, state: &[u8]) -> bool {
+        self.restore(io, state)
     }
 
     fn pinned(&self, pin: Pin) -> &[u8] {

@@ -1,6 +1,7 @@
 //! What an application is to its stack: somebody who is called with the bytes in place.
 
 use crate::meter::Answer;
+use alloc::vec::Vec;
 use core::net::Ipv4Addr;
 
 /// Names a connection. A name is never used again within 2^32 connections, so a stale one finds nothing.
@@ -108,6 +109,18 @@ pub trait Application {
     /// The connection is gone, and with it everything unsent. Its pins are released one by one, now or when the
     /// device has read them. Also called for an active opening that failed, which was never `opened`.
     fn ended(&mut self, connection: ConnectionId, reason: Ended);
+
+    /// What the application knows of a connection, as bytes, to go on in another one of its kind
+    /// ([`crate::Engine::export`] takes the rest): from then on it knows nothing of it here. Nothing, and no change, when
+    /// that cannot be.
+    fn hand_over(&mut self, _connection: ConnectionId) -> Option<Vec<u8>> {
+        None
+    }
+
+    /// Goes on with a connection of a predecessor; false when the bytes are wrong. They are hostile until checked.
+    fn take_over(&mut self, _io: &mut impl Io, _state: &[u8]) -> bool {
+        false
+    }
 
     /// The bytes of a pin.
     fn pinned(&self, pin: Pin) -> &[u8];

@@ -1,7 +1,7 @@
 //! All items as bytes, for whoever takes over: written when a cache ends, read when its successor begins.
 //!
 //! ```text
-//! "nom-kv contents 1\n"   seconds since 1970 (8)
+//! "nom-kv contents 2\n"   seconds since 1970 (8)   the last number of an item (8)
 //! an item: key length (1, never 0)  marks (1)  flags (4)  seconds left (4, all ones: for ever)  value length (4)
 //!          key  value
 //! end:     0   number of items (8)
@@ -13,7 +13,7 @@
 use super::Kv;
 use crate::store::NoSpace;
 
-const MAGIC: &[u8] = b"nom-kv contents 1\n";
+const MAGIC: &[u8] = b"nom-kv contents 2\n";
 const FOR_EVER: u32 = u32::MAX;
 const BINARY: u8 = 1;
 
@@ -54,6 +54,7 @@ impl Kv {
         let now_s = self.second(now_ns);
         write(MAGIC);
         write(&(self.unix_ns(now_ns) / 1_000_000_000).to_le_bytes());
+        write(&self.store.last_unique().to_le_bytes());
         let mut count = 0u64;
         for item in self.store.iter() {
             let expires = self.store.expires(item);
@@ -82,6 +83,7 @@ impl Kv {
         let now_s = self.second(now_ns);
         self.store.tick(now_s);
         let written_s = u64::from_le_bytes(array(&mut bytes)?);
+        self.store.number_from(u64::from_le_bytes(array(&mut bytes)?));
         let gone_s = (self.unix_ns(now_ns) / 1_000_000_000).saturating_sub(written_s);
         let mut count = 0;
         loop {

@@ -67,6 +67,14 @@ impl Store {
         self.unique
     }
 
+    /// Gives numbers behind this one, so that none which a predecessor gave fits an item of ours. One from which no cache
+    /// could have counted is not believed.
+    pub fn number_from(&mut self, unique: u64) {
+        if unique < u64::MAX / 2 {
+            self.unique = self.unique.max(unique);
+        }
+    }
+
     /// Marks that clients spell the key in base 64.
     pub fn spell_binary(&mut self, reserved: &Reserved) {
         self.arena.mark(reserved.0, mark::BINARY);
