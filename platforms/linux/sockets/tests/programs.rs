@@ -1,0 +1,204 @@
+//! Debian's own servers, unmodified, on the private stack; their clients are on Linux's TCP at the other end of a cable.
+
+use nom_cable::{ADDRESS, CLIENT_ADDRESS, Cable, End, PREFIX_LEN, SERVER};
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+const DEADLINE: Duration = Duration::from_secs(60);
+
+/// Beside the test's program, where cargo puts it.
+fn library() -> PathBuf {
+    let test = std::env::current_exe().unwrap();
+    let folders = [test.parent().unwrap(), test.parent().unwrap().parent().unwrap()];
+    let found = folders.iter().map(|folder| folder.join("libnom_sockets.so")).find(|file| file.exists());
+    found.expect("the library was built with its test")
+}
+
+/// A server that ends with the test.
+struct Server(Child);
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Starts a program at the server's end, on the private stack. `None` when it is not installed.
+fn start(cable: &Cable, port: u16, program: &str, arguments: &[&str]) -> Option<Server> {
+    let mut command = Command::new(program);
+    command.args(arguments).stdin(Stdio::null());
+    command.env("LD_PRELOAD", library()).env("NOM_PORTS", port.to_string());
+    command.env("NOM_INTERFACE", SERVER).env("NOM_ADDRESS", format!("{ADDRESS}/{PREFIX_LEN}"));
+    match cable.spawn(End::Server, None, move || command.spawn()).unwrap().join().unwrap() {
+        Ok(child) => Some(Server(child)),
+        Err(error) => {
+            println!("SKIPPED: {program}: {error}");
+            None
+        }
+    }
+}
+
+/// A connection, as soon as somebody listens.
+fn connect(port: u16) -> TcpStream {
+    let start = Instant::now();
+    loop {
+        match TcpStream::connect_timeout(&SocketAddr::from((ADDRESS, port)), DEADLINE) {
+            Ok(stream) => {
+                stream.set_read_timeout(Some(DEADLINE)).unwrap();
+                stream.set_write_timeout(Some(DEADLINE)).unwrap();
+                return stream;
+            }
+            Err(error) => assert!(start.elapsed() < DEADLINE, "nobody listens: {error}"),
+        }
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+fn ask(stream: &mut TcpStream, request: &[u8], answer: &[u8]) {
+    stream.write_all(request).unwrap();
+    let mut got = vec![0; answer.len()];
+    stream.read_exact(&mut got).unwrap();
+    assert!(got == answer, "{:?} instead of {:?}", head(&got), head(answer));
+}
+
+fn head(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(&bytes[..bytes.len().min(80)]).into_owned()
+}
+
+fn bytes(len: usize, seed: u64) -> Vec<u8> {
+    (0..len as u64).map(|i| ((i + seed).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40) as u8).collect()
+}
+
+/// The kernel at the server's end knows of no listener on that port.
+fn kernel_does_not_listen(cable: &Cable, port: u16) {
+    let read = || fs::read_to_string("/proc/thread-self/net/tcp").unwrap();
+    let table = cable.spawn(End::Server, None, read).unwrap().join().unwrap();
+    assert!(!table.contains(&format!(":{port:04X} ")), "{table}");
+}
+
+#[test]
+fn memcached_with_threads_and_epoll_serves_on_the_private_stack() {
+    let Some(cable) = Cable::try_lay() else { return };
+    let port = 11_211;
+    let options = ["-l", "0.0.0.0", "-p", "11211", "-U", "0", "-t", "3", "-u", "root", "-I", "4m"];
+    let Some(_server) = start(&cable, port, "memcached", &options) else { return };
+    // Values of every size, the last ones larger than all windows and buffers between.
+    cable.clients(1, move || {
+        let mut stream = connect(port);
+        for (number, len) in [0, 1, 100, 1_460, 70_000, 1_000_000, 3_000_000].into_iter().enumerate() {
+            let value = bytes(len, number as u64);
+            let set = [format!("set key{number} 0 0 {len}\r\n").as_bytes(), &value, b"\r\n"].concat();
+            ask(&mut stream, &set, b"STORED\r\n");
+            let get = format!("get key{number}\r\n");
+            let hit = [format!("VALUE key{number} 0 {len}\r\n").as_bytes(), &value, b"\r\nEND\r\n"].concat();
+            ask(&mut stream, get.as_bytes(), &hit);
+        }
+        ask(&mut stream, b"quit\r\n", b"");
+        assert_eq!(stream.read(&mut [0; 1]).unwrap(), 0, "the connection is closed");
+    });
+    kernel_does_not_listen(&cable, port);
+    // Many connections over several threads of the server, each with requests that follow without waiting.
+    cable.clients(8, move || {
+        let mut streams: Vec<TcpStream> = (0..10).map(|_| connect(port)).collect();
+        for round in 0..20 {
+            for stream in &mut streams {
+                stream.write_all("get key2\r\nget none\r\n".repeat(round + 1).as_bytes()).unwrap();
+            }
+            for stream in &mut streams {
+                let hit = [&b"VALUE key2 0 100\r\n"[..], &bytes(100, 2), b"\r\nEND\r\nEND\r\n"].concat();
+                ask(stream, b"", &hit.repeat(round + 1));
+            }
+        }
+    });
+    // One that does not read, while others go on; then it reads everything.
+    cable.clients(1, move || {
+        let mut slow = connect(port);
+        slow.write_all(&b"get key6\r\n".repeat(4)).unwrap();
+        let mut other = connect(port);
+        for _ in 0..100 {
+            ask(&mut other, b"get none\r\n", b"END\r\n");
+        }
+        let hit = [&b"VALUE key6 0 3000000\r\n"[..], &bytes(3_000_000, 6), b"\r\nEND\r\n"].concat();
+        ask(&mut slow, b"", &hit.repeat(4));
+        // A sender that ends with everything on its way loses nothing.
+        let value = bytes(2_000_000, 9);
+        let mut last = connect(port);
+        let set = [&b"set last 0 0 2000000 noreply\r\n"[..], &value, b"\r\nget last\r\n"].concat();
+        last.write_all(&set).unwrap();
+        last.shutdown(Shutdown::Write).unwrap();
+        let mut answer = Vec::new();
+        last.read_to_end(&mut answer).unwrap();
+        assert!(answer == [&b"VALUE last 0 2000000\r\n"[..], &value, b"\r\nEND\r\n"].concat());
+    });
+}
+
+#[test]
+fn nginx_with_edges_and_files_serves_on_the_private_stack() {
+    let Some(cable) = Cable::try_lay() else { return };
+    let folder = std::env::temp_dir().join(format!("nom-sockets-{}", std::process::id()));
+    fs::create_dir_all(folder.join("www")).unwrap();
+    let large = bytes(5_000_000, 3);
+    fs::write(folder.join("www/large"), &large).unwrap();
+    fs::write(folder.join("www/small"), "small\n").unwrap();
+    let text = format!(
+        "daemon off; master_process off; pid {0}/pid; error_log stderr;\n\
+         events {{ use epoll; }}\n\
+         http {{ log_format who $remote_addr; access_log {0}/log who; sendfile on; tcp_nopush on; client_body_temp_path {0}; proxy_temp_path {0};\n\
+         fastcgi_temp_path {0}; uwsgi_temp_path {0}; scgi_temp_path {0};\n\
+         server {{ listen 0.0.0.0:80; root {0}/www; }} }}\n",
+        folder.display()
+    );
+    fs::write(folder.join("conf"), text).unwrap();
+    let conf = folder.join("conf");
+    let server = start(&cable, 80, "nginx", &["-c", conf.to_str().unwrap()]);
+    if let Some(_server) = server {
+        cable.clients(4, move || {
+            let get = |path: &str| format!("GET /{path} HTTP/1.1\r\nHost: x\r\n\r\n");
+            let mut stream = connect(80);
+            for (path, content) in [("small", &b"small\n"[..]), ("large", &large), ("small", b"small\n")] {
+                stream.write_all(get(path).as_bytes()).unwrap();
+                let mut head = Vec::new();
+                while !head.ends_with(b"\r\n\r\n") {
+                    let mut byte = [0];
+                    stream.read_exact(&mut byte).unwrap();
+                    head.push(byte[0]);
+                }
+                let head = String::from_utf8(head).unwrap();
+                assert!(head.starts_with("HTTP/1.1 200 OK"), "{head}");
+                assert!(head.contains(&format!("Content-Length: {}\r\n", content.len())), "{head}");
+                ask(&mut stream, b"", content);
+            }
+            let mut closing = connect(80);
+            closing.write_all(b"GET /none HTTP/1.0\r\n\r\n").unwrap();
+            let mut answer = String::new();
+            closing.read_to_string(&mut answer).unwrap();
+            assert!(answer.starts_with("HTTP/1.1 404"), "{answer}");
+        });
+        kernel_does_not_listen(&cable, 80);
+        let log = fs::read_to_string(folder.join("log")).unwrap();
+        assert_eq!(log.lines().filter(|line| *line == CLIENT_ADDRESS.to_string()).count(), 16, "{log}");
+    }
+    fs::remove_dir_all(&folder).unwrap();
+}
+
+#[test]
+fn a_program_that_is_told_wrongly_says_so_and_does_not_start() {
+    let run = |variables: &[(&str, &str)]| {
+        let mut command = Command::new("true");
+        command.env("LD_PRELOAD", library()).envs(variables.iter().copied()).output().unwrap()
+    };
+    assert!(run(&[]).status.success(), "without ports nothing is taken over");
+    let output =
+        run(&[("NOM_PORTS", "80"), ("NOM_INTERFACE", "no-such-one"), ("NOM_ADDRESS", "10.0.0.9/24")]);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(
+        !output.status.success() && said.contains("nom-sockets: ") && said.contains("no-such-one"),
+        "{said}"
+    );
+}
