@@ -102,10 +102,12 @@ impl Socket {
             }
             read += len;
         }
-        if state.incoming.is_empty() && !state.finished && state.broken.is_none() {
-            if let Some(readiness) = &mut state.readiness {
-                readiness.clear_readable();
-            }
+        if state.incoming.is_empty()
+            && !state.finished
+            && state.broken.is_none()
+            && let Some(readiness) = &mut state.readiness
+        {
+            readiness.clear_readable();
         }
         let touch = state.held_back && !peek && !std::mem::replace(&mut state.touched, true);
         Ok((read, touch))
@@ -124,10 +126,10 @@ impl Socket {
             state.outgoing.extend(&place[..len]);
             written += len;
         }
-        if state.outgoing.len() == OUTGOING_MAX {
-            if let Some(readiness) = &mut state.readiness {
-                readiness.set_writable(false);
-            }
+        if state.outgoing.len() == OUTGOING_MAX
+            && let Some(readiness) = &mut state.readiness
+        {
+            readiness.set_writable(false);
         }
         if written == 0 && places.iter().any(|place| !place.is_empty()) {
             return Err(Errno(libc::EAGAIN));
@@ -166,10 +168,10 @@ impl Socket {
         let len = bytes.len().min(INCOMING_MAX.saturating_sub(state.incoming.len()));
         state.incoming.extend(&bytes[..len]);
         state.held_back = len < bytes.len();
-        if len > 0 {
-            if let Some(readiness) = &mut state.readiness {
-                readiness.set_readable();
-            }
+        if len > 0
+            && let Some(readiness) = &mut state.readiness
+        {
+            readiness.set_readable();
         }
         len
     }
@@ -192,10 +194,10 @@ impl Socket {
             }
             state.outgoing.drain(..len.max(1));
         }
-        if state.outgoing.len() <= OUTGOING_MAX / 2 {
-            if let Some(readiness) = &mut state.readiness {
-                readiness.set_writable(true);
-            }
+        if state.outgoing.len() <= OUTGOING_MAX / 2
+            && let Some(readiness) = &mut state.readiness
+        {
+            readiness.set_writable(true);
         }
         if state.outgoing.is_empty() && state.closing {
             io.close();

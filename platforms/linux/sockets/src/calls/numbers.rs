@@ -23,11 +23,11 @@ fn same(fd: c_int, new: c_int) -> c_int {
         return new;
     }
     drop(table::take(new));
-    if let Some(entry) = table::find(fd) {
-        if !table::put(new, entry) {
-            real!(close, (c_int) -> c_int, (new));
-            return fail(Errno(libc::EMFILE));
-        }
+    if let Some(entry) = table::find(fd)
+        && !table::put(new, entry)
+    {
+        real!(close, (c_int) -> c_int, (new));
+        return fail(Errno(libc::EMFILE));
     }
     new
 }
@@ -76,12 +76,12 @@ pub unsafe extern "C" fn fcntl64(fd: c_int, what: c_int, argument: c_ulong) -> c
 /// As in the manual.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ioctl(fd: c_int, what: c_ulong, argument: *mut c_int) -> c_int {
-    if what == libc::FIONREAD {
-        if let Some(open) = super::connection(fd) {
-            // SAFETY: this request writes one int at the program's own place.
-            unsafe { argument.write(c_int::try_from(open.get().readable()).unwrap_or(c_int::MAX)) };
-            return 0;
-        }
+    if what == libc::FIONREAD
+        && let Some(open) = super::connection(fd)
+    {
+        // SAFETY: this request writes one int at the program's own place.
+        unsafe { argument.write(c_int::try_from(open.get().readable()).unwrap_or(c_int::MAX)) };
+        return 0;
     }
     real!(ioctl, (c_int, c_ulong, *mut c_int) -> c_int, (fd, what, argument))
 }
