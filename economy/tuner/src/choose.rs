@@ -61,7 +61,7 @@ impl Held {
 }
 
 /// The flow of a point when so much arrives, with a given fraction of late operations.
-fn flow(point: &Point, kind: LoadKind, arrival_per_s: f64, late: f64) -> Flow {
+pub(crate) fn flow(point: &Point, kind: LoadKind, arrival_per_s: f64, late: f64) -> Flow {
     let arrival = match kind {
         LoadKind::Open => Some(arrival_per_s),
         LoadKind::Closed => None,
@@ -91,7 +91,7 @@ pub(crate) fn lateness(limit_ns: Option<u64>, point: &Point) -> tail::Fraction {
     }
 }
 
-fn late_counted(limit_ns: Option<u64>, point: &Point) -> f64 {
+pub(crate) fn late_counted(limit_ns: Option<u64>, point: &Point) -> f64 {
     match limit_ns.map(|limit_ns| point.late_above(limit_ns)) {
         Some((above, of)) if of > 0 => above as f64 / of as f64,
         _ => 0.0,

@@ -21,6 +21,7 @@ extern crate alloc;
 mod choose;
 mod explain;
 mod known;
+mod learn;
 mod rules;
 #[cfg(test)]
 mod tests;

@@ -55,9 +55,8 @@ pub struct Rules {
     pub distrust_ns: u64,
     /// How long after its end an outdated price still holds the setting.
     pub grace_ns: u64,
-    /// Windows that a point remembers when it is refined by what is seen; 0 means that points stay as they were
-    /// profiled.
-    pub memory_windows: u32,
+    /// Points follow what is seen; otherwise they stay as they were profiled.
+    pub learn: bool,
     /// What was seen so long ago counts for half.
     pub forget_ns: u64,
     /// What trying other settings may cost: that many millionths of an hour's revenue; 0 means that none is tried.
@@ -71,17 +70,18 @@ pub struct Rules {
 }
 
 impl Rules {
-    /// Points follow what is seen, and a hundredth of the revenue may be spent on trying others.
-    pub fn online(self) -> Self {
-        Self { memory_windows: 20, explore_millionths: 10_000, ..self }
+    /// Points follow what is seen, and no other setting is tried.
+    pub fn following(self) -> Self {
+        Self { learn: true, ..self }
     }
 
-    pub(crate) fn refines(&self) -> bool {
-        self.memory_windows > 0
+    /// Points follow what is seen, and a hundredth of the revenue may be spent on trying others.
+    pub fn online(self) -> Self {
+        Self { explore_millionths: 10_000, ..self.following() }
     }
 
     pub(crate) fn explores(&self) -> bool {
-        self.refines() && self.explore_millionths > 0
+        self.learn && self.explore_millionths > 0
     }
 }
 
@@ -107,7 +107,7 @@ impl Default for Rules {
             return_windows: 2,
             distrust_ns: 60_000 * MS,
             grace_ns: 60_000 * MS,
-            memory_windows: 0,
+            learn: false,
             forget_ns: 600_000 * MS,
             explore_millionths: 0,
             explore_windows: 3,

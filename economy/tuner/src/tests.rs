@@ -328,14 +328,14 @@ fn a_change_that_kept_its_promise_stays() {
 
 #[test]
 fn what_is_seen_refines_the_point_when_asked_to() {
-    let rules = Rules { memory_windows: 1, ..Rules::default() };
+    let rules = Rules { learn: true, ..Rules::default() };
     let mut tuner = Tuner::new(penalty(), quick_or_cheap(), rules);
     tuner.decide(&moment(0, core("0.04 $/core/h")));
     for turn in 1..40 {
         tuner.observe(turn * 1_000 * MS, &seen(90.0, 30_000, 2_000));
     }
     let point = &tuner.points().classes[0].points[0];
-    assert!((point.mean_ns - 90_000.0).abs() < 10.0, "{point:?}");
+    assert!((point.mean_ns - 90_000.0).abs() < 500.0, "{point:?}");
     let (above, of) = point.late_above(750_000);
     assert!((above as f64 / of as f64 - 0.1).abs() < 0.01);
     // 10% late eats all revenue, so the other setting is better now.

@@ -7,6 +7,7 @@ mod weigh;
 use crate::choose::{Held, best};
 use crate::explain::Why;
 use crate::known::{Known, Spread};
+use crate::learn::Learnt;
 use crate::trial::{DISTRUSTED_MAX, Distrusted, Trial};
 use crate::{Mode, Rules};
 use alloc::format;
@@ -88,6 +89,9 @@ pub struct Tuner {
     place: Option<usize>,
     place_of: Option<(usize, Setting)>,
     spread: Spread,
+    /// What is learnt while serving, and of which class and load the points were told by it.
+    learnt: Option<Learnt>,
+    told: Option<(usize, f64)>,
     explorer: Explorer,
     distrusted: Vec<Distrusted>,
     prices: Option<Prices>,
@@ -115,6 +119,8 @@ impl Tuner {
             place: None,
             place_of: None,
             spread: Spread::default(),
+            learnt: rules.learn.then(|| Learnt::new(&points, limit_ns)),
+            told: None,
             explorer: Explorer::default(),
             contract,
             points,
@@ -181,6 +187,7 @@ impl Tuner {
             return None;
         }
         let class = self.class?;
+        self.tell(class);
         if let Some(look) = self.look_again(moment.now_ns, &quoted) {
             return Some(look);
         }

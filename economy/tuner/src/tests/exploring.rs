@@ -55,7 +55,7 @@ fn from_nothing_it_finds_what_earns_most_within_its_budget() {
 #[test]
 fn without_a_budget_and_while_observing_nothing_is_tried() {
     for rules in [
-        Rules { memory_windows: 20, ..Rules::default() },
+        Rules { learn: true, ..Rules::default() },
         Rules { mode: Mode::Observe, ..Rules::default().online() },
     ] {
         let mut tuner = Tuner::new(penalty(), unmeasured(&[0, 100]), rules);

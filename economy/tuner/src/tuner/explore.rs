@@ -1,26 +1,37 @@
 //! Trying other settings while serving: carefully, within a budget, and visibly.
 //!
 //! A setting of which too little is known, or that has not been seen for long, may be better than the one in force. It
-//! is tried for a few windows, neighbours first, if what it may cost fits into the budget: a part of what was earned
-//! within the last hour. Its cost is what the present setting would have earned meanwhile, and every line says it. A
-//! trial ends at once when the promise is in danger, when it loses more than was risked, and when prices or load move.
+//! is tried for a few windows, never further than one step beyond what was seen, if what may be gained by it for as long
+//! as it is remembered is more than what trying costs, and if that fits into the budget: a part of what is earned within
+//! an hour. Its cost is what the present setting would have earned meanwhile, and every line says it: where the present
+//! one earns nothing, trying another costs nothing. A trial ends at once when the promise is in danger, when it loses
+//! more than was risked, and when prices or load move.
 
+use super::weigh::Scales;
 use super::{Decision, Quoted, Tuner};
-use crate::choose::estimate;
+use crate::choose::{Estimate, estimate};
 use crate::explain::{Hourly, Why};
-use crate::known::KNOWN_WINDOWS;
 use crate::trial::{DISTRUSTED_MAX, Distrusted};
 use crate::{Mode, Rules};
 use alloc::format;
-use nom_money::NANO;
-use nom_points::{Batching, Class, Measured, Point, Setting};
+use nom_money::{NANO, Prices};
+use nom_points::{Measured, Setting};
+use nom_utility::Flow;
 
 /// What was earned and lost counts for so long.
 const BUDGET_NS: f64 = 3600.0 * NANO as f64;
-/// A setting of which nothing is known is taken to lose at least this part of the revenue.
-const UNKNOWN_RISK: f64 = 0.1;
+/// At the start the budget is that of so long a time of what users would pay at best.
+const CREDIT_S: f64 = 300.0;
+/// What is found counts for this part of the time in which it is forgotten.
+const REMEMBERED: f64 = 0.1;
+/// What may be gained must be this part of the revenue.
+const GAIN_LEAST: f64 = 0.001;
+/// A limit of latency must be kept although it may be so many deviations longer.
+const DOUBTED: f64 = 2.0;
 /// A trial ends when it lost so many times what was risked.
 const LOSS_MOST: f64 = 2.0;
+/// A trial ends early when it is better or worse by so many deviations.
+const DECIDED: f64 = 1.5;
 /// A trial is judged by whole windows, so it may lose a little more than it should: a part is kept back for that.
 const KEPT_BACK: f64 = 0.8;
 /// More than this part late, where the promise is a limit of latency, is danger.
@@ -44,13 +55,15 @@ pub(super) struct Explorer {
     /// Dollars within about an hour.
     earned: f64,
     lost: f64,
+    /// What would be earned in the first time, if users paid at best.
+    credit: f64,
     at_ns: u64,
 }
 
 impl Explorer {
     /// What may still be lost.
     fn left(&self, rules: &Rules) -> f64 {
-        self.earned * f64::from(rules.explore_millionths) / 1e6 * KEPT_BACK - self.lost
+        self.earned.max(self.credit) * f64::from(rules.explore_millionths) / 1e6 * KEPT_BACK - self.lost
     }
 
     fn forget(&mut self, now_ns: u64) {
@@ -65,26 +78,30 @@ fn seconds(duration_ns: u64) -> f64 {
     duration_ns as f64 / NANO as f64
 }
 
-/// How long frames gather.
-fn held_ns(setting: Setting) -> f64 {
-    match setting {
-        Setting::Serve { batching: Batching::Hold { delay_ns }, .. } => delay_ns as f64,
-        _ => 0.0,
-    }
-}
-
 impl Tuner {
     /// What trying other settings has cost within the last hour, and what it may cost, in dollars.
     pub fn explored(&self) -> (f64, f64) {
         (self.explorer.lost, self.explorer.left(&self.rules).max(0.0))
     }
 
-    /// Whether settings of the class are still to be tried although none that is known pays. Stopping would end the
-    /// search, so it waits as long as the budget lasts.
-    pub(super) fn is_looking_for_better(&self, class: usize) -> bool {
-        self.rules.explores()
-            && self.explorer.left(&self.rules) >= 0.0
-            && self.known[class].iter().any(|known| !known.is_known())
+    /// Whether a setting that is worth trying may pay although none that is known does. Stopping would end the search,
+    /// so it waits as long as the budget lasts.
+    pub(super) fn is_looking_for_better(&self, class: usize, quoted: &Quoted) -> bool {
+        if !self.rules.explores() || self.rules.mode != Mode::On || self.explorer.left(&self.rules) < 0.0 {
+            return false;
+        }
+        let (scales, arrival) = (self.scales(class, quoted), self.arrival_per_s);
+        let now = scales.current(arrival).map_or(0.0, |now| now.profit.total());
+        if now > Estimate::holding(&scales.evaluator, self.held[class]).profit.total() {
+            return false;
+        }
+        let Some(learnt) = scales.learnt else { return false };
+        let pays = |place: usize| {
+            let (gain, deviation) = scales.outlook(learnt, place, arrival);
+            now + gain + deviation > 0.0
+        };
+        (0..scales.load.points.len())
+            .any(|place| !scales.is_told(place) || self.may_try(&scales, place) && pays(place))
     }
 
     pub(super) fn is_exploring(&self) -> bool {
@@ -113,11 +130,20 @@ impl Tuner {
         };
         let here = of(self.setting)?;
         self.explorer.earned += here.profit.revenue.max(0.0) * seconds(seen.window_ns);
-        // Serving at a loss while something better is looked for costs what serving nothing would have saved.
-        if self.explorer.visit.is_none() && self.known[class].iter().any(|known| !known.is_known()) {
-            self.explorer.lost += (-here.profit.total()).max(0.0) * seconds(seen.window_ns);
-        }
-        let mut visit = self.explorer.visit?;
+        let ideal = Flow {
+            latency_mean_ns: here.flow.cores * 1e9 / here.flow.operations_per_s.max(1.0),
+            late: 0.0,
+            latency_jitter_ns: 0.0,
+            ..here.flow
+        };
+        self.explorer.credit = evaluator.evaluate(&ideal).revenue.max(0.0) * CREDIT_S;
+        let Some(mut visit) = self.explorer.visit else {
+            // Serving at a loss while something better is looked for costs what serving nothing would have saved.
+            if self.rules.may_stop {
+                self.explorer.lost += (-here.profit.total()).max(0.0) * seconds(seen.window_ns);
+            }
+            return None;
+        };
         let home = of(visit.home)?;
         let loss = (home.profit.total() - here.profit.total()).max(0.0)
             * seconds(now_ns.saturating_sub(visit.accounted_ns));
@@ -132,7 +158,8 @@ impl Tuner {
                 seen.mean_ns > most as f64 || late && self.contract.limit_ns() == Some(most)
             });
         let dear = visit.lost > LOSS_MOST * visit.risk || self.explorer.left(&self.rules) < 0.0;
-        if !danger && !dear && visit.windows < self.rules.explore_windows {
+        let decided = self.is_decided(class, visit.home, &prices);
+        if !danger && !dear && !decided && visit.windows < self.rules.explore_windows {
             return None;
         }
         self.explorer.visit = None;
@@ -167,6 +194,16 @@ impl Tuner {
         Some(Decision { change: Some(visit.home), why })
     }
 
+    /// Whether more windows of what is tried would hardly change the verdict.
+    fn is_decided(&self, class: usize, home: Setting, prices: &Prices) -> bool {
+        let quoted = Quoted { prices: *prices, generation: 0, valid_until_ns: 0 };
+        let mut scales = self.scales(class, &quoted);
+        let (Some(learnt), Some(home)) = (scales.learnt, scales.load.find(home)) else { return false };
+        scales.present = scales.load.find(self.setting);
+        let (gain, deviation) = scales.outlook(learnt, home, self.arrival_per_s);
+        gain.abs() > DECIDED * deviation
+    }
+
     /// Begins to try a setting, when there is one that is worth it and the budget allows it.
     pub(super) fn explore(&mut self, now_ns: u64, class: usize, quoted: &Quoted) -> Option<Decision> {
         let (seen, _) = self.seen?;
@@ -179,7 +216,7 @@ impl Tuner {
             return None;
         }
         let dwell_ns = self.rules.settle_ns + seen.window_ns * (u64::from(self.rules.explore_windows) + 1);
-        let (setting, risk) = self.worth_trying(now_ns, class, quoted, seconds(dwell_ns))?;
+        let (setting, risk) = self.worth_trying(class, quoted, seconds(dwell_ns))?;
         let home = self.setting;
         let left = self.explorer.left(&self.rules);
         self.put(setting, now_ns);
@@ -191,76 +228,56 @@ impl Tuner {
         Some(Decision { change: Some(setting), why })
     }
 
-    /// The nearest setting that may be better, if what it may cost is left: with that cost.
-    fn worth_trying(
-        &self,
-        now_ns: u64,
-        class: usize,
-        quoted: &Quoted,
-        dwell_s: f64,
-    ) -> Option<(Setting, f64)> {
-        let scales = self.scales(class, quoted);
-        let (load, known, arrival) = (scales.load, scales.known, self.arrival_per_s);
+    /// The setting that is worth trying most, if what it may cost is left: with that cost.
+    fn worth_trying(&self, class: usize, quoted: &Quoted, dwell_s: f64) -> Option<(Setting, f64)> {
+        let (scales, arrival) = (self.scales(class, quoted), self.arrival_per_s);
+        let learnt = scales.learnt?;
         let present = scales.present?;
-        let now = estimate(&scales.evaluator, load.kind, arrival, &load.points[present]);
+        let revenue = scales.current(arrival)?.profit.revenue.max(0.0);
         let left = self.explorer.left(&self.rules);
-        let mut order: alloc::vec::Vec<usize> =
-            (0..load.points.len()).filter(|place| *place != present).collect();
-        order.sort_by_key(|place| place.abs_diff(present));
-        for place in order {
-            let (point, what) = (&load.points[place], &known[place]);
-            let distrusted =
-                self.distrusted.iter().any(|bad| bad.setting == point.setting && bad.class == class);
-            let windows = what.windows(now_ns, self.rules.forget_ns);
-            if distrusted || windows >= KNOWN_WINDOWS * 2.0 && what.is_known() {
+        let remembered_s = seconds(self.rules.forget_ns) * REMEMBERED;
+        let mut most: Option<(f64, Setting, f64)> = None;
+        for place in (0..scales.load.points.len()).filter(|place| *place != present) {
+            if !self.may_try(&scales, place) {
                 continue;
             }
-            let loss = if what.is_known() {
-                let part = what.alone();
-                let at = |sign: f64| {
-                    let moved = moved(point, &scales.spread.unwrap_or(scales.noise), part * sign);
-                    estimate(&scales.evaluator, load.kind, arrival, &moved)
-                };
-                let (best, worst) = (at(-1.0), at(1.0));
-                if best.profit.total() <= now.profit.total() || !worst.within(&self.rules) {
-                    continue;
-                }
-                now.profit.total() - worst.profit.total()
-            } else {
-                let Some(near) = self.nearest(load, class, place) else { continue };
-                let like = estimate(&scales.evaluator, load.kind, arrival, near);
-                let later = (held_ns(point.setting) - held_ns(near.setting)).max(0.0);
-                if self.rules.latency_max_ns.is_some_and(|most| like.latency_ns + later > most as f64 / 2.0) {
-                    continue;
-                }
-                UNKNOWN_RISK * now.profit.revenue.max(0.0) + now.profit.total() - like.profit.total()
-            };
-            let risk = loss.max(0.0) * dwell_s;
-            if risk <= left {
-                return Some((point.setting, risk));
+            let (gain, deviation) = scales.outlook(learnt, place, arrival);
+            let found = expected_gain(gain, deviation);
+            let risk = (deviation - gain).max(0.0) * dwell_s;
+            let worth = found * remembered_s - (-gain).max(0.0) * dwell_s;
+            if found > GAIN_LEAST * revenue
+                && worth > 0.0
+                && risk <= left
+                && most.is_none_or(|(most, ..)| worth > most)
+            {
+                most = Some((worth, scales.load.points[place].setting, risk));
             }
         }
-        None
+        most.map(|(_, setting, risk)| (setting, risk))
     }
 
-    /// The known point that is nearest to a place.
-    fn nearest<'a>(&self, load: &'a Class, class: usize, place: usize) -> Option<&'a Point> {
-        (0..load.points.len())
-            .filter(|other| self.known[class][*other].is_known())
-            .min_by_key(|other| other.abs_diff(place))
-            .map(|other| &load.points[other])
+    /// Whether a setting may be tried at all: it is no step into the dark, and keeps the owner's limits as far as is known.
+    fn may_try(&self, scales: &Scales<'_>, place: usize) -> bool {
+        let Some(learnt) = scales.learnt else { return false };
+        if scales.is_distrusted(place) || !learnt.is_near(scales.class, place) {
+            return false;
+        }
+        let (point, arrival) = (&scales.load.points[place], self.arrival_per_s);
+        let slower = learnt
+            .doubt(scales.class, None, place, arrival, None)
+            .map_or(0.0, |doubt| doubt.mean_ns * DOUBTED);
+        let worst = nom_points::Point { mean_ns: point.mean_ns + slower, ..point.clone() };
+        estimate(&scales.evaluator, scales.load.kind, arrival, &worst).within(&self.rules)
     }
 }
 
-/// A point whose figures are all worse (or better, below zero) by so many deviations of a window.
-fn moved(point: &Point, spread: &nom_points::Noise, times: f64) -> Point {
-    const MOST: f64 = 0.9;
-    let by = |value: f64, part: f64| value * (1.0 + (part * times).clamp(-MOST, MOST));
-    Point {
-        core_ns: by(point.core_ns, spread.cores),
-        wire_bytes: by(point.wire_bytes, spread.bytes),
-        mean_ns: by(point.mean_ns, spread.latency),
-        jitter_ns: by(point.jitter_ns, spread.latency),
-        ..point.clone()
+/// What a normal gain brings on average, where a loss is not taken.
+fn expected_gain(gain: f64, deviation: f64) -> f64 {
+    if deviation <= 0.0 {
+        return gain.max(0.0);
     }
+    let z = gain / deviation;
+    let density = libm::exp(-0.5 * z * z) / libm::sqrt(core::f64::consts::TAU);
+    let above = 0.5 * libm::erfc(-z / core::f64::consts::SQRT_2);
+    deviation * density + gain * above
 }

@@ -2,8 +2,9 @@
 
 use super::{Decision, Tuner};
 use crate::Mode;
-use crate::choose::Held;
+use crate::choose::{Held, lateness};
 use crate::explain::{Hourly, Why};
+use crate::learn::Window;
 use crate::trial::{DISTRUSTED_MAX, Distrusted, judge};
 use alloc::format;
 use nom_money::print_duration;
@@ -11,6 +12,10 @@ use nom_points::{Measured, Setting};
 
 /// A server that sees another latency than the profiled clients by more than this part says so.
 const DISAGREEMENT_MAX: f64 = 0.1;
+/// A change is judged by deviations of so many windows.
+const JUDGED: f64 = 2.0;
+/// Points are told anew when the load has moved by this part.
+const TOLD_AGAIN: f64 = 0.03;
 /// Settings of which that was said; of more it is not said.
 const SAID_MAX: usize = 64;
 
@@ -30,8 +35,8 @@ impl Tuner {
             return None;
         }
         self.seen = Some((*seen, self.arrival_per_s));
-        if self.rules.refines() {
-            self.refine(now_ns, class, seen);
+        if self.rules.learn {
+            self.learn(now_ns, class, seen);
             if self.rules.explores() {
                 let said = self.account(now_ns, class, seen);
                 if said.is_some() || self.is_exploring() {
@@ -42,26 +47,45 @@ impl Tuner {
         self.judge(now_ns, class, seen).or_else(|| self.disagreement(class, seen))
     }
 
-    /// Moves the present point towards what was seen.
-    fn refine(&mut self, now_ns: u64, class: usize, seen: &Measured) {
-        let (rules, limit_ns) = (&self.rules, self.contract.limit_ns());
-        let capacity_per_s = self.points.capacity_per_s;
-        let load = &mut self.points.classes[class];
-        let Some(place) = load.find(self.setting) else { return };
-        let (point, known) = (&mut load.points[place], &mut self.known[class][place]);
-        let windows = known.windows(now_ns, rules.forget_ns);
-        let hidden_ns = *known.hidden_ns.get_or_insert((point.mean_ns - seen.mean_ns).max(0.0));
+    /// Learns from what was seen of the present setting, and tells it to the points.
+    fn learn(&mut self, now_ns: u64, class: usize, seen: &Measured) {
+        let limit_ns = self.contract.limit_ns();
+        let Some(place) = self.points.classes[class].find(self.setting) else { return };
+        let (Some(learnt), true) = (&mut self.learnt, seen.operations > 0) else { return };
+        let (point, known) = (&self.points.classes[class].points[place], &mut self.known[class][place]);
+        let hidden_ns = *known.hidden_ns.get_or_insert(match known.was_seen() {
+            true => (point.mean_ns - seen.mean_ns).max(0.0),
+            false => 0.0,
+        });
         // What clients wait is what the server sees and what it cannot see.
         let seen = Measured { mean_ns: seen.mean_ns + hidden_ns, ..*seen };
-        if !point.is_unmeasured() && seen.operations > 0 {
+        let drowned = learnt.is_drowned(class, place, seen.operations_per_s());
+        if known.was_seen() && !drowned {
             let each = |count: u64| count as f64 / seen.operations as f64;
             self.spread.saw(point, seen.mean_ns, each(seen.core_ns), each(seen.wire_bytes));
         }
-        point.refine(&seen, limit_ns, windows, capacity_per_s);
-        known.saw(now_ns, rules.forget_ns, f64::from(rules.memory_windows), point, limit_ns);
-        self.held[class] = Held::of(load);
-        for other in &mut self.known[class] {
-            other.age(now_ns, self.rules.forget_ns);
+        let window = Window { seen: &seen, idle_cores: point.idle_cores, spread: &self.spread.0, limit_ns };
+        learnt.saw(now_ns, (class, place), &window, self.rules.forget_ns);
+        known.saw();
+        self.told = None;
+        self.tell(class);
+        self.held[class] = Held::of(&self.points.classes[class]);
+    }
+
+    /// Tells the points of a class what is expected under the present load, when that or what is learnt has moved.
+    pub(super) fn tell(&mut self, class: usize) {
+        let Some(learnt) = &self.learnt else { return };
+        let arrival = self.arrival_per_s;
+        let near = |told: f64| (arrival - told).abs() <= TOLD_AGAIN * told;
+        if self.told.is_some_and(|(of, told)| of == class && near(told)) {
+            return;
+        }
+        self.told = Some((class, arrival));
+        let (limit_ns, capacity_per_s) = (self.contract.limit_ns(), self.points.capacity_per_s);
+        for (place, point) in self.points.classes[class].points.iter_mut().enumerate() {
+            if learnt.tell((class, place), arrival, limit_ns, capacity_per_s, point) {
+                self.known[class][place].late = lateness(limit_ns, point);
+            }
         }
     }
 
@@ -70,9 +94,14 @@ impl Tuner {
         if trial.class != class || self.prices != Some(trial.prices) {
             return None;
         }
-        let (load, noise) = (&self.points.classes[class], &self.points.noise);
+        let load = &self.points.classes[class];
+        // Who learns knows how much windows differ.
+        let noise = match self.rules.learn {
+            true => self.points.noise.at_least(&self.spread.0, JUDGED),
+            false => self.points.noise,
+        };
         let (before, after, worse) =
-            judge(&trial, self.setting, seen, self.arrival_per_s, load, &self.contract, noise)?;
+            judge(&trial, self.setting, seen, self.arrival_per_s, load, &self.contract, &noise)?;
         if !worse {
             return None;
         }

@@ -3,15 +3,19 @@
 use super::{Decision, Quoted, Tuner};
 use crate::Mode;
 use crate::Rules;
-use crate::choose::{Estimate, Held, Present, estimate};
+use crate::choose::{Estimate, Held, Present, estimate, flow, late_counted};
 use crate::explain::{Better, Why};
 use crate::known::Known;
+use crate::learn::Learnt;
 use crate::trial::{Distrusted, Trial};
 use alloc::boxed::Box;
 use alloc::format;
 use nom_money::NANO;
 use nom_points::{Class, Noise, Setting};
-use nom_utility::Evaluator;
+use nom_utility::{Evaluator, Flow};
+
+/// What is learnt counts as a gain when it is one by so many deviations less.
+const SURE: f64 = 0.5;
 
 /// Everything that one decision is made from.
 pub(super) struct Scales<'a> {
@@ -23,8 +27,8 @@ pub(super) struct Scales<'a> {
     pub class: usize,
     pub distrusted: &'a [Distrusted],
     pub noise: Noise,
-    /// How much a window's figures differ from those of another, as parts: of what is refined while it runs.
-    pub spread: Option<Noise>,
+    /// What is learnt while serving: then doubt is a number for each pair of settings.
+    pub learnt: Option<&'a Learnt>,
     pub setting: Setting,
     /// The place of the present setting's point.
     pub present: Option<usize>,
@@ -49,18 +53,55 @@ impl Scales<'_> {
         Present::new(&self.evaluator, self.load.kind, arrival_per_s, weighed, noise)
     }
 
-    /// What counts as noise between two points: at least that of the profile, and more while few windows of one of
-    /// them were seen, or none of late.
-    fn noise_between(&self, present: usize, candidate: usize) -> Noise {
-        let Some(spread) = &self.spread else { return self.noise };
-        self.noise.at_least(spread, self.known[present].uncertainty(&self.known[candidate]))
+    /// Whether a point may be chosen for what it is taken to bring: what was never seen must be tried first.
+    fn trusted(&self, place: usize) -> bool {
+        let seen = match self.learnt {
+            Some(learnt) => learnt.was_seen(self.class, place),
+            None => self.known[place].is_known(),
+        };
+        seen && !self.is_distrusted(place)
     }
 
-    /// Whether a point may be chosen for what it is taken to bring.
-    fn trusted(&self, place: usize) -> bool {
+    /// Whether a setting lately earned less than it promised.
+    pub fn is_distrusted(&self, place: usize) -> bool {
         let setting = self.load.points[place].setting;
-        self.known[place].is_known()
-            && !self.distrusted.iter().any(|known| known.setting == setting && known.class == self.class)
+        self.distrusted.iter().any(|known| known.setting == setting && known.class == self.class)
+    }
+
+    /// Whether anything is known of a point.
+    pub fn is_told(&self, place: usize) -> bool {
+        self.known[place].is_known() || self.learnt.is_some_and(|learnt| learnt.knows(self.class, place))
+    }
+
+    /// What a learnt setting is expected to gain over the present one (over serving nothing, where that is unknown), and
+    /// the deviation of that.
+    pub fn outlook(&self, learnt: &Learnt, place: usize, arrival_per_s: f64) -> (f64, f64) {
+        let limit_ns = self.evaluator.contract().limit_ns();
+        let point = &self.load.points[place];
+        let expected = flow(point, self.load.kind, arrival_per_s, late_counted(limit_ns, point));
+        let total = self.evaluator.evaluate(&expected).total();
+        let now = self.current(arrival_per_s).map_or(0.0, |now| now.profit.total());
+        let Some(doubt) = learnt.doubt(self.class, self.present, place, arrival_per_s, limit_ns) else {
+            return (total - now, 0.0);
+        };
+        let mean_ns = expected.latency_mean_ns + doubt.mean_ns;
+        let slower = mean_ns / expected.latency_mean_ns.max(1.0);
+        let power = learnt.late_power(self.class, place);
+        let worse = [
+            Flow {
+                latency_mean_ns: mean_ns,
+                late: (expected.late * libm::pow(slower, power)).min(1.0),
+                ..expected
+            },
+            Flow { cores: expected.cores + expected.operations_per_s * doubt.core_ns * 1e-9, ..expected },
+            Flow {
+                wire_bytes_per_s: expected.wire_bytes_per_s + expected.operations_per_s * doubt.wire_bytes,
+                ..expected
+            },
+            Flow { late: (expected.late * libm::exp(doubt.late)).min(1.0), ..expected },
+        ];
+        let lost = worse.iter().map(|worse| total - self.evaluator.evaluate(worse).total());
+        (total - now, libm::sqrt(lost.map(|lost| lost * lost).sum()))
     }
 
     /// The gain of serving nothing.
@@ -72,10 +113,14 @@ impl Scales<'_> {
     /// The gain of a change to a place (none is serving nothing), counting only what differs beyond noise.
     fn gain(&self, to: Option<usize>, arrival_per_s: f64) -> f64 {
         let Some(place) = to else { return self.gain_of_nothing(arrival_per_s) };
+        if let Some(learnt) = self.learnt {
+            let (gain, deviation) = self.outlook(learnt, place, arrival_per_s);
+            return if Some(place) == self.present { 0.0 } else { gain - SURE * deviation };
+        }
         let point = &self.load.points[place];
         match self.present {
             Some(present) => self
-                .weigh_against(present, arrival_per_s, &self.noise_between(present, place))
+                .weigh_against(present, arrival_per_s, &self.noise)
                 .gain_beyond_noise(&self.evaluator, (point, &self.known[place].late)),
             None => {
                 let now = self.current(arrival_per_s).map_or(0.0, |now| now.profit.total());
@@ -113,7 +158,7 @@ impl Scales<'_> {
             let (mut chosen, mut most) = (None, f64::NEG_INFINITY);
             for (place, point) in self.load.points.iter().enumerate() {
                 let candidate = (point, &self.known[place].late);
-                let gain = match self.spread {
+                let gain = match self.learnt {
                     None => weighed.gain_beyond_noise(&self.evaluator, candidate),
                     Some(_) => self.gain(Some(place), arrival_per_s),
                 };
@@ -142,18 +187,18 @@ impl Tuner {
     pub(super) fn choose(&mut self, now_ns: u64, class: usize, quoted: &Quoted) -> Option<Decision> {
         self.distrusted.retain(|distrusted| distrusted.until_ns > now_ns);
         let mut rules = self.rules;
-        rules.may_stop &= now_ns >= self.looking_until_ns && !self.is_looking_for_better(class);
+        rules.may_stop &= now_ns >= self.looking_until_ns && !self.is_looking_for_better(class, quoted);
         let rules = rules;
         let arrival = self.arrival_per_s;
         self.find_place(class);
         let load = &self.points.classes[class];
         let mut scales = self.scales(class, quoted);
         // Nothing is known of any setting under this load: there is nothing to choose by.
-        if !scales.known.iter().any(Known::is_known) {
+        if !(0..load.points.len()).any(|place| scales.is_told(place)) {
             return None;
         }
         // What was never measured cannot be compared with.
-        scales.present = scales.present.filter(|place| scales.known[*place].is_known());
+        scales.present = scales.present.filter(|place| scales.is_told(*place));
         let scales = scales;
         let current = scales.current(arrival);
         let allowed = current.is_some_and(|current| current.within(&rules));
@@ -247,7 +292,7 @@ impl Tuner {
             class,
             distrusted: &self.distrusted,
             noise: self.points.noise,
-            spread: self.rules.refines().then_some(self.spread.0),
+            learnt: self.learnt.as_ref(),
             setting: self.setting,
             present: self.place,
             held: self.held[class],

@@ -1,0 +1,263 @@
+//! One figure of all settings of a family, learnt together.
+//!
+//! A figure is a sum of few terms that all settings share (what a request takes, what a wake takes) and of how far each
+//! setting is off that, in general and under each load class by itself. All are estimated together by a Kalman filter, with
+//! their covariance: what is seen of one setting says something about the others, and how little is known of a setting
+//! that was not seen for long is a number too. What is off returns to nothing as it is forgotten, so a setting that is
+//! never looked at is again taken to follow the shared terms, with the doubt that it began with.
+
+use alloc::vec;
+use alloc::vec::Vec;
+
+/// What is believed before anything is seen, as parts of the first figure (or in its own unit, where that is a logarithm).
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Prior<const SHARED: usize> {
+    /// The shared terms, and their deviations.
+    pub terms: [(f64, f64); SHARED],
+    /// Deviation of a setting, and of a setting under one class.
+    pub member: f64,
+    pub cell: f64,
+}
+
+/// Where a figure belongs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct At {
+    pub member: usize,
+    pub class: usize,
+}
+
+/// What is expected.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Expected {
+    pub value: f64,
+    pub variance: f64,
+}
+
+/// The filter.
+#[derive(Debug, Clone)]
+pub(super) struct Regression<const SHARED: usize> {
+    prior: Prior<SHARED>,
+    members: usize,
+    mean: Vec<f64>,
+    /// Row by row.
+    covariance: Vec<f64>,
+    /// How surprising what was seen lately was, on average: 1 when it is as doubtful as it is taken to be.
+    strain: f64,
+    at_ns: u64,
+}
+
+/// The shared terms drift too, but slower: their variance grows by this part of the prior's in the time of forgetting.
+const SHARED_DRIFT: f64 = 0.02;
+
+/// When figures are so many times further off than they should be (in squares), something has changed.
+const STRAIN_MOST: f64 = 4.0;
+/// Over about so many windows.
+const STRAIN_WINDOWS: f64 = 3.0;
+
+impl<const SHARED: usize> Regression<SHARED> {
+    /// Believes the prior.
+    pub fn new(prior: Prior<SHARED>, members: usize, classes: usize) -> Self {
+        let size = SHARED + members + members * classes;
+        let mut this = Self {
+            prior,
+            members,
+            mean: vec![0.0; size],
+            covariance: vec![0.0; size * size],
+            strain: 1.0,
+            at_ns: 0,
+        };
+        for row in 0..size {
+            this.mean[row] = if row < SHARED { prior.terms[row].0 } else { 0.0 };
+            this.covariance[row * size + row] = this.variance_of(row);
+        }
+        this
+    }
+
+    /// The variance that the prior gives a row.
+    fn variance_of(&self, row: usize) -> f64 {
+        let deviation = if row < SHARED {
+            self.prior.terms[row].1
+        } else if row < SHARED + self.members {
+            self.prior.member
+        } else {
+            self.prior.cell
+        };
+        deviation * deviation
+    }
+
+    /// The shared terms as they are believed.
+    pub fn terms(&self) -> &[f64] {
+        &self.mean[..SHARED]
+    }
+
+    /// Keeps a shared term within bounds that nature sets.
+    pub fn bound(&mut self, term: usize, from: f64, to: f64) {
+        self.mean[term] = self.mean[term].clamp(from, to);
+    }
+
+    /// What the shared terms say.
+    fn shared(&self, features: &[f64; SHARED]) -> f64 {
+        features.iter().zip(&self.mean).map(|(feature, term)| feature * term).sum()
+    }
+
+    /// The rows that a figure depends on, and how much: how far a setting is off counts in proportion to `scale`.
+    fn rows(&self, at: At, features: &[f64; SHARED], scale: f64) -> Rows<SHARED> {
+        let cell = SHARED + self.members + at.class * self.members + at.member;
+        Rows { features: *features, own: [SHARED + at.member, cell], scale }
+    }
+
+    /// What a setting is expected to show. Where figures are parts of themselves off, `scale` is `None` and what the
+    /// shared terms say is taken.
+    pub fn expected(&self, at: At, features: &[f64; SHARED], scale: Option<f64>) -> Expected {
+        let shared = self.shared(features);
+        let rows = self.rows(at, features, scale.unwrap_or(shared));
+        let value = rows.each().map(|(row, weight)| self.mean[row] * weight).sum();
+        Expected { value, variance: self.between(&rows, &rows).max(0.0) }
+    }
+
+    /// Variance of the difference of two settings' figures.
+    pub fn difference(
+        &self,
+        (a, a_features): (At, &[f64; SHARED]),
+        (b, b_features): (At, &[f64; SHARED]),
+        scale: Option<f64>,
+    ) -> f64 {
+        let a = self.rows(a, a_features, scale.unwrap_or(self.shared(a_features)));
+        let b = self.rows(b, b_features, scale.unwrap_or(self.shared(b_features)));
+        (self.between(&a, &a) + self.between(&b, &b) - 2.0 * self.between(&a, &b)).max(0.0)
+    }
+
+    fn between(&self, a: &Rows<SHARED>, b: &Rows<SHARED>) -> f64 {
+        let size = self.mean.len();
+        a.each()
+            .map(|(row, weight)| {
+                weight
+                    * b.each()
+                        .map(|(column, other)| other * self.covariance[row * size + column])
+                        .sum::<f64>()
+            })
+            .sum()
+    }
+
+    /// A figure was seen, with a variance of its own.
+    pub fn saw(
+        &mut self,
+        at: At,
+        features: &[f64; SHARED],
+        scale: Option<f64>,
+        (figure, variance): (f64, f64),
+    ) {
+        let size = self.mean.len();
+        let rows = self.rows(at, features, scale.unwrap_or(self.shared(features)));
+        let mut toward = vec![0.0; size];
+        for (row, weight) in rows.each() {
+            for (sum, covariance) in toward.iter_mut().zip(&self.covariance[row * size..][..size]) {
+                *sum += weight * covariance;
+            }
+        }
+        let expected: f64 = rows.each().map(|(row, weight)| self.mean[row] * weight).sum();
+        let off = figure - expected;
+        if self.strain > STRAIN_MOST {
+            // It is something else now: how far this setting is off is as doubtful as what is seen.
+            let own = rows.own[0];
+            let grown = off * off / (rows.scale * rows.scale).max(f64::MIN_POSITIVE);
+            self.covariance[own * size + own] += grown;
+            toward[own] += grown * rows.scale;
+        }
+        let all = variance + rows.each().map(|(row, weight)| toward[row] * weight).sum::<f64>();
+        if all <= 0.0 || !all.is_finite() || !figure.is_finite() {
+            return;
+        }
+        let surprise = off / all;
+        self.strain += (off * surprise - self.strain) / STRAIN_WINDOWS;
+        for (row, gain) in toward.iter().enumerate() {
+            self.mean[row] += gain * surprise;
+            let part = gain / all;
+            let line = &mut self.covariance[row * size..][..size];
+            line.iter_mut().zip(&toward).for_each(|(covariance, other)| *covariance -= part * other);
+        }
+    }
+
+    /// Time goes on: how far each setting is off is forgotten, by half in so long a time.
+    pub fn age(&mut self, now_ns: u64, forget_ns: u64) {
+        let part = now_ns.saturating_sub(self.at_ns) as f64 / forget_ns.max(1) as f64;
+        self.at_ns = now_ns;
+        if part <= 0.0 {
+            return;
+        }
+        let kept = 1.0 / (1.0 + part);
+        let size = self.mean.len();
+        for row in 0..size {
+            let of_row = if row < SHARED { 1.0 } else { kept };
+            self.mean[row] *= of_row;
+            let line = &mut self.covariance[row * size..][..size];
+            for (column, covariance) in line.iter_mut().enumerate() {
+                *covariance *= of_row * if column < SHARED { 1.0 } else { kept };
+            }
+        }
+        for row in 0..size {
+            let grown = if row < SHARED { SHARED_DRIFT * part.min(1.0) } else { 1.0 - kept * kept };
+            self.covariance[row * size + row] += grown * self.variance_of(row);
+        }
+    }
+}
+
+/// The few rows that a figure depends on.
+struct Rows<const SHARED: usize> {
+    features: [f64; SHARED],
+    own: [usize; 2],
+    scale: f64,
+}
+
+impl<const SHARED: usize> Rows<SHARED> {
+    fn each(&self) -> impl Iterator<Item = (usize, f64)> {
+        let own = self.own.iter().map(|row| (*row, self.scale));
+        self.features.iter().copied().enumerate().chain(own)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PRIOR: Prior<2> = Prior { terms: [(0.5, 0.5), (0.5, 0.5)], member: 0.1, cell: 0.05 };
+
+    fn at(member: usize) -> At {
+        At { member, class: 0 }
+    }
+
+    #[test]
+    fn two_settings_say_what_the_third_gives() {
+        let mut learnt = Regression::new(PRIOR, 3, 2);
+        let features = |place: usize| [1.0, 1.0 / (1.0 + place as f64)];
+        let truth = |place: usize| 0.7 + 0.3 / (1.0 + place as f64);
+        let before = learnt.expected(at(2), &features(2), None);
+        for turn in 0..40 {
+            learnt.saw(at(turn % 2), &features(turn % 2), None, (truth(turn % 2), 1e-4));
+        }
+        let after = learnt.expected(at(2), &features(2), None);
+        assert!((after.value - truth(2)).abs() < 0.05, "{after:?}");
+        assert!(after.variance < before.variance / 10.0, "{before:?} {after:?}");
+        // The third was never seen, so it stays doubtful by what settings may be off.
+        assert!(after.variance > 0.1 * 0.1 * 0.5, "{after:?}");
+        let seen = learnt.expected(at(0), &features(0), None);
+        assert!(seen.variance < after.variance / 10.0, "{seen:?}");
+    }
+
+    #[test]
+    fn what_was_not_seen_for_long_is_doubtful_again() {
+        let mut learnt = Regression::new(PRIOR, 2, 1);
+        for _ in 0..20 {
+            learnt.saw(at(0), &[1.0, 0.0], None, (0.6, 1e-4));
+            learnt.saw(at(1), &[1.0, 0.0], None, (0.5, 1e-4));
+        }
+        let fresh = learnt.expected(at(0), &[1.0, 0.0], None);
+        assert!((fresh.value - 0.6).abs() < 0.01, "{fresh:?}");
+        learnt.age(1_000, 1_000);
+        let old = learnt.expected(at(0), &[1.0, 0.0], None);
+        assert!(old.variance > fresh.variance * 5.0, "{fresh:?} {old:?}");
+        assert!(old.value < 0.59, "it returns towards what the settings share: {old:?}");
+        let difference = learnt.difference((at(0), &[1.0, 0.0]), (at(1), &[1.0, 0.0]), None);
+        assert!(difference < 2.0 * old.variance, "what they share is no difference: {difference}");
+    }
+}
