@@ -62,7 +62,8 @@ pub enum Call {
     RegisterDma,
     /// `(address, pages)`: they no longer do.
     WithdrawDma,
-    /// `(events)`: lets the interrupts of these devices in again ([`crate::upcall::device_event`]).
+    /// `(events)`: lets the interrupts in again that these events stand for ([`crate::upcall::device_event`]). From now
+    /// on the calling context hears them, and they come to its core.
     Unmask,
     /// `(until_ns, events)`: unmasks like `Unmask`, then halts the core until an event or that time ([`FOREVER`]:
     /// no limit). The value is the events that came; they are not delivered as upcalls any more.
@@ -89,10 +90,17 @@ pub enum Call {
     NotifyChannel,
     /// `(core)`: the caller's context on that core gets the event [`crate::upcall::CALLED`].
     CallCore,
+    /// `(device, vector, event)`: the interrupts of this MSI-X vector of the caller's device become this event of the
+    /// caller's, one of [`crate::upcall::ALL_DEVICES`], until the device is given back. Which number an event has is the
+    /// owner's affair alone.
+    Steer,
+    /// `(port, what, value)`: reads a port of the caller's, or with [`PORT_WRITE`] writes it; `what` says how many bytes (1,
+    /// 2 or 4). Its own are the ports of its devices ([`crate::device::DeviceInfo::ports`]) and those that the image names.
+    Port,
 }
 
 /// All calls in the order of their numbers.
-pub const CALLS: [Call; 24] = [
+pub const CALLS: [Call; 26] = [
     Call::Nothing,
     Call::Log,
     Call::Exit,
@@ -117,6 +125,8 @@ pub const CALLS: [Call; 24] = [
     Call::CloseChannel,
     Call::NotifyChannel,
     Call::CallCore,
+    Call::Steer,
+    Call::Port,
 ];
 
 impl Call {
@@ -141,6 +151,8 @@ pub const LARGE: u64 = 8;
 pub const NO_ACCESS: u64 = 16;
 /// `Unmap`: pages on which nothing is mapped are passed over.
 pub const SPARSE: u64 = 32;
+/// `Port`: it is written.
+pub const PORT_WRITE: u64 = 8;
 /// Pages of 4 KiB in one of 2 MiB.
 pub const LARGE_PAGES: u64 = 512;
 /// The most colours that frames can be divided into.

@@ -5,6 +5,9 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 /// The most devices that a guest may have.
 pub const DEVICES_MAX: u32 = 32;
+/// The most interrupts of one device that can be told apart: those of four pairs of queues, and one more. MSI-X vectors
+/// beyond are not used.
+pub const VECTORS_MAX: u32 = 5;
 /// Bytes of address space that one device's registers may take.
 pub const WINDOW_LEN: u64 = 1 << 20;
 
@@ -115,10 +118,14 @@ pub struct DeviceInfo {
     pub configuration: u64,
     /// Bytes from there.
     pub configuration_len: u64,
+    /// PCI: its first port, for [`crate::call::Call::Port`].
+    pub ports: u32,
+    /// How many follow it; 0 when it has none.
+    pub ports_len: u32,
 }
 
 /// Words of a [`DeviceInfo`].
-pub const DEVICE_INFO_WORDS: usize = 9;
+pub const DEVICE_INFO_WORDS: usize = 10;
 
 impl DeviceInfo {
     /// The same as words, in the order of the layout.
@@ -134,6 +141,7 @@ impl DeviceInfo {
             self.interrupt_status,
             self.configuration,
             self.configuration_len,
+            pair(self.ports, self.ports_len),
         ]
     }
 
@@ -151,6 +159,8 @@ impl DeviceInfo {
             interrupt_status: words[6],
             configuration: words[7],
             configuration_len: words[8],
+            ports: words[9] as u32,
+            ports_len: (words[9] >> 32) as u32,
         }
     }
 }

@@ -33,7 +33,8 @@ pub const DEVICES: u64 = 64;
 /// Bit of device 0's interrupt; the others follow.
 const FIRST_DEVICE_BIT: u32 = 16;
 
-/// The event of a device's interrupt. Its line stays masked until the owner unmasks it.
+/// The event of a device's interrupts, unless its owner has steered one of them to another one
+/// ([`crate::call::Call::Steer`]). An interrupt that came stays masked until the owner unmasks it.
 pub const fn device_event(device: u32) -> u64 {
     if device < crate::device::DEVICES_MAX { 1 << (FIRST_DEVICE_BIT + device) } else { 0 }
 }

@@ -34,8 +34,8 @@ pub struct Acquired {
 }
 
 impl Acquired {
-    /// The vector for a queue of this driver, where there are vectors. All lead to the device's one event, so more
-    /// than the first is a matter of taste.
+    /// The vector for a queue of this driver, where there are vectors. All lead to the device's one event unless
+    /// [`Device::own_event`] gives one of them its own.
     pub fn vector(&self, queue: u16) -> Option<u16> {
         let last = u16::try_from(self.vectors).unwrap_or(u16::MAX).checked_sub(1)?;
         Some(queue.min(last))

@@ -53,6 +53,8 @@ pub struct Config {
     pub send_frames: u16,
     /// MSI-X vectors for receiving and sending, where the device has vectors. The first also tells of changes of the link.
     pub vectors: Option<(u16, u16)>,
+    /// By how many vectors each further pair's lie behind, so that its core alone is interrupted; 0: all raise the same.
+    pub vectors_apart: u16,
     /// Pairs of queues: one a core that serves. At least 1; a device that has fewer is used with what it has.
     pub pairs: u16,
     /// What the device shall do.
@@ -62,7 +64,15 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         let wanted = Wanted { checksum: true, segmentation: false, merging: false };
-        Self { receive_buffers: 256, send_frames: 128, vectors: None, pairs: 1, wanted }
+        Self { receive_buffers: 256, send_frames: 128, vectors: None, vectors_apart: 0, pairs: 1, wanted }
+    }
+}
+
+impl Config {
+    /// The vectors of a pair.
+    fn vectors_of(&self, pair: u16) -> (Option<u16>, Option<u16>) {
+        let behind = pair.saturating_mul(self.vectors_apart);
+        self.vectors.map(|(into, out)| (into.saturating_add(behind), out.saturating_add(behind))).unzip()
     }
 }
 
@@ -147,7 +157,7 @@ pub fn start_spread<T: Transport>(
     for number in 0..config.pairs.clamp(1, pairs_there) {
         let (receive, send) = (2 * number + RECEIVE, 2 * number + SEND);
         let ring = config.receive_buffers;
-        let vectors = config.vectors.unzip();
+        let vectors = config.vectors_of(number);
         let queue = install(&mut transport, memory, receive, ring, features, vectors.0)?;
         let buffers =
             memory.allocate(usize::from(queue.size()) * slot_len, 4096).ok_or(StartError::Memory)?;
@@ -306,14 +316,14 @@ impl<T: Transport> Device<T> {
             return Err(StartError::Features(self.features & !features));
         }
         let event_index = features & FEATURE_EVENT_INDEX != 0;
-        let vectors = self.config.vectors.unzip();
         let mut receivers = Vec::with_capacity(usize::from(self.pairs));
         for (pair, (receiver, sender)) in (0..).zip(halves) {
+            let vectors = self.config.vectors_of(pair);
             self.install_again(2 * pair + RECEIVE, receiver.restart(event_index), vectors.0)?;
             self.install_again(2 * pair + SEND, sender.restart(event_index), vectors.1)?;
             receivers.push(receiver);
         }
-        self.transport.announce_changes(vectors.0)?;
+        self.transport.announce_changes(self.config.vectors_of(0).0)?;
         if let Some(mut control) = self.control.take() {
             let installed = self.install_again(2 * self.pairs_there, control.restart(event_index), None);
             self.control = Some(control);

@@ -35,6 +35,8 @@ pub struct Iommu {
     pub address: u64,
     /// The platform can have it translate interrupts too.
     pub interrupts: bool,
+    /// What requests of the I/O interrupt controller carry; 0 when nobody says.
+    pub controller: u16,
 }
 
 /// The most processors that are told apart.
@@ -164,32 +166,40 @@ fn iommu(table: &[u8]) -> Option<Iommu> {
             if word(entry, 6, 2) != 0 || address == 0 || only.is_some() {
                 return None;
             }
-            let covered = if entry[4] & INCLUDES_ALL != 0 { [!0; 4] } else { covered(entry.get(16..)?) };
-            only = Some(Iommu { covered, address, interrupts });
+            let (mut covered, controller) = scopes(entry.get(16..)?);
+            if entry[4] & INCLUDES_ALL != 0 {
+                covered = [!0; 4];
+            }
+            only = Some(Iommu { covered, address, interrupts, controller });
         }
         rest = &rest[len..];
     }
     only
 }
 
-/// VT-d 3.0, 8.3.1: functions and bridges by their paths. Only those that begin and end on bus 0 count.
-fn covered(mut scopes: &[u8]) -> [u64; 4] {
+/// VT-d 3.0, 8.3.1: functions and bridges by their paths, of which only those count that begin and end on bus 0; and the
+/// requester of the I/O interrupt controller.
+fn scopes(mut scopes: &[u8]) -> ([u64; 4], u16) {
     const FUNCTION: u8 = 1;
     const BRIDGE: u8 = 2;
+    const CONTROLLER: u8 = 3;
     const ONE_STEP: usize = 8;
-    let mut covered = [0; 4];
+    let (mut covered, mut controller) = ([0; 4], 0);
     while let [kind, len, ..] = *scopes {
         let len = usize::from(len);
         if len < 2 || len > scopes.len() {
             break;
         }
+        let place = if len == ONE_STEP { scopes[6] << 3 | scopes[7] & 7 } else { 0 };
+        if kind == CONTROLLER && len == ONE_STEP {
+            controller = u16::from(scopes[5]) << 8 | u16::from(place);
+        }
         if matches!(kind, FUNCTION | BRIDGE) && len == ONE_STEP && scopes[5] == 0 {
-            let place = scopes[6] << 3 | scopes[7] & 7;
             covered[usize::from(place / 64)] |= 1 << (place % 64);
         }
         scopes = &scopes[len..];
     }
-    covered
+    (covered, controller)
 }
 
 fn table<'a>(address: u64, memory: &impl Fn(u64, usize) -> Option<&'a [u8]>) -> Option<&'a [u8]> {
@@ -248,7 +258,7 @@ mod tests {
         body.extend([0; 10]);
         body.extend([0, 0, 40, 0, 0, 0, 0, 0]);
         body.extend(0xfed9_0000_u64.to_le_bytes());
-        body.extend([3, 8, 0, 0, 0, 0xff, 0, 0, 2, 8, 0, 0, 0, 0, 1, 0, 1, 8, 0, 0, 0, 0, 31, 3]);
+        body.extend([3, 8, 0, 0, 0, 0xff, 0, 1, 2, 8, 0, 0, 0, 0, 1, 0, 1, 8, 0, 0, 0, 0, 31, 3]);
         let iommu = self::table(b"DMAR", &body);
         let mut list = Vec::new();
         for (place, table) in [(0x200_u32, &configuration), (0x300, &interrupts), (0x400, &iommu)] {
@@ -268,7 +278,7 @@ mod tests {
         assert_eq!(found.interrupts, Some(0xfec0_0000));
         assert_eq!(found.identities(), [0]);
         let iommu = found.iommu.unwrap();
-        assert_eq!((iommu.address, iommu.interrupts), (0xfed9_0000, true));
+        assert_eq!((iommu.address, iommu.interrupts, iommu.controller), (0xfed9_0000, true, 0xff01));
         assert!(iommu.covers(1, 0) && iommu.covers(31, 3));
         assert!(!iommu.covers(0, 0) && !iommu.covers(1, 1) && !iommu.covers(31, 2));
     }

@@ -7,7 +7,8 @@ use crate::{
 
 /// Registers for base addresses.
 pub const BASES_MAX: u8 = 6;
-const COMMAND_PORTS: u32 = 1;
+/// Command: registers behind ports answer.
+pub const COMMAND_PORTS: u32 = 1;
 const PORTS: u32 = 1;
 const WIDE: u32 = 4;
 const KIND: u32 = 15;
@@ -73,6 +74,23 @@ pub fn bases(space: &impl Configurable, function: Function) -> Bases {
     }
     space.write(function, COMMAND, command);
     found
+}
+
+/// The ports of a function's first base address, as virtio's old interface has them: the first, and how many. `None`
+/// when it has none there, or they make no sense.
+pub fn ports(space: &impl Configurable, function: Function) -> Option<(u16, u16)> {
+    /// Below are the ports of old, which belong to no function.
+    const FIRST: u32 = 0x1000;
+    let low = space.read(function, BASE_ADDRESS);
+    let command = space.read(function, COMMAND) & 0xffff;
+    if low & PORTS == 0 {
+        return None;
+    }
+    space.write(function, COMMAND, command & !(COMMAND_MEMORY | COMMAND_PORTS | COMMAND_BUS_MASTER));
+    let len = (size_bits(space, function, BASE_ADDRESS) & 0xfffc).wrapping_neg() & 0xffff;
+    space.write(function, COMMAND, command);
+    let first = low & !3;
+    (first >= FIRST && len.is_power_of_two() && first + len <= 1 << 16).then_some((first as u16, len as u16))
 }
 
 fn size_bits(space: &impl Configurable, function: Function, at: u8) -> u32 {

@@ -9,10 +9,12 @@
 
 mod bases;
 mod express;
+mod pin;
 mod virtio;
 
-pub use bases::{Base, Bases, assign, base_address, bases, memory_window};
+pub use bases::{Base, Bases, COMMAND_PORTS, assign, base_address, bases, memory_window, ports};
 pub use express::{Port, port};
+pub use pin::pin;
 pub use virtio::{Messages, Place, Virtio, function_messages, is_virtio, virtio};
 
 /// The most capabilities in one list: they have at least 4 bytes each, between 0x40 and 0x100.
@@ -81,18 +83,20 @@ pub struct Found {
     pub group: Function,
     /// The function of bus 0 behind which it is, or itself.
     pub root: Function,
+    /// By how many pins its interrupt is turned on the way to `root`: each bridge turns by the number of the device behind it.
+    pub turns: u8,
 }
 
 /// Calls `found` for every function behind bus 0 and its bridges, in the order of their numbers.
 pub fn functions(space: &impl ConfigurationSpace, found: &mut impl FnMut(Found)) {
-    bus(space, 0, (None, None), &mut Walk { depth: BUSES_DEEP_MAX, seen: [0; 4] }, found);
+    bus(space, 0, (None, None, 0), &mut Walk { depth: BUSES_DEEP_MAX, seen: [0; 4] }, found);
 }
 
 /// The same for the bus behind a port of bus 0.
 pub fn functions_behind(space: &impl ConfigurationSpace, port: Function, found: &mut impl FnMut(Found)) {
     if let Some(secondary) = secondary(space, port).filter(|&secondary| secondary > port.bus) {
         let mut walk = Walk { depth: BUSES_DEEP_MAX, seen: [0; 4] };
-        bus(space, secondary, (None, Some(port)), &mut walk, found);
+        bus(space, secondary, (None, Some(port), 0), &mut walk, found);
     }
 }
 
@@ -105,7 +109,7 @@ struct Walk {
 fn bus(
     space: &impl ConfigurationSpace,
     number: u8,
-    (group, root): (Option<Function>, Option<Function>),
+    (group, root, turns): (Option<Function>, Option<Function>, u8),
     walk: &mut Walk,
     found: &mut impl FnMut(Found),
 ) {
@@ -125,14 +129,15 @@ fn bus(
                 continue;
             }
             let own = group.unwrap_or(Function { function: 0, ..here });
+            let turns = if root.is_some() { (turns + device) % 4 } else { 0 };
             let root = root.unwrap_or(here);
-            found(Found { function: here, group: own, root });
+            found(Found { function: here, group: own, root, turns });
             // A bridge leads to a higher bus; a lower one would be a loop.
             if let Some(secondary) = secondary(space, here)
                 && secondary > number
             {
                 let shared = group.or(if port(space, here).is_some() { None } else { Some(own) });
-                bus(space, secondary, (shared, Some(root)), walk, found);
+                bus(space, secondary, (shared, Some(root), turns), walk, found);
             }
             if function == 0 && space.read(here, HEADER) >> 16 & 0x80 == 0 {
                 break;

@@ -91,6 +91,80 @@ fn a_card_is_read() {
 }
 
 #[test]
+fn ports_are_measured_and_put_back() {
+    let with = |low: u32, room: u32| {
+        let mut words = card();
+        (words[4], words[1]) = (low, words[1] | 7);
+        (Ports(Machine::new([(at(0, 2, 0), words)]), room), words)
+    };
+    let (machine, words) = with(0xc041, 0xffff_ffe0);
+    assert_eq!(ports(&machine, at(0, 2, 0)), Some((0xc040, 32)));
+    assert_eq!(machine.0.0.borrow()[&at(0, 2, 0)], words, "measuring left something behind");
+    // Not placed, among the ports of old, past the end, a length that is none, memory.
+    for (low, room) in [
+        (1, 0xffe0),
+        (0x3f9, 0xfff8),
+        (0xffe1, 0xffc0),
+        (0xc001, 0xff5c),
+        (0xc001, 0),
+        (0xfeb0_0000, 0xffff_f000),
+    ] {
+        assert_eq!(ports(&with(low, room).0, at(0, 2, 0)), None, "{low:#x}, {room:#x}");
+    }
+}
+
+/// A machine whose first base address is one of ports and keeps these bits.
+struct Ports(Machine, u32);
+
+impl ConfigurationSpace for Ports {
+    fn read(&self, function: Function, offset: u8) -> u32 {
+        self.0.read(function, offset)
+    }
+}
+
+impl Configurable for Ports {
+    fn write(&self, function: Function, offset: u8, value: u32) {
+        if offset != 0x10 {
+            return self.0.write(function, offset, value);
+        }
+        let mut functions = self.0.0.borrow_mut();
+        functions.get_mut(&function).unwrap()[4] = value & self.1 | 1;
+    }
+}
+
+#[test]
+fn a_pin_leads_where_the_chipset_wires_it() {
+    let mut chipset = [0; 64];
+    chipset[0] = 0x2918_8086;
+    chipset[3] = 0x80 << 16;
+    let function = |device: u8, pin: u32| {
+        let mut words = card();
+        words[15] = pin << 8;
+        (at(0, device, 0), words)
+    };
+    let machine = |there: u8| {
+        Machine::new([
+            function(2, 1),
+            function(3, 4),
+            function(4, 0),
+            function(5, 9),
+            function(25, 1),
+            (at(0, there, 0), chipset),
+        ])
+    };
+    let pin_of = |machine: &Machine, device: u8, turns: u8| {
+        let function = at(0, device, 0);
+        pin(machine, &Found { function, group: function, root: function, turns })
+    };
+    let known = machine(31);
+    // QEMU 7.2's own table: device 2 has line G first, device 3 its fourth line G too.
+    assert_eq!([2, 3].map(|device| pin_of(&known, device, 0)), [Some(22), Some(22)]);
+    assert_eq!((pin_of(&known, 2, 1), pin_of(&known, 2, 2)), (Some(23), Some(20)));
+    assert_eq!([4, 5, 25].map(|device| pin_of(&known, device, 0)), [None; 3]);
+    assert_eq!(pin_of(&machine(30), 2, 0), None, "another chipset");
+}
+
+#[test]
 fn bridges_are_followed_and_loops_are_not() {
     let bridge = |secondary: u32| {
         let mut words = [0; 64];
@@ -107,7 +181,11 @@ fn bridges_are_followed_and_loops_are_not() {
         (at(1, 3, 0), bridge(1)),
     ]);
     let mut found = Vec::new();
-    functions(&machine, &mut |one| found.push((one.function, one.group, one.root)));
+    functions(&machine, &mut |one| {
+        // Behind a bridge each device turns the pin by its own number.
+        assert_eq!(one.turns, if one.function.bus == 0 { 0 } else { one.function.device });
+        found.push((one.function, one.group, one.root));
+    });
     let shared = at(0, 1, 0);
     let other = at(0, 2, 0);
     assert_eq!(

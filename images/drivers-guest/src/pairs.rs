@@ -27,6 +27,13 @@ const STEERED: u8 = b'1';
 const TWO_CORES: u8 = b'2';
 const LINK: u8 = b'3';
 const AGAIN: u8 = b'4';
+/// The host asks over the flows of one pair only.
+const FIRST_ASLEEP: u8 = b'5';
+const SECOND_ASLEEP: u8 = b'6';
+/// Each pair has a vector for what comes in and one for what goes out.
+const VECTORS_APART: u16 = 2;
+/// A core that sleeps looks that often whether the part is over.
+const LOOK_NS: u64 = 50_000_000;
 /// Begins the first datagram of a flow in a part: it may come on any pair.
 const FIRST: &[u8] = b"first";
 /// The longest frame that is reflected.
@@ -49,13 +56,20 @@ static BACK: AtomicBool = AtomicBool::new(false);
 /// Datagrams that came on each pair.
 static CAME: [AtomicU64; 2] = [const { AtomicU64::new(0) }; 2];
 
+/// What the further core waits for, and which part it is, where it sleeps.
+static ASLEEP: [AtomicU64; 2] = [const { AtomicU64::new(0) }; 2];
+/// How often each core was woken by its pair's interrupt.
+static WOKEN: [AtomicU64; 2] = [const { AtomicU64::new(0) }; 2];
+
 /// Runs the parts; says whether all went well.
 pub fn run() -> Result<bool, String> {
     let memory = memory().map_err(|_| "no memory is registered")?;
     let card = acquire(kind::NETWORK).map_err(|error| format!("no network card: {error:?}"))?;
     let vectors = card.vector(0).zip(card.vector(1));
     let Acquired { registers, device, .. } = card;
-    let config = Config { vectors, pairs: 2, receive_buffers: 64, send_frames: 32, ..Config::default() };
+    let (vectors_apart, pairs) = (VECTORS_APART, 2);
+    let config =
+        Config { vectors, vectors_apart, pairs, receive_buffers: 64, send_frames: 32, ..Config::default() };
     let Spread { device: mut network, mut pairs } =
         start_spread(registers, &memory, config).map_err(|error| format!("{error}"))?;
     if pairs.len() != 2 {
@@ -71,6 +85,12 @@ pub fn run() -> Result<bool, String> {
     let again = network.restart_spread(&mut pairs);
     let again = again.map_err(|error| NotOk::from(format!("{error}")));
     note("pairs_start_again", again.and_then(|()| steered(&mut pairs, mac, AGAIN)));
+    let events = match vectors {
+        Some((into, _)) => [0, 1].map(|pair| device.own_event(u32::from(into + pair * VECTORS_APART)).ok()),
+        None => [None; 2],
+    };
+    note("pairs_wake_their_own_core_first", asleep(&mut pairs, mac, FIRST_ASLEEP, events));
+    note("pairs_wake_their_own_core_second", asleep(&mut pairs, mac, SECOND_ASLEEP, events));
     network.stop().map_err(|error| format!("{error}"))?;
     Ok(well)
 }
@@ -185,6 +205,80 @@ fn second_core(_: u64) {
             OVER.store(true, Ordering::Release);
         }
     }
+    let [pair] = pair;
+    *HANDED.lock() = Some((pair, mac));
+    BACK.store(true, Ordering::Release);
+}
+
+/// Serves one pair, asleep between datagrams, until the part is over.
+fn serve_asleep(pair: &mut [Halves], core: usize, mac: [u8; 6], part: u8, event: u64, until_ns: u64) {
+    while !OVER.load(Ordering::Acquire) {
+        let looked = serve(pair, 0, mac, part, |_| 0);
+        CAME[core].fetch_add(looked.datagrams, Ordering::Relaxed);
+        if looked.over || now_ns() > until_ns {
+            OVER.store(true, Ordering::Release);
+        } else if looked.datagrams == 0 && pair[0].receiver.arm() {
+            let came = wait(Some(now_ns() + LOOK_NS), event);
+            WOKEN[core].fetch_add(u64::from(came & event != 0), Ordering::Relaxed);
+        }
+    }
+}
+
+/// Each core sleeps until its own pair interrupts. The host asks over one pair: the other core sleeps on.
+fn asleep(pairs: &mut alloc::vec::Vec<Halves>, mac: [u8; 6], part: u8, events: [Option<u64>; 2]) -> Outcome {
+    let [Some(first), Some(second)] = events else {
+        log!("pairs: part {}", char::from(part));
+        return steered_quietly(pairs, mac, part);
+    };
+    let Some(handed) = pairs.pop() else { return Err(String::from("there is no second pair").into()) };
+    *HANDED.lock() = Some((handed, mac));
+    ASLEEP[0].store(second, Ordering::Release);
+    ASLEEP[1].store(part.into(), Ordering::Release);
+    CAME.iter().chain(&WOKEN).for_each(|count| count.store(0, Ordering::Release));
+    [&OVER, &BACK].iter().for_each(|flag| flag.store(false, Ordering::Release));
+    if let Err(error) = cores::start(1, second_core_asleep, 0) {
+        pairs.extend(HANDED.lock().take().map(|(pair, _)| pair));
+        return Err(format!("no second core: {error:?}").into());
+    }
+    log!("pairs: part {}", char::from(part));
+    let until_ns = now_ns() + PATIENCE_NS;
+    serve_asleep(&mut pairs[..1], 0, mac, part, first, until_ns);
+    while !BACK.load(Ordering::Acquire) {
+        core::hint::spin_loop();
+    }
+    pairs.extend(HANDED.lock().take().map(|(pair, _)| pair));
+    healthy(pairs)?;
+    let [came, woken] = [&CAME, &WOKEN].map(|counts| [0, 1].map(|at| counts[at].load(Ordering::Relaxed)));
+    log!("pairs: {came:?} datagrams came, and the cores were woken {woken:?} times");
+    ensure!(now_ns() < until_ns, "the host does not end it: {came:?} came");
+    let (asked, other) = if part == FIRST_ASLEEP { (0, 1) } else { (1, 0) };
+    ensure!(came[asked] > 0 && woken[asked] > 0, "its own core was not woken: {came:?}, {woken:?}");
+    let most = came[asked] / ASTRAY_SHARE;
+    ensure!(woken[other] <= most, "the other core was woken {} times for {came:?}", woken[other]);
+    Ok(())
+}
+
+/// A card with one line for all its queues: there is nothing to tell apart, and the host is answered all the same.
+fn steered_quietly(pairs: &mut [Halves], mac: [u8; 6], part: u8) -> Outcome {
+    let until_ns = now_ns() + PATIENCE_NS;
+    let mut over = false;
+    while !over {
+        ensure!(now_ns() < until_ns, "the host does not end it");
+        for at in 0..pairs.len() {
+            over |= serve(pairs, at, mac, part, |port| port % 2).over;
+        }
+    }
+    healthy(pairs)?;
+    Err(NotOk::Skipped("the card has one line"))
+}
+
+fn second_core_asleep(_: u64) {
+    let Some((pair, mac)) = HANDED.lock().take() else {
+        return BACK.store(true, Ordering::Release);
+    };
+    let (event, part) = (ASLEEP[0].load(Ordering::Acquire), ASLEEP[1].load(Ordering::Acquire) as u8);
+    let mut pair = [pair];
+    serve_asleep(&mut pair, 1, mac, part, event, now_ns() + PATIENCE_NS);
     let [pair] = pair;
     *HANDED.lock() = Some((pair, mac));
     BACK.store(true, Ordering::Release);

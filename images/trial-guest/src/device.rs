@@ -9,7 +9,7 @@ use nom_runtime::abi::device::kind::{CONSOLE, ENTROPY, NETWORK};
 use nom_runtime::device::{Device, Listed, Transport, acquire, list};
 use nom_runtime::{heap_region, now_ns, wait};
 use nom_trial as trial;
-use nom_trial::{Attempts, Fault, read16, read32, write8, write16, write32};
+use nom_trial::{Attempts, Fault, read8, read16, read32, write8, write16, write32};
 
 use crate::{Case, NotOk, Outcome, ensure};
 
@@ -118,6 +118,8 @@ fn known(at: usize) -> u64 {
 pub struct Registers {
     pub transport: Transport,
     pub queue: u32,
+    /// The vector that it raises, where it has vectors.
+    pub vector: u32,
 }
 
 impl Registers {
@@ -157,7 +159,7 @@ impl Registers {
         self.set(0x30, 0x16, false, self.queue)?;
         self.set(0x38, 0x18, false, entries)?;
         if matches!(self.transport, Transport::Pci { .. }) {
-            self.set(0, 0x1a, false, 0)?;
+            self.set(0, 0x1a, false, self.vector)?;
         }
         for (mmio, pci, place) in [(0x80, 0x20, places[0]), (0x90, 0x28, places[1]), (0xa0, 0x30, places[2])]
         {
@@ -181,9 +183,37 @@ impl Registers {
     fn acknowledge(&self) -> Result<(), Fault> {
         match self.transport {
             Transport::Mmio { registers, .. } => write32(registers as u64 + 0x64, 3),
+            // A line falls when its status is read; messages need nothing.
+            Transport::Pci { vectors: 0, interrupt_status, .. } => read8(interrupt_status as u64).map(drop),
             Transport::Pci { .. } => Ok(()),
         }
     }
+}
+
+/// A queue that sends a header and a frame of nothing, again and again.
+pub struct Sending {
+    registers: Registers,
+    queue: Box<Queue>,
+    rounds: u16,
+}
+
+impl Sending {
+    pub fn start(registers: Registers) -> Result<Sending, NotOk> {
+        let mut queue = Queue::new();
+        queue.descriptors[0] = [known(queue.data.as_ptr() as usize), 12 + 60];
+        registers.start(queue.places()).map_err(fault)?;
+        Ok(Sending { registers, queue, rounds: 0 })
+    }
+
+    pub fn send(&mut self) -> Outcome {
+        self.rounds += 1;
+        self.queue.available[1].store(self.rounds, Ordering::Release);
+        self.registers.notify().map_err(fault)
+    }
+}
+
+fn fault(fault: Fault) -> NotOk {
+    alloc::format!("a register is not there: {fault:x?}").into()
 }
 
 fn entropy_interrupts() -> Outcome {
@@ -209,10 +239,9 @@ fn interrupts(kind: u32, queue_number: u32, device_writes: bool) -> Result<usize
     let Some(listed) = list().find(|listed| listed.kind == kind) else {
         return Err(NotOk::Skipped("the machine has no such device"));
     };
-    let fault = |fault: Fault| NotOk::from(alloc::format!("a register is not there: {fault:x?}"));
     let _attempts = Attempts::begin();
     let device = acquire(listed.number).map_err(text)?;
-    let registers = Registers { transport: device.transport, queue: queue_number };
+    let registers = Registers { transport: device.transport, queue: queue_number, vector: 0 };
     let mut queue = Queue::new();
     let data = known(queue.data.as_ptr() as usize);
     let (flags, len) = if device_writes { (2 << 32, 64) } else { (0, 12 + 60) };

@@ -7,8 +7,8 @@ use core::sync::atomic::Ordering;
 
 use nom_runtime::abi::call::{CallError, PAGE_LEN, WRITE};
 use nom_runtime::abi::device::kind::ENTROPY;
-use nom_runtime::abi::device::listed;
 use nom_runtime::abi::device::state::{BLOCKED, CONFINED, PRESENT, STOPPED};
+use nom_runtime::abi::device::{VECTORS_MAX, listed};
 use nom_runtime::abi::exit::ENDED;
 use nom_runtime::abi::statistics::Counter;
 use nom_runtime::abi::upcall::DEVICES;
@@ -76,8 +76,13 @@ pub const NEIGHBOUR_PLACE: u64 = 0x6300_0000_0000;
 /// How long something may take that must come: virtual time, and generous.
 const PATIENCE_NS: u64 = 60_000_000_000;
 const DEVICE_WRITES: u64 = 2 << 32;
-/// Interrupts for the device that has this number in the kernel's table; the data is ignored.
+/// Where messages are written that name an entry of the kernel's table by bits 5 and up; the data is ignored.
 const INTERRUPT_WINDOW: u64 = 0xfee0_0010;
+
+/// Where a message is written that names a device's first interrupt.
+fn interrupt(device: u64) -> u64 {
+    INTERRUPT_WINDOW | (device * u64::from(VECTORS_MAX)) << 5
+}
 
 /// The device that writes where it is told to.
 pub struct Engine {
@@ -97,7 +102,7 @@ impl Engine {
         let listed = all.find(|listed| listed.kind == ENTROPY);
         let listed = listed.ok_or(NotOk::Skipped("the machine has no such device"))?;
         let device = acquire(listed.number).map_err(text)?;
-        let registers = Registers { transport: device.transport, queue: 0 };
+        let registers = Registers { transport: device.transport, queue: 0, vector: 0 };
         let queue = Queue::new();
         registers.start(queue.places()).map_err(fault)?;
         Ok(Engine { device, registers, queue, rounds: 0 })
@@ -378,7 +383,7 @@ fn foreign_interrupt() -> Outcome {
     let own = u64::from(engine_number()?);
     // Another device's interrupt, and one that nobody has. (Not every unit records these: that nothing comes is what
     // counts.)
-    for address in [INTERRUPT_WINDOW | (own - 1) << 5, INTERRUPT_WINDOW | 200 << 5] {
+    for address in [interrupt(own - 1), INTERRUPT_WINDOW | 200 << 5] {
         let mut engine = Engine::start()?;
         let came = || counter(Counter::SpuriousInterrupts) + counter(Counter::Interrupts);
         let before = came();
@@ -394,7 +399,7 @@ fn foreign_interrupt() -> Outcome {
 fn storm() -> Outcome {
     let _attempts = Attempts::begin();
     let mut engine = Engine::start()?;
-    let address = INTERRUPT_WINDOW | u64::from(engine.device.number) << 5;
+    let address = interrupt(u64::from(engine.device.number));
     let before = counter(Counter::Interrupts);
     for _ in 0..2_000 {
         if state(engine.device.number) & STOPPED != 0 {

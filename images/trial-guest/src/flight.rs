@@ -15,7 +15,7 @@ const BUFFER_LEN: usize = 64;
 /// Posts as many buffers as the card's ring holds; how many that were, 0 without a card.
 pub fn post() -> u64 {
     let Ok(device) = acquire_kind(NETWORK) else { return 0 };
-    let registers = Registers { transport: device.transport, queue: 0 };
+    let registers = Registers { transport: device.transport, queue: 0, vector: 0 };
     // The largest ring that the card offers stands in the register of its size.
     let entries = match device.transport {
         Transport::Pci { common, .. } => usize::from(read16(common as u64 + 0x18).unwrap_or(0)),

@@ -33,8 +33,10 @@ mod neighbour;
 mod orders;
 mod paging;
 mod plug;
+mod ports;
 mod rogue;
 mod rows;
+mod steering;
 mod threads;
 mod time;
 mod upcalls;
@@ -111,8 +113,17 @@ fn main() -> u8 {
         "devices" => {
             let code = match dma::may_be_had() {
                 true if plug::wanted() => run(&[&plug::CASES]),
-                true if nom_runtime::trusted() => run(&[&device::CASES, &dma::CASES]),
-                true => run(&[&device::CASES, &dma::CASES, &dma::CONFINED_CASES, &large_dma::CASES]),
+                true if nom_runtime::trusted() => {
+                    run(&[&device::CASES, &steering::CASES, &ports::CASES, &dma::CASES])
+                }
+                true => run(&[
+                    &device::CASES,
+                    &steering::CASES,
+                    &ports::CASES,
+                    &dma::CASES,
+                    &dma::CONFINED_CASES,
+                    &large_dma::CASES,
+                ]),
                 false => run(&[&dma::REFUSED]),
             };
             let _ = nom_runtime::call::end_application("peer");

@@ -4,7 +4,7 @@
 use nom_abi::application;
 use nom_abi::call::{
     COLOURS_MAX, CONTIGUOUS, Call, CallError, EXECUTE, LARGE, LARGE_PAGES, LOG_LEN_MAX, NO_ACCESS, PAGE_LEN,
-    PAGES_MAX, PRICE_WORDS, SPARSE, USER_END, USER_START, WRITE,
+    PAGES_MAX, PORT_WRITE, PRICE_WORDS, SPARSE, USER_END, USER_START, WRITE,
 };
 use nom_abi::device::state::CONFINED;
 use nom_abi::device::{DEVICE_INFO_WORDS, WINDOW_LEN};
@@ -14,7 +14,7 @@ use nom_abi::upcall::{BLOCK_ALIGNMENT, BLOCK_LEN, FRAME_LEN, REGISTRATION_WORDS,
 use crate::Application;
 use crate::channels::{Channel, Channels};
 use crate::cores::{Core, Cores};
-use crate::devices::{Device, Devices};
+use crate::devices::{Device, Devices, Line};
 use crate::frames::Shape;
 
 /// What decoding needs to know of the machine. Asking changes nothing.
@@ -57,6 +57,8 @@ pub trait Facts {
     fn confined(&self) -> bool;
     /// There are that many free pieces of that shape.
     fn pieces(&self, shape: Shape, pieces: u64) -> bool;
+    /// So many ports from this one on are the caller's.
+    fn owns_ports(&self, first: u16, count: u16) -> bool;
     /// Pages of address space that the device's registers take.
     fn device_pages(&self, device: Device) -> u64;
 }
@@ -169,6 +171,18 @@ pub enum Request {
     CloseChannel(Channel),
     NotifyChannel(Channel),
     CallCore(Core),
+    /// The line is one of the caller's, and the event one of a device's.
+    Steer {
+        line: Line,
+        event: u64,
+    },
+    /// All its bytes are the caller's ports.
+    Port {
+        port: u16,
+        bytes: u16,
+        /// What is written; `None`: it is read.
+        value: Option<u32>,
+    },
 }
 
 /// A name in the caller's memory: readable, of a length that a name may have.
@@ -297,6 +311,21 @@ pub fn decode(number: u64, arguments: [u64; 5], facts: &impl Facts) -> Result<Re
                 return Err(CallError::NotOwner);
             }
             Request::CallCore(core)
+        }
+        Call::Steer => {
+            let line = facts.devices().may_steer([first, second], third, facts.caller())?;
+            Request::Steer { line, event: third }
+        }
+        Call::Port => {
+            let (bytes, write) = (second & !PORT_WRITE, second & PORT_WRITE != 0);
+            if ![1, 2, 4].contains(&bytes) {
+                return Err(CallError::BadArgument);
+            }
+            let port = u16::try_from(first).map_err(|_| CallError::NoSuch)?;
+            if !facts.owns_ports(port, bytes as u16) {
+                return Err(CallError::NotOwner);
+            }
+            Request::Port { port, bytes: bytes as u16, value: write.then_some(third as u32) }
         }
     })
 }

@@ -33,6 +33,8 @@ fn world() -> World {
     }
     devices.acquire(Device(0), Application(0));
     devices.acquire(Device(1), Application(1));
+    devices.set_ports(Device(0), (0xc000, 32));
+    devices.set_ports(Device(1), (0xc020, 32));
     let mut cores = Cores::new(4);
     cores.settle(Application(0));
     cores.settle(Application(1));
@@ -119,6 +121,9 @@ impl Facts for World {
     fn large(&self, address: u64) -> bool {
         LARGE_DATA.contains(&address)
     }
+    fn owns_ports(&self, first: u16, count: u16) -> bool {
+        self.devices.owns_ports(first, count, Application(0))
+    }
     fn device_pages(&self, device: Device) -> u64 {
         [1, 1, 4][device.0 as usize]
     }
@@ -162,6 +167,11 @@ fn honest_calls_are_understood() {
     let protected = Request::Protect { address: DATA.start, pages: 1, rights };
     assert_eq!(ask(Call::Protect, &[DATA.start, 1, NO_ACCESS]), Ok(protected));
     assert_eq!(ask(Call::Unmask, &[device_event(0)]), Ok(Request::Unmask { events: device_event(0) }));
+    let steered = Request::Steer { line: Line { device: Device(0), vector: 0 }, event: device_event(9) };
+    assert_eq!(ask(Call::Steer, &[0, 0, device_event(9)]), Ok(steered));
+    let port = |port, bytes, value| Ok(Request::Port { port, bytes, value });
+    assert_eq!(ask(Call::Port, &[0xc01c, 4]), port(0xc01c, 4, None));
+    assert_eq!(ask(Call::Port, &[0xc01f, 1 | PORT_WRITE, 7]), port(0xc01f, 1, Some(7)));
     assert_eq!(ask(Call::Wait, &[FOREVER, 0]), Ok(Request::Wait { until_ns: FOREVER, events: 0 }));
     assert_eq!(ask(Call::ReleaseDevice, &[0]), Ok(Request::ReleaseDevice(Device(0))));
     let acquired = Request::AcquireDevice { device: Device(2), address: 0x70_0000, place: DATA.start };
@@ -252,6 +262,23 @@ fn each_refusal_has_its_reason() {
         (Call::RegisterDma, &[DATA.start, 0], BadLength),
         (Call::WithdrawDma, &[0xffff_8000_0000_0000, 1], BadAddress),
         (Call::Unmask, &[device_event(1)], NotOwner),
+        (Call::Port, &[0xc000, 3], BadArgument),
+        (Call::Port, &[0xc000, 0], BadArgument),
+        (Call::Port, &[0xc000, 1 << 32 | 1], BadArgument),
+        (Call::Port, &[0xc000, PORT_WRITE], BadArgument),
+        (Call::Port, &[0xc01e, 4], NotOwner),
+        (Call::Port, &[0xc020, 1], NotOwner),
+        (Call::Port, &[0xbfff, 1], NotOwner),
+        (Call::Port, &[0x3f8, 1], NotOwner),
+        (Call::Port, &[0xffff, 4], NotOwner),
+        (Call::Port, &[0x1_c000, 1], NoSuch),
+        (Call::Steer, &[1, 0, device_event(9)], NotOwner),
+        (Call::Steer, &[3, 0, device_event(9)], NoSuch),
+        (Call::Steer, &[0, 1, device_event(9)], NoSuch),
+        (Call::Steer, &[0, u64::MAX, device_event(9)], NoSuch),
+        (Call::Steer, &[0, 0, device_event(9) | device_event(8)], BadArgument),
+        (Call::Steer, &[0, 0, 1], BadArgument),
+        (Call::Steer, &[0, 0, 0], BadArgument),
         (Call::Unmask, &[u64::MAX], NotOwner),
         (Call::Wait, &[0, 1], NotOwner),
         (Call::PublishPrices, &[8], BadAddress),
@@ -392,7 +419,14 @@ fn whatever_is_accepted_is_within_rights() {
             Request::NotifyChannel(channel) => assert_eq!(channel, Channel(0)),
             Request::AcquireDevice { device, place, .. } => {
                 assert_eq!(world.devices.owner(device), None);
-                assert!(world.writable(place, 72));
+                assert!(world.writable(place, 80));
+            }
+            Request::Port { port, bytes, .. } => {
+                assert!(port >= 0xc000 && port + bytes <= 0xc020 && [1, 2, 4].contains(&bytes));
+            }
+            Request::Steer { line, event } => {
+                assert_eq!(line, Line { device: Device(0), vector: 0 });
+                assert!(event.is_power_of_two() && event & nom_abi::upcall::ALL_DEVICES != 0);
             }
             Request::ReleaseDevice(device) => assert_eq!(world.devices.owner(device), Some(Application(0))),
             Request::Unmask { events } | Request::Wait { events, .. } => {

@@ -9,6 +9,7 @@
 //! kernel.end = kv                    the machine ends when this one has ended for good, with its code (default: when
 //!                                    nothing lives any more, with the code of the first application that started)
 //! kernel.channel.lines = kv, logger, 16 KiB      memory that these two may share
+//! kernel.ports.logger = serial2      it may use these ports of old (serial2, serial3, serial4, clock)
 //! kernel.publisher = kv              who may publish prices (default: the first application that starts)
 //! image.trusted = yes                they may know physical addresses (needed for devices where no IOMMU is)
 //! ```
@@ -31,6 +32,11 @@ const SINGLE: [&str; 5] =
 const HEAP: &str = "kernel.heap.";
 const RESTART: &str = "kernel.restart.";
 const CHANNEL: &str = "kernel.channel.";
+const PORTS: &str = "kernel.ports.";
+/// Ports of old that an image may give to an application, each with its name, first port and number. The kernel uses none
+/// of them once it has booted, and nothing behind them reaches memory.
+const PORTS_OF_OLD: [(&str, (u16, u16)); 4] =
+    [("serial2", (0x2f8, 8)), ("serial3", (0x3e8, 8)), ("serial4", (0x2e8, 8)), ("clock", (0x70, 2))];
 
 /// What the kernel wants to know.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -115,6 +121,8 @@ pub fn read(text: &str) -> Result<Configuration<'_>, Refused<'_>> {
             }
         } else if key.starts_with(HEAP) {
             heap_size(value).ok_or(refuse(SIZE))?;
+        } else if key.starts_with(PORTS) {
+            ports(value).ok_or(refuse("expected serial2, serial3, serial4 or clock"))?;
         } else if key.starts_with(RESTART) {
             restart(value)
                 .ok_or(refuse("expected never, or always or failed and a number, such as always 3"))?;
@@ -128,7 +136,7 @@ pub fn read(text: &str) -> Result<Configuration<'_>, Refused<'_>> {
         } else {
             return Err(refuse(
                 "no such key; there are kernel.application, kernel.heap, kernel.heap.NAME, \
-                 kernel.restart.NAME, kernel.channel.NAME, kernel.publisher, kernel.end",
+                 kernel.restart.NAME, kernel.channel.NAME, kernel.ports.NAME, kernel.publisher, kernel.end",
             ));
         }
     }
@@ -144,6 +152,11 @@ impl<'a> Configuration<'a> {
     fn of(&self, prefix: &str, name: &str) -> Option<&'a str> {
         let mut lines = lines(self.text);
         lines.find(|line| line.2.strip_prefix(prefix) == Some(name)).map(|line| line.3)
+    }
+
+    /// The ports of old that an application may use: the first, and how many.
+    pub fn ports(&self, name: &str) -> (u16, u16) {
+        self.of(PORTS, name).and_then(ports).unwrap_or_default()
     }
 
     /// Bytes of an application's heap, a multiple of 4096.
@@ -203,6 +216,10 @@ fn channel<'a>(name: &'a str, value: &'a str) -> Option<Allowed<'a>> {
     sensible.then_some(Allowed { name, ends, len })
 }
 
+fn ports(name: &str) -> Option<(u16, u16)> {
+    PORTS_OF_OLD.iter().find(|known| known.0 == name).map(|known| known.1)
+}
+
 fn heap_size(text: &str) -> Option<u64> {
     size(text).filter(|&bytes| bytes >= HEAP_LEN_MIN)
 }
@@ -232,6 +249,8 @@ mod tests {
         assert!(found.trusted);
         let empty = read("").unwrap();
         assert_eq!((empty.heap_len("kv"), empty.trusted), (HEAP_LEN_DEFAULT, false));
+        let ports = read("kernel.ports.a = serial2\n").unwrap();
+        assert_eq!((ports.ports("a"), ports.ports("b")), ((0x2f8, 8), (0, 0)));
         assert_eq!(empty.applications().count(), 0);
         assert_eq!(empty.channels().count(), 0);
     }
@@ -265,6 +284,8 @@ mod tests {
             ("kernel.application = a,,b", 1),
             ("kernel.application = a, a", 1),
             ("kernel.heap.a = 1 KiB", 1),
+            ("kernel.ports.a = 0x3f8", 1),
+            ("kernel.ports.a = serial2, clock", 1),
             ("kernel.restart.a = always", 1),
             ("kernel.restart.a = always -1", 1),
             ("kernel.restart.a = always3", 1),

@@ -2,8 +2,8 @@
 
 use nom_abi::call::CallError;
 use nom_abi::device::state::{BLOCKED, BROKEN, CONFINED, LEAVING, PRESENT, STOPPED};
-use nom_abi::device::{DEVICES_MAX, Listed};
-use nom_abi::upcall::device_event;
+use nom_abi::device::{DEVICES_MAX, Listed, VECTORS_MAX};
+use nom_abi::upcall::{ALL_DEVICES, device_event};
 
 use crate::Application;
 
@@ -15,6 +15,31 @@ impl Device {
     /// Its bit among events.
     pub fn event(self) -> u64 {
         device_event(self.0)
+    }
+}
+
+/// The most interrupts that are told apart.
+pub const LINES_MAX: usize = (DEVICES_MAX * VECTORS_MAX) as usize;
+
+/// One interrupt of a device: a vector of its table, or its pin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Line {
+    /// Whose.
+    pub device: Device,
+    /// Which.
+    pub vector: u32,
+}
+
+impl Line {
+    /// Its number among all of them.
+    pub fn number(self) -> usize {
+        (self.device.0 * VECTORS_MAX + self.vector) as usize % LINES_MAX
+    }
+
+    /// The one with this number.
+    pub fn of(number: usize) -> Line {
+        let number = number as u32;
+        Line { device: Device(number / VECTORS_MAX), vector: number % VECTORS_MAX }
     }
 }
 
@@ -32,6 +57,15 @@ pub struct Known {
     pub state: u8,
     /// Whose it is.
     pub owner: Option<Application>,
+    /// What each of its interrupts is told as; 0 where it has none.
+    pub events: [u64; VECTORS_MAX as usize],
+    /// Its ports: the first, and how many; 0 when it has none.
+    pub ports: (u16, u16),
+}
+
+/// Whether so many ports from `first` on lie within a range.
+pub fn within(first: u16, count: u16, (start, len): (u16, u16)) -> bool {
+    first.checked_sub(start).is_some_and(|offset| u32::from(offset) + u32::from(count) <= u32::from(len))
 }
 
 /// All devices and their owners.
@@ -46,13 +80,75 @@ impl Devices {
         Devices { known: [None; DEVICES_MAX as usize] }
     }
 
-    /// Another device that was found, at the lowest number that is free; `None` when there are too many already, and it
-    /// stays unused.
+    /// Another device that was found, with one interrupt, at the lowest number that is free; `None` when there are too
+    /// many already, and it stays unused.
     pub fn add(&mut self, kind: u16, requester: u16, group: u16, confined: bool) -> Option<Device> {
         let place = self.known.iter().position(Option::is_none)?;
         let state = PRESENT | if confined { CONFINED } else { 0 };
-        self.known[place] = Some(Known { kind, requester, group, state, owner: None });
-        Some(Device(place as u32))
+        let events = [0; VECTORS_MAX as usize];
+        self.known[place] = Some(Known { kind, requester, group, state, owner: None, events, ports: (0, 0) });
+        let device = Device(place as u32);
+        self.set_vectors(device, 1);
+        Some(device)
+    }
+
+    /// How many interrupts a device has. All are told as its one event.
+    pub fn set_vectors(&mut self, device: Device, count: u32) {
+        if let Some(Some(known)) = self.known.get_mut(device.0 as usize) {
+            let event = |vector: usize| if vector < count as usize { device.event() } else { 0 };
+            known.events = core::array::from_fn(event);
+        }
+    }
+
+    /// Which ports a device has.
+    pub fn set_ports(&mut self, device: Device, ports: (u16, u16)) {
+        if let Some(Some(known)) = self.known.get_mut(device.0 as usize) {
+            known.ports = ports;
+        }
+    }
+
+    /// Whether so many ports from this one on are those of one device of an application's, which is there.
+    pub fn owns_ports(&self, first: u16, count: u16, application: Application) -> bool {
+        let there = self.owned(application).filter_map(|device| self.known(device));
+        let mut there = there.filter(|known| known.state & PRESENT != 0);
+        there.any(|known| within(first, count, known.ports))
+    }
+
+    /// The interrupts of a device.
+    pub fn lines(&self, device: Device) -> impl Iterator<Item = Line> + use<> {
+        let events = self.known(device).map_or([0; VECTORS_MAX as usize], |known| known.events);
+        (0..VECTORS_MAX)
+            .filter(move |&vector| events[vector as usize] != 0)
+            .map(move |vector| Line { device, vector })
+    }
+
+    /// What an interrupt is told as.
+    pub fn event(&self, line: Line) -> u64 {
+        let known = self.known(line.device);
+        known.and_then(|known| known.events.get(line.vector as usize).copied()).unwrap_or(0)
+    }
+
+    /// The interrupt that a call may tell as `event` from now on. Changes nothing.
+    pub fn may_steer(&self, line: [u64; 2], event: u64, application: Application) -> Result<Line, CallError> {
+        let device = self.named(line[0])?;
+        self.may_release(device, application)?;
+        let named = self.lines(device).find(|known| u64::from(known.vector) == line[1]);
+        let one = event.is_power_of_two() && event & ALL_DEVICES != 0;
+        if one { named.ok_or(CallError::NoSuch) } else { Err(CallError::BadArgument) }
+    }
+
+    /// From now on it is told as this.
+    pub fn steer(&mut self, line: Line, event: u64) {
+        if let Some(Some(known)) = self.known.get_mut(line.device.0 as usize) {
+            known.events[line.vector as usize % VECTORS_MAX as usize] = event;
+        }
+    }
+
+    /// The interrupts of an application that are told as one of these events; a device that was stopped stays silent.
+    pub fn told_as(&self, events: u64, application: Application) -> impl Iterator<Item = Line> + '_ {
+        let goes = |&device: &Device| self.known(device).is_some_and(|known| known.state & STOPPED == 0);
+        let own = self.owned(application).filter(goes).flat_map(|device| self.lines(device));
+        own.filter(move |&line| self.event(line) & events != 0)
     }
 
     /// What is known of it.
@@ -113,14 +209,19 @@ impl Devices {
     }
 
     /// Takes it back from its owner, who must have lost its registers, and it must have been reset. What it did wrong
-    /// meanwhile is forgotten; a number whose device has left is free now.
-    pub fn release(&mut self, device: Device) {
-        let Some(place) = self.known.get_mut(device.0 as usize) else { return };
+    /// meanwhile is forgotten, and how its interrupts were told; a number whose device has left is free now. Answers the
+    /// events that its owner cannot get any more.
+    pub fn release(&mut self, device: Device) -> u64 {
+        let (owner, count) = (self.owner(device), self.lines(device).count());
+        let events = self.lines(device).fold(0, |events, line| events | self.event(line));
+        self.set_vectors(device, count as u32);
+        let Some(place) = self.known.get_mut(device.0 as usize) else { return 0 };
         *place = place.filter(|known| known.state & PRESENT != 0).map(|known| Known {
             owner: None,
             state: known.state & !(BLOCKED | STOPPED),
             ..known
         });
+        events & !owner.map_or(0, |owner| self.events(owner))
     }
 
     /// Adds to its state; answers what it was before.
@@ -144,12 +245,14 @@ impl Devices {
 
     /// The events that an application may ask to unmask: those of its own devices.
     pub fn events(&self, application: Application) -> u64 {
-        self.owned(application).fold(0, |events, device| events | device.event())
+        self.owned(application)
+            .filter_map(|device| self.known(device))
+            .fold(0, |events, known| known.events.iter().fold(events, |events, event| events | event))
     }
 
     /// What the bulletin board says of it.
     pub fn listed(&self, device: Device) -> Option<Listed> {
-        let Known { kind, requester, group, state, owner } = self.known(device)?;
+        let Known { kind, requester, group, state, owner, .. } = self.known(device)?;
         Some(Listed { kind, state, owner: owner.map(|owner| owner.0), requester, group })
     }
 }

@@ -69,10 +69,11 @@ pub fn leaf(physical: u64, write: bool) -> u64 {
     physical | 1 | u64::from(write) << 1
 }
 
-/// An entry for a device's interrupts: only the function with this number may raise it.
-pub fn interrupt_entry(vector: u8, core: u32, requester: u16) -> [u64; 2] {
+/// An entry for a device's interrupts: only the function with this number may raise it. By a pin it has a `level`.
+pub fn interrupt_entry(vector: u8, core: u32, requester: u16, level: bool) -> [u64; 2] {
     const VERIFY: u64 = 1 << 18;
-    [u64::from(core & 0xff) << 40 | u64::from(vector) << 16 | 1, VERIFY | u64::from(requester)]
+    let low = u64::from(core & 0xff) << 40 | u64::from(vector) << 16 | u64::from(level) << 4 | 1;
+    [low, VERIFY | u64::from(requester)]
 }
 
 /// Where a message is written that names an entry of interrupts. Its data is 0.
@@ -179,7 +180,8 @@ mod tests {
         assert_eq!(bus_entry(0x5000), [0x5001, 0]);
         assert_eq!(function_entry(0x7000, domain(Application(2)), true), [0x7003, 0x302]);
         assert_eq!((leaf(0x9000, false), leaf(0x9000, true)), (0x9001, 0x9003));
-        assert_eq!(interrupt_entry(0x41, 3, 0x0110), [0x0000_0300_0041_0001, 0x4_0110]);
+        assert_eq!(interrupt_entry(0x41, 3, 0x0110, false), [0x0000_0300_0041_0001, 0x4_0110]);
+        assert_eq!(interrupt_entry(0x41, 3, 0xff00, true)[0], 0x0000_0300_0041_0011);
         assert_eq!(message_address(5), 0xfee0_00b0);
         assert_eq!(message_address(0x8001), 0xfee0_0034);
         assert_eq!(order(Forget::Functions), [0x11, 0]);

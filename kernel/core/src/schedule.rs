@@ -215,8 +215,9 @@ impl Schedule {
     }
 
     /// A device is not the application's any more: neither are its events.
-    pub fn forget(&mut self, events: u64) {
-        self.entries.iter_mut().for_each(|entry| entry.events &= !events);
+    pub fn forget(&mut self, application: Application, events: u64) {
+        let own = self.entries.iter_mut().filter(|entry| entry.application == application);
+        own.for_each(|entry| entry.events &= !events);
     }
 
     /// When a context wants its timer event; [`FOREVER`] for none.

@@ -85,8 +85,14 @@ impl Kernel {
             Some(publisher) => publisher == part.name,
             None => number == self.first,
         };
-        self.running[usize::from(number.0)] =
-            Some(Running { name: Name::new(part.name), space, reach: None, home, publisher });
+        self.running[usize::from(number.0)] = Some(Running {
+            name: Name::new(part.name),
+            space,
+            reach: None,
+            home,
+            publisher,
+            ports: configuration.ports(part.name),
+        });
         self.lives.started(number, starter, crate::clock::now_ns());
         self.show_application(number);
         say!("application {} starts on core {}", part.name, core.0);
@@ -146,8 +152,8 @@ impl Kernel {
     pub fn end_context(&mut self, context: Context, number: Application) {
         let Some(home) = self.living(number).map(|running| running.home) else { return };
         self.channels.hear_instead(context, home);
-        for (_, hears) in &mut self.windows {
-            *hears = hears.map(|hears| if hears == context { home } else { hears });
+        for line in self.found.lines.iter_mut().filter(|line| line.hears == Some(context)) {
+            line.hears = Some(home);
         }
         // What its block holds is not in the schedule any more, and was not handled yet.
         let events = self.schedule.take(context) | self.pending(context);

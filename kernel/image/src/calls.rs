@@ -7,10 +7,9 @@ use nom_abi::application::NAME_LEN_MAX;
 use nom_abi::board::Prices;
 use nom_abi::call::{Call, CallError, LARGE_PAGES, LOG_LEN_MAX, PAGE_LEN, decode_prices};
 use nom_abi::channel::{channel_event, opened};
-use nom_abi::device::DEVICES_MAX;
 use nom_abi::exit::ENDED;
 use nom_abi::statistics::Counter;
-use nom_abi::upcall::{BOARD, CALLED, device_event};
+use nom_abi::upcall::{BOARD, CALLED};
 use nom_kernel_core::Application;
 use nom_kernel_core::call::{Name, Request, Rights, channel_fits, decode, registration};
 use nom_kernel_core::channels::{Channel, End};
@@ -20,7 +19,7 @@ use crate::context::Vectors;
 use crate::paging::Leaf;
 use crate::state::{self, Caller, Calling, Kernel, add, count, most, with};
 use crate::trap::Trap;
-use crate::{clock, cpu, interrupts, paging, processors, serial, statistics};
+use crate::{clock, cpu, paging, processors, serial, statistics};
 
 /// What becomes of a call.
 pub enum Answer {
@@ -95,15 +94,12 @@ fn wait(kernel: &mut Kernel, caller: &Caller, trap: &Trap, until_ns: u64, events
     Answer::Gone
 }
 
-/// Lets the interrupts of these devices in; the caller's context hears them.
+/// Lets interrupts in; the caller's context hears them.
 fn unmask(kernel: &mut Kernel, caller: &Caller, events: u64) {
-    if events == 0 {
-        return;
+    if events != 0 {
+        let lines = kernel.devices.told_as(events, caller.number);
+        lines.for_each(|line| kernel.found.unmask(line, caller.context, caller.here));
     }
-    for device in (0..DEVICES_MAX).filter(|&device| events & device_event(device) != 0) {
-        kernel.windows[device as usize].1 = Some(caller.context);
-    }
-    interrupts::unmask(events);
 }
 
 fn invoke(request: Request, kernel: &mut Kernel, caller: &Caller) -> Result<u64, CallError> {
@@ -162,6 +158,8 @@ fn invoke(request: Request, kernel: &mut Kernel, caller: &Caller) -> Result<u64,
             kernel.show_memory(caller.number);
         }
         Request::ReleaseDevice(device) => kernel.take_device(device, Some(&caller.space)),
+        Request::Port { port, bytes, value } => return Ok(u64::from(reach_port(port, bytes, value))),
+        Request::Steer { line, event } => kernel.devices.steer(line, event),
         Request::Unmask { events } => unmask(kernel, caller, events),
         Request::SetTimer { at_ns } => {
             kernel.schedule.set_timer(caller.context, at_ns);
@@ -208,6 +206,19 @@ fn invoke(request: Request, kernel: &mut Kernel, caller: &Caller) -> Result<u64,
         | Request::Fill { .. } => {}
     }
     Ok(0)
+}
+
+/// Writes an application's port, or reads it.
+fn reach_port(port: u16, bytes: u16, value: Option<u32>) -> u32 {
+    match (bytes, value) {
+        (1, Some(value)) => cpu::out8(port, value as u8),
+        (2, Some(value)) => cpu::out16(port, value as u16),
+        (_, Some(value)) => cpu::out32(port, value),
+        (1, None) => return cpu::in8(port).into(),
+        (2, None) => return cpu::in16(port).into(),
+        (_, None) => return cpu::in32(port),
+    }
+    0
 }
 
 /// Copies a name that an application has in its memory and does something with it.

@@ -5,25 +5,34 @@ use core::arch::x86_64::{__cpuid, __cpuid_count};
 
 use nom_kernel_core::cores::Core;
 
-/// Writes a byte to a port.
-pub fn out8(port: u16, value: u8) {
-    // SAFETY: only this kernel's drivers call it, with the ports of devices that they own; no memory is touched.
-    unsafe { asm!("out dx, al", in("dx") port, in("al") value, options(nomem, nostack, preserves_flags)) }
+/// Reads and writes ports of one width.
+macro_rules! ports {
+    ($read:ident, $write:ident, $value:ty, $register:tt) => {
+        /// Reads from a port.
+        pub fn $read(port: u16) -> $value {
+            let value;
+            // SAFETY: only the kernel's own devices and, by its checks, their owners' are named; no memory is touched.
+            unsafe {
+                asm!(concat!("in ", $register, ", dx"), in("dx") port, out($register) value,
+                    options(nomem, nostack, preserves_flags));
+            }
+            value
+        }
+
+        /// Writes to a port.
+        pub fn $write(port: u16, value: $value) {
+            // SAFETY: as for reading.
+            unsafe {
+                asm!(concat!("out dx, ", $register), in("dx") port, in($register) value,
+                    options(nomem, nostack, preserves_flags));
+            }
+        }
+    };
 }
 
-/// Reads a byte from a port.
-pub fn in8(port: u16) -> u8 {
-    let value;
-    // SAFETY: as for `out8`.
-    unsafe { asm!("in al, dx", in("dx") port, out("al") value, options(nomem, nostack, preserves_flags)) }
-    value
-}
-
-/// Writes a word to a port.
-pub fn out32(port: u16, value: u32) {
-    // SAFETY: as for `out8`.
-    unsafe { asm!("out dx, eax", in("dx") port, in("eax") value, options(nomem, nostack, preserves_flags)) }
-}
+ports!(in8, out8, u8, "al");
+ports!(in16, out16, u16, "ax");
+ports!(in32, out32, u32, "eax");
 
 /// A model-specific register.
 pub fn read_msr(register: u32) -> u64 {

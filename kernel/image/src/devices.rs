@@ -2,18 +2,20 @@
 
 use nom_abi::call::PAGE_LEN;
 use nom_abi::device::state::BROKEN;
-use nom_abi::device::{DEVICES_MAX, DeviceInfo, TRANSPORT_MMIO, TRANSPORT_PCI};
+use nom_abi::device::{DEVICES_MAX, DeviceInfo, TRANSPORT_MMIO, TRANSPORT_PCI, VECTORS_MAX};
 use nom_kernel_core::command_line::mmio_devices;
-use nom_kernel_core::devices::{Device, Devices};
+use nom_kernel_core::devices::{Device, Devices, Known, LINES_MAX, Line};
 use nom_kernel_core::frames::Frames;
 use nom_pci::{
-    Bases, COMMAND_BUS_MASTER, COMMAND_MEMORY, COMMAND_NO_PIN, Configurable, ConfigurationSpace, Function,
-    Place, Virtio,
+    Bases, COMMAND_BUS_MASTER, COMMAND_MEMORY, COMMAND_NO_PIN, COMMAND_PORTS, Configurable,
+    ConfigurationSpace, Function, Place, Virtio,
 };
 
+use crate::cpu;
 use crate::ecam::Ecam;
 use crate::interrupts::{self, read32, write32};
 use crate::iommu::Iommu;
+use crate::lines::{Source, Standing};
 use crate::paging;
 use crate::paging::{Leaf, Space};
 use crate::plug::{PLUGS_MAX, Plug};
@@ -21,8 +23,6 @@ use crate::serial::say;
 
 /// How often a device is asked whether it has finished its reset.
 const RESET_ATTEMPTS: usize = 100_000;
-/// MSI-X entries that are used of a device: configuration, receiving, sending.
-const MESSAGES_MAX: u32 = 3;
 
 /// Where a device is.
 #[derive(Clone, Copy)]
@@ -44,6 +44,8 @@ pub struct Found {
     pub plugs: [Option<Plug>; PLUGS_MAX],
     /// The IOMMU, when it is driven.
     pub iommu: Option<Iommu>,
+    /// How the devices' interrupts stand.
+    pub lines: &'static mut [Standing; LINES_MAX],
 }
 
 /// Finds the devices that the command line names and those on the PCI buses. Whoever is not published may not touch
@@ -52,11 +54,13 @@ pub fn find(
     command_line: &str,
     ecam: Option<Ecam>,
     iommu: Option<Iommu>,
+    lines: &'static mut [Standing; LINES_MAX],
     space: &Space,
     frames: &mut Frames<'_>,
     devices: &mut Devices,
 ) -> Found {
-    let mut found = Found { places: [None; DEVICES_MAX as usize], ecam, iommu, plugs: [None; PLUGS_MAX] };
+    let (places, plugs) = ([None; DEVICES_MAX as usize], [None; PLUGS_MAX]);
+    let mut found = Found { places, ecam, iommu, plugs, lines };
     for named in mmio_devices(command_line) {
         match named {
             Ok(device) => {
@@ -74,7 +78,7 @@ pub fn find(
             // Bridges hand on what is behind them; nobody else may touch memory yet.
             match nom_pci::secondary(&ecam, one.function) {
                 Some(_) => ecam.command(one.function, COMMAND_BUS_MASTER | COMMAND_MEMORY, 0),
-                None => ecam.command(one.function, 0, COMMAND_BUS_MASTER),
+                None => ecam.command(one.function, COMMAND_NO_PIN, COMMAND_BUS_MASTER),
             }
             found.add_plug(one, space, frames);
             if nom_pci::is_virtio(&ecam, one.function) {
@@ -117,7 +121,7 @@ fn add_mmio(
     let group = u16::MAX - devices.all().count() as u16;
     let device = devices.add(kind as u16, 0, group, false).ok_or("is one too many")?;
     reset_mmio(seen);
-    interrupts::attach_pin(device.0, pin);
+    found.attach(Line { device, vector: 0 }, Source::Pin(pin));
     found.places[device.0 as usize] = Some(Where::Mmio { registers, seen });
     Ok(())
 }
@@ -132,25 +136,37 @@ impl Found {
     /// Publishes a virtio device on PCI. It is reset and silent.
     pub fn add_pci(
         &mut self,
-        nom_pci::Found { function, group, root }: nom_pci::Found,
+        one: nom_pci::Found,
         bases: &Bases,
         space: &Space,
         frames: &mut Frames<'_>,
         devices: &mut Devices,
     ) -> Result<Device, &'static str> {
+        let nom_pci::Found { function, group, root, .. } = one;
         let ecam = self.ecam.ok_or("has no configuration space")?;
         let virtio = nom_pci::virtio(&ecam, function, bases).ok_or("makes no sense, or is a legacy one")?;
         // Interrupt messages are writes to anywhere: their table is the kernel's alone.
-        let messages = virtio.messages.ok_or("has no MSI-X")?;
-        if structures(&virtio)
-            .any(|place| place.shares_page(&messages.table) || place.shares_page(&messages.pending))
-        {
+        let on_table = |place: Place| {
+            let lies = |messages: nom_pci::Messages| {
+                place.shares_page(&messages.table) || place.shares_page(&messages.pending)
+            };
+            virtio.messages.is_some_and(lies)
+        };
+        if structures(&virtio).any(on_table) {
             return Err("has registers on the page of its MSI-X table");
         }
-        ecam.command(function, COMMAND_MEMORY | COMMAND_NO_PIN, COMMAND_BUS_MASTER);
+        let pin = match virtio.messages {
+            Some(_) => None,
+            None => Some(self.free_pin(&ecam, &one)?),
+        };
+        let (set, clear) = if pin.is_some() { (0, COMMAND_NO_PIN) } else { (COMMAND_NO_PIN, 0) };
+        ecam.command(function, COMMAND_MEMORY | set, COMMAND_BUS_MASTER | clear);
         let mut show = |place: Place| space.show_registers(place.address, place.len, frames);
-        let seen = show(virtio.common).zip(show(messages.table));
-        let (common_seen, table_seen) = seen.ok_or("cannot be mapped")?;
+        let common_seen = show(virtio.common).ok_or("cannot be mapped")?;
+        let table_seen = match virtio.messages {
+            Some(messages) => show(messages.table).ok_or("cannot be mapped")?,
+            None => 0,
+        };
         let requester = function.requester();
         let confined = self.iommu.as_mut().is_some_and(|iommu| {
             iommu.covers(root) && offers_platform_access(common_seen) && iommu.prepare(requester, frames)
@@ -160,14 +176,45 @@ impl Found {
         if !reset_pci(common_seen) {
             devices.mark(device, BROKEN);
         }
-        let entries = messages.entries.min(MESSAGES_MAX);
-        interrupts::attach_messages(device.0, table_seen, entries, self.iommu.is_some());
-        const ENABLE: u32 = 1 << 31;
-        const MASK_ALL: u32 = 1 << 30;
-        let control = ecam.read(function, messages.offset);
-        ecam.write(function, messages.offset, (control | ENABLE) & !MASK_ALL);
         self.places[device.0 as usize] = Some(Where::Pci { function, virtio, common_seen });
+        if let Some(ports) = nom_pci::ports(&ecam, function) {
+            devices.set_ports(device, ports);
+            ecam.command(function, COMMAND_PORTS, 0);
+        }
+        if let Some(pin) = pin {
+            self.attach(Line { device, vector: 0 }, Source::Pin(pin));
+        }
+        if let Some(messages) = virtio.messages {
+            const ENABLE: u32 = 1 << 31;
+            const MASK_ALL: u32 = 1 << 30;
+            devices.set_vectors(device, messages.entries);
+            for line in devices.lines(device) {
+                self.attach(line, Source::Message(table_seen + 16 * u64::from(line.vector)));
+            }
+            let control = ecam.read(function, messages.offset);
+            ecam.write(function, messages.offset, (control | ENABLE) & !MASK_ALL);
+        }
         Ok(device)
+    }
+
+    /// The pin by which a function without messages interrupts. What shares it with another device could not be masked by
+    /// its own owner alone.
+    fn free_pin(&self, ecam: &Ecam, one: &nom_pci::Found) -> Result<u32, &'static str> {
+        let pin = nom_pci::pin(ecam, one).filter(|&pin| pin < interrupts::pins());
+        let pin = pin.ok_or("has no MSI-X, and nobody knows where its pin leads")?;
+        if self.iommu.as_ref().is_some_and(|iommu| iommu.controller() == 0) {
+            return Err("has no MSI-X, and the IOMMU's table does not name the I/O interrupt controller");
+        }
+        let taken = self.lines.iter().any(|standing| standing.source == Source::Pin(pin));
+        if taken { Err("has no MSI-X, and shares its pin with another device") } else { Ok(pin) }
+    }
+
+    /// What a device's requests carry.
+    pub fn requester(&self, device: Device) -> u16 {
+        match self.places[device.0 as usize] {
+            Some(Where::Pci { function, .. }) => function.requester(),
+            _ => 0,
+        }
     }
 
     /// Pages of address space that the device's registers take.
@@ -184,12 +231,12 @@ impl Found {
     pub fn show(
         &self,
         device: Device,
-        kind: u32,
+        known: &Known,
         address: u64,
         space: &Space,
         frames: &mut Frames<'_>,
     ) -> DeviceInfo {
-        let mut next = address;
+        let (kind, mut next) = (u32::from(known.kind), address);
         let mut map = |place: Place| {
             let (first, pages) = place.pages();
             let at = next + place.address % PAGE_LEN;
@@ -213,7 +260,7 @@ impl Found {
                 DeviceInfo {
                     kind,
                     transport: TRANSPORT_PCI,
-                    vectors: virtio.messages.map_or(0, |messages| messages.entries.min(MESSAGES_MAX)),
+                    vectors: virtio.messages.map_or(0, |messages| messages.entries.min(VECTORS_MAX)),
                     notify_multiplier: virtio.notify_multiplier,
                     registers: map(virtio.common),
                     registers_len: virtio.common.len,
@@ -222,6 +269,8 @@ impl Found {
                     interrupt_status: map(virtio.interrupt_status),
                     configuration: virtio.device.map_or(0, &mut map),
                     configuration_len: own.len,
+                    ports: known.ports.0.into(),
+                    ports_len: known.ports.1.into(),
                 }
             }
             Some(Where::Gone { .. }) | None => DeviceInfo::default(),
@@ -231,13 +280,11 @@ impl Found {
     /// From now on the device reaches memory, what its owner registered (`tables` and domain) or everything, and its
     /// interrupts come to the core that this runs on.
     pub fn connect(&mut self, device: Device, tables: Option<(u64, u64)>) {
-        interrupts::route_here(device.0);
+        let here = Some(cpu::here());
+        lines_of(device).for_each(|line| self.route(line, here));
         let Some(Where::Pci { function, .. }) = self.places[device.0 as usize] else { return };
         if let Some(iommu) = &mut self.iommu {
-            let requester = function.requester();
-            iommu.assign(requester, tables, false);
-            let to = (interrupts::vector(device.0), interrupts::identity(), requester);
-            iommu.route(device.0 as u16, Some(to));
+            iommu.assign(function.requester(), tables, false);
         }
         if let Some(ecam) = self.ecam {
             ecam.command(function, COMMAND_BUS_MASTER, 0);
@@ -252,7 +299,6 @@ impl Found {
             Some(Where::Pci { common_seen, .. }) => reset_pci(common_seen),
             Some(Where::Gone { .. }) | None => return true,
         };
-        interrupts::mask(device.0);
         self.disconnect(device);
         if !done {
             say!("device {} does not finish its reset: nobody gets it again", device.0);
@@ -264,21 +310,26 @@ impl Found {
     pub fn forget(&mut self, device: Device) {
         let pages = self.pages(device);
         self.disconnect(device);
-        interrupts::detach(device.0);
+        lines_of(device).for_each(|line| self.lines[line.number()] = Standing::NONE);
         self.places[device.0 as usize] = Some(Where::Gone { pages });
     }
 
     /// Whatever the device does, it reaches nothing and raises no interrupt.
     pub fn disconnect(&mut self, device: Device) {
+        lines_of(device).for_each(|line| self.route(line, None));
         let Some(Where::Pci { function, .. }) = self.places[device.0 as usize] else { return };
         if let Some(ecam) = self.ecam {
             ecam.command(function, 0, COMMAND_BUS_MASTER);
         }
         if let Some(iommu) = &mut self.iommu {
             iommu.assign(function.requester(), None, false);
-            iommu.route(device.0 as u16, None);
         }
     }
+}
+
+/// All interrupts that a device may have.
+fn lines_of(device: Device) -> impl Iterator<Item = Line> {
+    (0..VECTORS_MAX).map(move |vector| Line { device, vector })
 }
 
 fn reset_mmio(seen: u64) -> bool {

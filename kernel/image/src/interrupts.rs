@@ -1,16 +1,13 @@
-//! Interrupts: the core's own controller with its timer, the I/O controller, and one line a device.
+//! Interrupts: the core's own controller with its timer, and the I/O controller.
 //!
-//! The I/O controller and the lines are touched under the kernel's lock only; the core's own controller is its own.
+//! The I/O controller is touched under the kernel's lock only; the core's own controller is its own.
 
-use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU64, Ordering};
 
 use nom_abi::call::FOREVER;
-use nom_abi::device::DEVICES_MAX;
 use nom_abi::statistics::Counter;
-use nom_abi::upcall::device_event;
 use nom_kernel_core::cores::{CORES_MAX, Core};
-use nom_kernel_core::devices::Device;
-use nom_kernel_core::iommu;
+use nom_kernel_core::devices::{LINES_MAX, Line};
 
 use crate::state::Kernel;
 use crate::{clock, count, cpu, processors, state};
@@ -23,11 +20,9 @@ pub const CALL_VECTOR: u64 = 0x21;
 pub const FAULT_VECTOR: u64 = 0x22;
 /// Something was plugged in or is to be taken out.
 pub const PLUG_VECTOR: u64 = 0x23;
-/// Vector of device 0; the others follow.
-pub const DEVICE_VECTOR: u64 = 0x40;
+/// Vector of the first device's first interrupt; the others follow.
+const DEVICE_VECTOR: u64 = 0x30;
 const SPURIOUS_VECTOR: u64 = 0xff;
-/// How many interrupts of a masked device are put up with until it is stopped: a few may be under way.
-const STORM: u32 = 64;
 
 const ID: u64 = 0x20;
 const END_OF_INTERRUPT: u64 = 0xb0;
@@ -47,30 +42,6 @@ static INPUT_OUTPUT: AtomicU64 = AtomicU64::new(0);
 static TIMER_SCALE: AtomicU64 = AtomicU64::new(0);
 /// When each core's timer will interrupt it.
 static PROGRAMMED: [AtomicU64; CORES_MAX] = [const { AtomicU64::new(FOREVER) }; CORES_MAX];
-
-/// How a device's interrupt is masked.
-struct Line {
-    /// A pin of the I/O controller plus 1; 0 when it has none.
-    pin: AtomicU32,
-    /// Entries of its MSI-X table.
-    entries: AtomicU32,
-    /// Where that table is.
-    table: AtomicU64,
-    /// Its messages name this entry of the IOMMU's plus 1; 0 when they name a core.
-    remapped: AtomicU32,
-    /// Interrupts that came although it is masked.
-    unasked: AtomicU32,
-}
-
-static LINES: [Line; DEVICES_MAX as usize] = [const {
-    Line {
-        pin: AtomicU32::new(0),
-        entries: AtomicU32::new(0),
-        table: AtomicU64::new(0),
-        remapped: AtomicU32::new(0),
-        unasked: AtomicU32::new(0),
-    }
-}; DEVICES_MAX as usize];
 
 /// Reads a register.
 pub fn read32(address: u64) -> u32 {
@@ -163,34 +134,23 @@ pub fn pins() -> u32 {
     (input_output_read(1) >> 16 & 0xff) + 1
 }
 
-/// The device's interrupt comes by a pin of the I/O controller (level, active high).
-pub fn attach_pin(device: u32, pin: u32) {
-    LINES[device as usize].pin.store(pin + 1, Ordering::Relaxed);
-    input_output_write(0x11 + 2 * pin, identity() << 24);
-    mask(device);
+/// Has a pin interrupt the core that this runs on (level, active high), or as an entry of the IOMMU's says.
+pub fn route_pin(pin: u32, entry: Option<u16>) {
+    // VT-d 3.0, 5.1.5.1: the entry's number stands above the bit that says so.
+    let to = entry.map_or(identity() << 24, |entry| u32::from(entry) << 17 | 1 << 16);
+    input_output_write(0x11 + 2 * pin, to);
 }
 
-/// The device's interrupts come by messages; all entries of the table lead to its one vector, through an entry of the
-/// IOMMU's where there is one.
-pub fn attach_messages(device: u32, table: u64, entries: u32, remapped: bool) {
-    let line = &LINES[device as usize];
-    line.pin.store(0, Ordering::Relaxed);
-    line.table.store(table, Ordering::Relaxed);
-    line.entries.store(entries, Ordering::Relaxed);
-    line.remapped.store(u32::from(remapped), Ordering::Relaxed);
-    mask(device);
-    let message = if remapped { (iommu::message_address(device as u16), 0) } else { direct(vector(device)) };
-    (0..u64::from(entries)).for_each(|entry| write_message(table, entry, message));
+/// Keeps a pin out, or lets it in.
+pub fn mask_pin(pin: u32, vector: u8, masked: bool) {
+    const LEVEL: u32 = 1 << 15;
+    let mask = if masked { MASKED } else { 0 };
+    input_output_write(0x10 + 2 * pin, u32::from(vector) | LEVEL | mask);
 }
 
-/// The device is not there any more: its registers are not touched again.
-pub fn detach(device: u32) {
-    LINES[device as usize].entries.store(0, Ordering::Relaxed);
-}
-
-/// The vector of a device.
-pub fn vector(device: u32) -> u8 {
-    DEVICE_VECTOR as u8 + device as u8
+/// The vector of a device's interrupt.
+pub fn vector(line: Line) -> u8 {
+    DEVICE_VECTOR as u8 + line.number() as u8
 }
 
 /// A message that goes to the core that this runs on, past the IOMMU.
@@ -199,60 +159,10 @@ pub fn direct(vector: u8) -> (u32, u32) {
 }
 
 /// Writes an entry of an MSI-X table; whether it is masked does not change.
-pub fn write_message(table: u64, entry: u64, (address, data): (u32, u32)) {
-    write32(table + 16 * entry, address);
-    write32(table + 16 * entry + 4, 0);
-    write32(table + 16 * entry + 8, data);
-}
-
-fn set_mask(device: u32, masked: bool) {
-    let line = &LINES[device as usize];
-    if let Some(pin) = line.pin.load(Ordering::Relaxed).checked_sub(1) {
-        const LEVEL: u32 = 1 << 15;
-        let mask = if masked { MASKED } else { 0 };
-        input_output_write(0x10 + 2 * pin, (DEVICE_VECTOR as u32 + device) | LEVEL | mask);
-    }
-    let table = line.table.load(Ordering::Relaxed);
-    for entry in 0..u64::from(line.entries.load(Ordering::Relaxed)) {
-        write32(table + 16 * entry + 12, u32::from(masked));
-    }
-}
-
-/// Keeps a device's interrupts out.
-pub fn mask(device: u32) {
-    set_mask(device, true);
-}
-
-/// Lets the interrupts of these devices in.
-pub fn unmask(events: u64) {
-    if events == 0 {
-        return;
-    }
-    for device in 0..DEVICES_MAX {
-        if events & device_event(device) != 0 {
-            LINES[device as usize].unasked.store(0, Ordering::Relaxed);
-            set_mask(device, false);
-        }
-    }
-}
-
-/// Has a device's interrupts come to the core that this runs on.
-pub fn route_here(device: u32) {
-    let line = &LINES[device as usize];
-    if let Some(pin) = line.pin.load(Ordering::Relaxed).checked_sub(1) {
-        input_output_write(0x11 + 2 * pin, identity() << 24);
-    }
-    if line.remapped.load(Ordering::Relaxed) == 0 {
-        let table = line.table.load(Ordering::Relaxed);
-        for entry in 0..u64::from(line.entries.load(Ordering::Relaxed)) {
-            write_message(table, entry, direct(vector(device)));
-        }
-    }
-}
-
-/// Counts an interrupt that nobody asked for; true when there were too many.
-fn storms(device: u32) -> bool {
-    LINES[device as usize].unasked.fetch_add(1, Ordering::Relaxed) == STORM
+pub fn write_message(entry: u64, (address, data): (u32, u32)) {
+    write32(entry, address);
+    write32(entry + 4, 0);
+    write32(entry + 8, data);
 }
 
 /// An interrupt came.
@@ -268,16 +178,9 @@ pub fn arrived(vector: u64) {
             count(Counter::CoreInterrupts);
             processors::serve();
         }
-        vector if (DEVICE_VECTOR..DEVICE_VECTOR + u64::from(DEVICES_MAX)).contains(&vector) => {
+        vector if (DEVICE_VECTOR..DEVICE_VECTOR + LINES_MAX as u64).contains(&vector) => {
             count(Counter::Interrupts);
-            let device = (vector - DEVICE_VECTOR) as u32;
-            state::with(|kernel| {
-                mask(device);
-                kernel.device_calls(device);
-                if storms(device) {
-                    kernel.stop_device(Device(device), format_args!("interrupts without end"));
-                }
-            });
+            state::with(|kernel| kernel.interrupted(Line::of((vector - DEVICE_VECTOR) as usize)));
         }
         PLUG_VECTOR => {
             count(Counter::Interrupts);

@@ -7,7 +7,7 @@
 use core::sync::atomic::{Ordering, fence};
 
 use nom_abi::call::PAGE_LEN;
-use nom_abi::device::DEVICES_MAX;
+use nom_kernel_core::devices::LINES_MAX;
 use nom_kernel_core::frames::{Frame, Frames, Owner};
 use nom_kernel_core::iommu::{self, Blocked, Forget, Unfit, Unit};
 
@@ -41,8 +41,8 @@ const ATTEMPTS: usize = 10_000_000;
 /// Orders that the queue holds: one page.
 const QUEUE_LEN: u64 = PAGE_LEN / 16;
 /// The entry of the first port for plugging.
-pub const PORT_ENTRY: u16 = DEVICES_MAX as u16;
-/// Entries of interrupts: a page of them. Device n has entry n; ports for plugging have those behind.
+pub const PORT_ENTRY: u16 = LINES_MAX as u16;
+/// Entries of interrupts: a page of them. Those of devices have their own numbers; ports for plugging those behind.
 const INTERRUPTS_SIZE: u64 = 7;
 /// An IOMMU in use.
 pub struct Iommu {
@@ -174,11 +174,14 @@ impl Iommu {
         self.forget(&[Forget::Functions, Forget::Translations]);
     }
 
+    /// What the I/O interrupt controller's requests carry.
+    pub fn controller(&self) -> u16 {
+        self.found.controller
+    }
+
     /// Where an interrupt leads, and whose it is; `None`: nowhere.
-    pub fn route(&mut self, entry: u16, to: Option<(u8, u32, u16)>) {
-        let words =
-            to.map_or([0, 0], |(vector, core, requester)| iommu::interrupt_entry(vector, core, requester));
-        put(self.interrupts, u64::from(entry) % 256, words);
+    pub fn route(&mut self, entry: u16, to: Option<[u64; 2]>) {
+        put(self.interrupts, u64::from(entry) % 256, to.unwrap_or_default());
         self.forget(&[Forget::Interrupts]);
     }
 

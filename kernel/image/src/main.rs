@@ -23,6 +23,7 @@ mod ecam;
 mod end;
 mod interrupts;
 mod iommu;
+mod lines;
 mod load;
 mod owning;
 mod paging;
@@ -139,7 +140,8 @@ extern "C" fn kernel_main(info: u64) -> ! {
         true => None,
         false => iommu::start(tables.iommu, &space, &mut frames),
     };
-    let found = devices::find(command_line, ecam, iommu, &space, &mut frames, &mut devices);
+    let lines = lines::table(kernel_page(&mut frames));
+    let found = devices::find(command_line, ecam, iommu, lines, &space, &mut frames, &mut devices);
     let found_devices = devices.all().count();
 
     processors::initialise(&space);
@@ -168,7 +170,7 @@ extern "C" fn kernel_main(info: u64) -> ! {
         cores: Cores::new(cores),
         devices,
         found,
-        windows: [(0, None); nom_abi::device::DEVICES_MAX as usize],
+        windows: [0; nom_abi::device::DEVICES_MAX as usize],
         space,
         trusted: configuration.trusted,
         shared: [board, clock_page, statistics],

@@ -38,9 +38,12 @@ impl Kernel {
     pub fn give_device(&mut self, device: Device, address: u64, place: u64, caller: &Caller) {
         let Some(known) = self.devices.known(device) else { return };
         self.devices.acquire(device, caller.number);
-        let info = self.found.show(device, u32::from(known.kind), address, &caller.space, &mut self.frames);
+        let info = self.found.show(device, &known, address, &caller.space, &mut self.frames);
         caller.space.words_out(place, &info.words());
-        self.windows[device.0 as usize] = (address, Some(caller.context));
+        self.windows[device.0 as usize] = address;
+        for line in self.devices.lines(device) {
+            self.found.lines[line.number()].hears = Some(caller.context);
+        }
         let confined = known.state & CONFINED != 0;
         let tables = if confined { self.reach(caller.number) } else { None };
         self.found.connect(device, tables.map(|tables| (tables.root(), domain(caller.number))));
@@ -54,7 +57,7 @@ impl Kernel {
         if !self.found.silence(device) {
             self.devices.mark(device, BROKEN);
         }
-        let (window, _) = core::mem::take(&mut self.windows[device.0 as usize]);
+        let window = core::mem::take(&mut self.windows[device.0 as usize]);
         if let Some(space) = space {
             (0..self.found.pages(device)).for_each(|page| {
                 // What was put in the place of registers that are gone is a frame of the owner's.
@@ -65,8 +68,10 @@ impl Kernel {
             });
             processors::forget(space);
         }
-        self.schedule.forget(device.event());
-        self.devices.release(device);
+        let events = self.devices.release(device);
+        if let Some(owner) = owner {
+            self.schedule.forget(owner, events);
+        }
         self.list(device);
         self.plug_released();
     }

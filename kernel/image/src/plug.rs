@@ -9,7 +9,7 @@ use nom_abi::upcall::DEVICES;
 use nom_kernel_core::call::Rights;
 use nom_kernel_core::devices::Device;
 use nom_kernel_core::frames::{Frames, Owner};
-use nom_kernel_core::iommu::message_address;
+use nom_kernel_core::iommu::{interrupt_entry, message_address};
 use nom_kernel_core::plug::{EVENTS, GRACE_NS, Step, control, occupied, step};
 use nom_pci::{Configurable, ConfigurationSpace, Function};
 
@@ -60,14 +60,15 @@ impl Found {
         let message = match &mut self.iommu {
             Some(iommu) => {
                 let entry = PORT_ENTRY + place as u16;
-                let to = (PLUG_VECTOR as u8, interrupts::identity(), one.function.requester());
-                iommu.route(entry, Some(to));
+                let (vector, requester) = (PLUG_VECTOR as u8, one.function.requester());
+                iommu.route(entry, Some(interrupt_entry(vector, interrupts::identity(), requester, false)));
                 (message_address(entry), 0)
             }
             None => interrupts::direct(PLUG_VECTOR as u8),
         };
-        interrupts::write_message(table, u64::from(port.message), message);
-        write32(table + 16 * u64::from(port.message) + 12, 0);
+        let entry = table + 16 * u64::from(port.message);
+        interrupts::write_message(entry, message);
+        write32(entry + 12, 0);
         const ENABLE: u32 = 1 << 31;
         let word = ecam.read(one.function, messages.offset);
         ecam.write(one.function, messages.offset, word | ENABLE);
@@ -219,7 +220,6 @@ impl Kernel {
             }
             self.show_nobody(device);
             self.found.forget(device);
-            self.schedule.forget(device.event());
             self.devices.leave(device);
             self.list(device);
             say!("device {} was taken out", device.0);
@@ -231,7 +231,7 @@ impl Kernel {
     fn show_nobody(&mut self, device: Device) {
         let Some(owner) = self.devices.owner(device) else { return };
         let Some(space) = self.living(owner).map(|running| running.space) else { return };
-        let (window, _) = self.windows[device.0 as usize];
+        let window = self.windows[device.0 as usize];
         for page in (0..self.found.pages(device)).map(|page| window + page * PAGE_LEN) {
             space.unmap(page);
             // Without memory nothing is there, and looking is a fault of the owner's.

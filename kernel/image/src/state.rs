@@ -6,13 +6,12 @@ use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use nom_abi::device::DEVICES_MAX;
 use nom_abi::statistics::Counter;
-use nom_abi::upcall::device_event;
 use nom_kernel_core::bundle::{Bundle, NAME_LEN_MAX};
 use nom_kernel_core::call::Facts;
 use nom_kernel_core::channels::Channels;
 use nom_kernel_core::configuration::Configuration;
 use nom_kernel_core::cores::{CORES_MAX, Core, Cores};
-use nom_kernel_core::devices::{Device, Devices};
+use nom_kernel_core::devices::{Device, Devices, within};
 use nom_kernel_core::frames::{Frame, Frames, Owner, Shape};
 use nom_kernel_core::lives::Lives;
 use nom_kernel_core::schedule::{CONTEXTS_MAX, Context, Schedule};
@@ -58,6 +57,8 @@ pub struct Running {
     pub home: Context,
     /// It may publish prices.
     pub publisher: bool,
+    /// The ports of old that it may use: the first, and how many.
+    pub ports: (u16, u16),
 }
 
 /// Everything.
@@ -70,8 +71,8 @@ pub struct Kernel {
     pub devices: Devices,
     /// Where the devices are.
     pub found: Found,
-    /// Where the registers of each device are mapped in its owner, and which context hears it.
-    pub windows: [(u64, Option<Context>); DEVICES_MAX as usize],
+    /// Where the registers of each device are mapped in its owner.
+    pub windows: [u64; DEVICES_MAX as usize],
     /// The kernel's own address space.
     pub space: Space,
     /// The image is trusted with physical addresses.
@@ -166,13 +167,6 @@ impl Kernel {
     pub fn post_all(&mut self, events: u64) {
         for number in 0..APPLICATIONS_MAX {
             self.post_home(Application(number), events);
-        }
-    }
-
-    /// A device has interrupted.
-    pub fn device_calls(&mut self, device: u32) {
-        if let Some((_, Some(context))) = self.windows.get(device as usize).copied() {
-            self.post(context, device_event(device));
         }
     }
 }
@@ -318,6 +312,10 @@ impl Facts for Calling<'_> {
     }
     fn confined(&self) -> bool {
         self.kernel.found.iommu.is_some()
+    }
+    fn owns_ports(&self, first: u16, count: u16) -> bool {
+        let of_old = self.kernel.living(self.caller.number).map_or((0, 0), |running| running.ports);
+        within(first, count, of_old) || self.kernel.devices.owns_ports(first, count, self.caller.number)
     }
     fn device_pages(&self, device: Device) -> u64 {
         self.kernel.found.pages(device)

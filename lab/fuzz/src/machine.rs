@@ -12,7 +12,7 @@ use nom_abi::upcall::{CORE_LOST, CORE_WANTED, ENDED};
 use nom_kernel_core::call::{Facts, Request, channel_fits, decode};
 use nom_kernel_core::channels::{Channel, Channels, End};
 use nom_kernel_core::cores::{Core, Cores};
-use nom_kernel_core::devices::{Device, Devices};
+use nom_kernel_core::devices::{Device, Devices, LINES_MAX, Line, within};
 use nom_kernel_core::frames::{Frame, Frames, Owner, Shape};
 use nom_kernel_core::lives::{Lives, Restart};
 use nom_kernel_core::schedule::{Context, Schedule};
@@ -27,6 +27,12 @@ const FIRST: u64 = 8;
 const APPLICATIONS: u8 = 6;
 const OWN_PAGES: u64 = 4;
 const DEVICES: u32 = 3;
+/// The ports of each: neighbours, which nobody may run over.
+fn device_ports(device: u32) -> (u16, u16) {
+    (0x1000 + 4 * device as u16, 4)
+}
+/// Interrupts of each.
+const VECTORS: u32 = 2;
 const CHANNEL_PAGES: u64 = 3;
 /// Where applications map things: few places, so that they collide.
 const PLACES: u64 = 0x40_0000;
@@ -57,8 +63,10 @@ struct Machine<'a> {
     lives: Lives,
     schedule: Schedule,
     living: BTreeMap<u8, Living>,
-    /// Where each device is mapped, and who hears it.
-    windows: [(u64, Option<Context>); DEVICES_MAX as usize],
+    /// Where each device is mapped.
+    windows: [u64; DEVICES_MAX as usize],
+    /// Who hears each interrupt.
+    hears: [Option<Context>; LINES_MAX],
     now_ns: u64,
 }
 
@@ -139,6 +147,9 @@ impl Facts for Calling<'_> {
     fn large(&self, _: u64) -> bool {
         false
     }
+    fn owns_ports(&self, first: u16, count: u16) -> bool {
+        self.machine.devices.owns_ports(first, count, self.caller)
+    }
     fn device_pages(&self, device: Device) -> u64 {
         device_pages(device)
     }
@@ -152,7 +163,9 @@ impl<'a> Machine<'a> {
         for kind in 0..DEVICES as u16 {
             // The last two cannot be told apart: they belong to one application at a time.
             let group = kind.min(1);
-            assert!(devices.add(kind, kind + 1, group, false).is_some());
+            let device = devices.add(kind, kind + 1, group, false).expect("there is room");
+            devices.set_vectors(device, VECTORS);
+            devices.set_ports(device, device_ports(device.0));
         }
         Machine {
             frames,
@@ -162,7 +175,8 @@ impl<'a> Machine<'a> {
             lives: Lives::new(usize::from(APPLICATIONS)),
             schedule: Schedule::new(),
             living: BTreeMap::new(),
-            windows: [(0, None); DEVICES_MAX as usize],
+            windows: [0; DEVICES_MAX as usize],
+            hears: [None; LINES_MAX],
             now_ns: 0,
         }
     }
@@ -212,11 +226,17 @@ impl<'a> Machine<'a> {
         assert_eq!(self.frames.release(frame, Owner::application(number)), Ok(()));
     }
 
+    fn release(&mut self, device: Device, owner: Application) {
+        self.devices.lines(device).for_each(|line| self.hears[line.number()] = None);
+        let events = self.devices.release(device);
+        self.schedule.forget(owner, events);
+    }
+
     fn take_core(&mut self, core: Core, number: Application) {
         let home = self.living[&number.0].home;
         while let Some(context) = self.context_on(number, core) {
             self.channels.hear_instead(context, home);
-            for (_, hears) in &mut self.windows {
+            for hears in &mut self.hears {
                 *hears = hears.map(|hears| if hears == context { home } else { hears });
             }
             let events = self.schedule.take(context);
@@ -276,9 +296,8 @@ impl<'a> Machine<'a> {
         loop {
             let next = self.devices.owned(number).next();
             let Some(device) = next else { break };
-            self.windows[device.0 as usize] = (0, None);
-            self.schedule.forget(device.event());
-            self.devices.release(device);
+            self.windows[device.0 as usize] = 0;
+            self.release(device, number);
         }
         while let Some(channel) = self.channels.any_of(number) {
             self.close_channel(channel, number);
@@ -367,21 +386,36 @@ impl<'a> Machine<'a> {
                     let place = address / PAGE_LEN + page;
                     assert_eq!(self.own(caller).pages.insert(place, Mapped::Device(device)), None);
                 }
-                self.windows[device.0 as usize] = (address, Some(context));
+                self.windows[device.0 as usize] = address;
+                for line in self.devices.lines(device) {
+                    self.hears[line.number()] = Some(context);
+                }
             }
             Request::ReleaseDevice(device) => {
-                let (window, _) = core::mem::take(&mut self.windows[device.0 as usize]);
+                let window = core::mem::take(&mut self.windows[device.0 as usize]);
                 for page in 0..device_pages(device) {
                     let mapped = self.own(caller).pages.remove(&(window / PAGE_LEN + page));
                     assert_eq!(mapped, Some(Mapped::Device(device)));
                 }
-                self.schedule.forget(device.event());
-                self.devices.release(device);
+                self.release(device, caller);
+            }
+            Request::Port { port, bytes, .. } => {
+                let own = (0..DEVICES).find(|&device| within(port, bytes, device_ports(device)));
+                let owner = own.and_then(|device| self.devices.owner(Device(device)));
+                assert_eq!(owner, Some(caller), "a foreign port was reached");
+            }
+            Request::Steer { line, event } => {
+                assert_eq!(self.devices.owner(line.device), Some(caller), "a foreign device was steered");
+                self.devices.steer(line, event);
             }
             Request::Unmask { events } | Request::Wait { events, .. } => {
-                for device in (0..DEVICES).map(Device).filter(|device| events & device.event() != 0) {
-                    assert_eq!(self.devices.owner(device), Some(caller), "a foreign device was unmasked");
-                    self.windows[device.0 as usize].1 = Some(context);
+                for line in self.devices.told_as(events, caller) {
+                    assert_eq!(
+                        self.devices.owner(line.device),
+                        Some(caller),
+                        "a foreign device was unmasked"
+                    );
+                    self.hears[line.number()] = Some(context);
                 }
                 if let Request::Wait { until_ns, .. } = request {
                     self.schedule.block(core, until_ns, self.now_ns);
@@ -509,8 +543,10 @@ impl<'a> Machine<'a> {
         assert!(one.is_none() || other.is_none() || one == other, "a group has two owners");
         for device in (0..DEVICES).map(Device) {
             let owner = self.devices.owner(device);
-            let hears = self.windows[device.0 as usize].1;
-            assert_eq!(hears.and_then(|context| self.schedule.application(context)), owner, "{device:?}");
+            for line in self.devices.lines(device) {
+                let hears = self.hears[line.number()];
+                assert_eq!(hears.and_then(|context| self.schedule.application(context)), owner, "{line:?}");
+            }
         }
         let living = self.lives.living().map(|number| number.0);
         assert!(living.eq(self.living.keys().copied()), "who lives");
@@ -566,8 +602,9 @@ pub fn play(bytes: &[u8]) {
             }
             0x1e => {
                 let device = Device(u32::from(step[1]) % DEVICES);
-                if let Some(context) = machine.windows[device.0 as usize].1 {
-                    machine.post(context, device.event());
+                let line = Line { device, vector: u32::from(step[2]) % VECTORS };
+                if let Some(context) = machine.hears[line.number()] {
+                    machine.post(context, machine.devices.event(line));
                 }
             }
             0x1f | 0x1d => drop(machine.look(core)),

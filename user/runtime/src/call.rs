@@ -3,7 +3,7 @@
 use core::arch::asm;
 
 use nom_abi::application::Status;
-use nom_abi::call::{Call, CallError, PRICE_WORDS, SPARSE};
+use nom_abi::call::{Call, CallError, PORT_WRITE, PRICE_WORDS, SPARSE};
 use nom_abi::device::{DEVICE_INFO_WORDS, DeviceInfo};
 
 /// One call with any number and arguments: what `rax` and `rdx` hold afterwards. The functions below are for use.
@@ -165,8 +165,23 @@ pub fn withdraw_dma(address: u64, pages: u64) -> Result<(), CallError> {
     call(Call::WithdrawDma, [address, pages, 0, 0, 0]).map(|_| ())
 }
 
-pub(crate) fn unmask(events: u64) -> Result<(), CallError> {
+/// Lets interrupts in that are told as these events; [`crate::wait`] can do it too.
+pub fn unmask(events: u64) -> Result<(), CallError> {
     call(Call::Unmask, [events, 0, 0, 0, 0]).map(|_| ())
+}
+
+/// Reads `bytes` (1, 2 or 4) from a port of the caller's.
+pub fn read_port(port: u16, bytes: u64) -> Result<u32, CallError> {
+    call(Call::Port, [u64::from(port), bytes, 0, 0, 0]).map(|value| value as u32)
+}
+
+/// Writes `bytes` (1, 2 or 4) to a port of the caller's.
+pub fn write_port(port: u16, bytes: u64, value: u32) -> Result<(), CallError> {
+    call(Call::Port, [u64::from(port), bytes | PORT_WRITE, u64::from(value), 0, 0]).map(|_| ())
+}
+
+pub(crate) fn steer(device: u32, vector: u32, event: u64) -> Result<(), CallError> {
+    call(Call::Steer, [u64::from(device), u64::from(vector), event, 0, 0]).map(|_| ())
 }
 
 pub(crate) fn wait(until_ns: u64, events: u64) -> Result<u64, CallError> {

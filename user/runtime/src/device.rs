@@ -1,5 +1,7 @@
 //! Devices: which there are, and acquiring them.
 
+use core::sync::atomic::{AtomicU64, Ordering};
+
 use nom_abi::call::CallError;
 use nom_abi::device::state::{LEAVING, PRESENT};
 use nom_abi::device::{DEVICES_MAX, DeviceInfo, TRANSPORT_MMIO, WINDOW_LEN, listed};
@@ -8,6 +10,9 @@ use nom_abi::upcall::device_event;
 const WINDOWS_ADDRESS: u64 = 0x2000_0000_0000;
 /// Windows lie apart, so that running over the end of one faults.
 const WINDOW_STEP: u64 = 16 * WINDOW_LEN;
+
+/// The events that the interrupts of each of our devices have.
+static OWN_EVENTS: [AtomicU64; DEVICES_MAX as usize] = [const { AtomicU64::new(0) }; DEVICES_MAX as usize];
 
 /// A device of the guest, not yet acquired.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,7 +52,7 @@ pub enum Transport {
         /// Its bytes.
         configuration_len: usize,
         /// MSI-X vectors, 0 to this, exclusive, that the driver may write into the vector fields. All lead to the
-        /// device's one event.
+        /// device's one event until [`Device::own_event`] says otherwise.
         vectors: u32,
     },
 }
@@ -61,12 +66,31 @@ pub struct Device {
     pub kind: u32,
     /// Its registers.
     pub transport: Transport,
+    /// Its ports ([`crate::call::read_port`]): the first, and how many; 0 when it has none.
+    pub ports: (u16, u16),
 }
 
 impl Device {
-    /// The event of its interrupt.
+    /// The event of its interrupts.
     pub fn event(&self) -> u64 {
         device_event(self.number)
+    }
+
+    /// Gives the interrupts of one vector an event of their own, which is answered. It is heard by the context that
+    /// unmasks it, and the interrupts come to that one's core: nobody else is woken.
+    pub fn own_event(&self, vector: u32) -> Result<u64, CallError> {
+        let owned = OWN_EVENTS.iter().fold(0, |taken, own| taken | own.load(Ordering::Acquire));
+        // From the top: the lowest ones are those of devices as they are acquired.
+        let free = (0..DEVICES_MAX).rev().map(device_event).find(|event| owned & event == 0);
+        let event = free.ok_or(CallError::NoMemory)?;
+        self.steer(vector, event)?;
+        OWN_EVENTS[self.number as usize % OWN_EVENTS.len()].fetch_or(event, Ordering::AcqRel);
+        Ok(event)
+    }
+
+    /// Has the interrupts of one vector told as this event ([`nom_abi::upcall::ALL_DEVICES`]).
+    pub fn steer(&self, vector: u32, event: u64) -> Result<(), CallError> {
+        crate::call::steer(self.number, vector, event)
     }
 
     /// Lets its interrupt in again. It is masked at first and after each interrupt. [`crate::wait`] can do the same
@@ -80,6 +104,7 @@ impl Device {
     /// # Safety
     /// Nothing may use its registers any more.
     pub unsafe fn release(self) -> Result<(), CallError> {
+        OWN_EVENTS[self.number as usize % OWN_EVENTS.len()].store(0, Ordering::Release);
         crate::call::release_device(self.number)
     }
 }
@@ -102,7 +127,9 @@ pub fn state(number: u32) -> u8 {
 /// Makes the device of this number ours and maps its registers.
 pub fn acquire(number: u32) -> Result<Device, CallError> {
     let address = WINDOWS_ADDRESS + u64::from(number) * WINDOW_STEP;
-    Ok(device(number, &crate::call::acquire_device(number, address)?))
+    let info = crate::call::acquire_device(number, address)?;
+    OWN_EVENTS[number as usize % OWN_EVENTS.len()].store(device_event(number), Ordering::Release);
+    Ok(device(number, &info))
 }
 
 /// Acquires the first device of this kind that is free.
@@ -133,5 +160,6 @@ fn device(number: u32, info: &DeviceInfo) -> Device {
             vectors: info.vectors,
         }
     };
-    Device { number, kind: info.kind, transport }
+    let ports = (info.ports as u16, info.ports_len as u16);
+    Device { number, kind: info.kind, transport, ports }
 }

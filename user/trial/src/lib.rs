@@ -107,6 +107,14 @@ pub fn read16(address: u64) -> Result<u16, Fault> {
     outcome(before, value)
 }
 
+/// Reads 8 bits anywhere.
+pub fn read8(address: u64) -> Result<u8, Fault> {
+    let mut value = 0_u8;
+    let before =
+        attempt!("mov {value}, [{address}]"; value = inout(reg_byte) value, address = in(reg) address,);
+    outcome(before, value)
+}
+
 /// Writes 32 bits anywhere.
 pub fn write32(address: u64, value: u32) -> Result<(), Fault> {
     let before = attempt!("mov [{address}], {value:e}"; value = in(reg) value, address = in(reg) address,);
@@ -152,6 +160,13 @@ pub fn undefined() -> Result<(), Fault> {
 /// A breakpoint.
 pub fn breakpoint() -> Result<(), Fault> {
     outcome(attempt!("int3" ;), ())
+}
+
+/// Reads a byte from a port by the processor's own instruction.
+pub fn port_in(port: u16) -> Result<u8, Fault> {
+    let mut value = 0_u8;
+    let before = attempt!("in al, dx"; inout("al") value, in("dx") port,);
+    outcome(before, value)
 }
 
 /// What only ring 0 may do.

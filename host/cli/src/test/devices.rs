@@ -15,6 +15,8 @@ const NAMES: [&str; 2] = ["devices", "peer"];
 const CONFIGURATION: &str = "kernel.application = devices
 kernel.heap = 1 MiB
 kernel.channel.orders = devices, peer, 8 KiB
+kernel.ports.devices = serial2
+kernel.ports.peer = serial3
 ";
 
 /// What a machine is tried for.
@@ -28,6 +30,8 @@ struct Trial {
     short: bool,
     /// A device that goes past the IOMMU.
     bypass: bool,
+    /// The card has no messages: it interrupts by a pin.
+    pin: bool,
 }
 
 const TRIAL: Trial = Trial {
@@ -38,15 +42,18 @@ const TRIAL: Trial = Trial {
     processors: 1,
     short: false,
     bypass: false,
+    pin: false,
 };
 
-const TRIALS: [Trial; 7] = [
+const TRIALS: [Trial; 9] = [
     Trial { title: "q35 with an IOMMU and 2 processors", processors: 2, short: true, ..TRIAL },
     Trial { title: "q35 with an IOMMU", ..TRIAL },
     Trial { title: "q35 with an IOMMU, trusted", trusted: true, ..TRIAL },
     Trial { title: "q35 without an IOMMU, trusted", iommu: false, trusted: true, ..TRIAL },
     Trial { title: "q35 without an IOMMU, not trusted", iommu: false, short: true, ..TRIAL },
     Trial { title: "q35 with a device that goes past the IOMMU", bypass: true, ..TRIAL },
+    Trial { title: "q35 with an IOMMU and a card with a pin", pin: true, processors: 2, ..TRIAL },
+    Trial { title: "q35 and a card with a pin, trusted", pin: true, iommu: false, trusted: true, ..TRIAL },
     Trial { title: "microvm, trusted", kind: Kind::Microvm, iommu: false, trusted: true, ..TRIAL },
 ];
 
@@ -87,8 +94,10 @@ fn one(trial: &Trial, image: &Nameless, cases: &mut Cases) -> Outcome<()> {
         ..Plan::new(trial.kind)
     };
     // A ring as large as they are.
-    let card = format!("virtio-net-{},netdev=card,rx_queue_size=1024", plan.bus());
-    plan.further = ["-netdev", "user,id=card", "-device", &card].map(String::from).to_vec();
+    let messages = if trial.pin { ",vectors=0" } else { "" };
+    let card = format!("virtio-net-{},netdev=card,rx_queue_size=1024{messages}", plan.bus());
+    plan.further =
+        ["-netdev", "user,id=card", "-device", &card, "-serial", "null"].map(String::from).to_vec();
     if trial.bypass {
         plan.further.extend(["-device", "virtio-rng-pci,disable-legacy=on"].map(String::from));
     }
