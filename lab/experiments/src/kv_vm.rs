@@ -1,170 +1,56 @@
-//! The cache in a guest beside Debian's memcached in a guest: the same machine type with one processor, the same card on
-//! a TAP device in a network of the bench's own, the same client, memcaslap, the same memory for items. The emulator with
-//! all its threads has one processor of the host, the client the other one. Ours has 16 MiB of memory, Linux' 96.
-//!
-//! Three sides take turns: memcached under Debian's cloud kernel, ours asleep between requests, and ours polling while
-//! the guest's processor is demoted (nice 19) against the emulator's other threads.
-//!
-//! - `kv.vm_many_ratio`: operations in a second with 64 connections, ours asleep between them;
-//! - `kv.vm_single_ratio`: with one connection; `kv.vm_single_polling_ratio` where ours polls;
-//! - `kv.vm_jitter_ratio`: standard deviation of the latency with one connection, as memcaslap sees it, ours asleep
-//!   between requests; `kv.vm_jitter_polling_ratio` where it polls, `kv.vm_many_jitter_ratio` with 64;
-//! - `kv.vm_cpu_ratio`, `kv.vm_single_cpu_ratio`: processor time of an operation, guest and emulator together, ours
-//!   asleep between them: less disturbed by others than rates;
-//! - `kv.vm_LOAD_WHAT_per_operation`: what an operation makes a guest do ([`counted`]);
-//! - `kv.first_answer_ms`: from the start of the emulator's process to the first answer, over the network;
-//!   `kv.first_answer_ratio` against Linux'.
+//! The cache in a guest beside Debian's memcached in a guest ([`guests`]): memcaslap as the client, the same memory for
+//! items. Ours has 16 MiB of memory, Linux' 96.
 
-mod counted;
-
-use crate::caslap::{Caslap, Load, Seen};
+use crate::Settings;
+use crate::caslap::{Caslap, Load};
 use crate::figures::Figure;
-use crate::first_answer::{self, Probe};
-use crate::linux_guest::service::{self, Service};
-use crate::tap_home::{GUEST, Guest, HOST, HOST_MAC, PREFIX_LEN, in_own_network};
-use crate::{Settings, emulator_threads, linux_guest, quiet};
-use counted::{Asked, Counts};
+use crate::first_answer::Probe;
+use crate::guests::{self, Contest, Goals, TOKEN};
+use crate::linux_guest::service::Service;
+use crate::tap_home::{GUEST, PREFIX_LEN};
 use nom_machine::machine::Nameless;
-use nom_machine::qemu::{Accelerator, Kind, Plan};
-use nom_machine::trouble::{Outcome, Trouble};
-use nom_machine::{artefacts, image, kvm};
-use std::net::{Ipv4Addr, SocketAddr};
-use std::time::Duration;
+use nom_machine::trouble::Outcome;
+use nom_machine::{artefacts, image};
 
-/// Rounds through all sides unless somebody asks otherwise.
-const RUNS: usize = 5;
-const MANY: u32 = 64;
-const QUIET: f64 = 0.1;
-const LOOK: Duration = Duration::from_secs(1);
-const LOOKS: u32 = 8;
 const PORT: u16 = 11_211;
-const OUR_MEMORY_MIB: u32 = 16;
-const LINUX_MEMORY_MIB: u32 = 96;
+const MEMORY_MIB: u32 = 16;
 /// Memory for items on both sides.
 const ITEMS_MIB: u32 = 8;
-/// A GET of nothing.
-const PROBE: Probe = Probe { port: PORT, question: b"get nothing\r\n", answer: b"END\r\n" };
-/// By this word the guest that counts knows who asks.
-const TOKEN: &str = "00112233445566778899aabbccddeeff";
 /// Bytes of a value: what caches mostly hold is small.
 const VALUE_LEN: u32 = 100;
-
-/// Who serves, and how it waits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Side {
-    Linux,
-    Halting,
-    Demoted,
-}
-
-const SIDES: [Side; 3] = [Side::Linux, Side::Halting, Side::Demoted];
-
-impl Side {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Linux => "Linux, memcached",
-            Self::Halting => "nom, halting",
-            Self::Demoted => "nom, polling, demoted",
-        }
-    }
-}
-
-/// What a side is started from.
-struct Started {
-    side: Side,
-    plan: Plan,
-    kernel: Nameless,
-    initial: Option<Nameless>,
-}
-
-/// What one side did in one round.
-#[derive(Debug, Clone, Copy)]
-struct Round {
-    side: Side,
-    first_answer_ms: f64,
-    many: Seen,
-    /// Processor time for one operation with many: of the thread that executes the guest, and of the emulator's others.
-    many_us: [f64; 2],
-    single: Seen,
-    /// The same with one.
-    single_us: [f64; 2],
-}
+/// A GET of nothing.
+pub const PROBE: Probe = Probe { port: PORT, question: b"get nothing\r\n", answer: b"END\r\n" };
+const GOALS: Goals = Goals {
+    many: Some(">=8"),
+    single: Some(">=3"),
+    single_polling: Some(">=4"),
+    jitter: Some(">=10"),
+    first_answer_ms: Some("<=120"),
+};
 
 /// Measures.
 pub fn measure(settings: &Settings, progress: &mut dyn FnMut(&str)) -> Outcome<Vec<Figure>> {
-    if std::thread::available_parallelism().map_or(1, usize::from) < 2 {
-        return Err(Trouble::new("one processor for each side is needed: run this where there are two"));
-    }
     let caslap = Caslap::new(progress)?;
-    let (sides, linux) = sides(settings, progress)?;
-    let mut rounds = Vec::new();
-    for run in 0..settings.runs.unwrap_or(RUNS) {
-        let load = quiet::wait_for_quiet(QUIET, LOOK, LOOKS);
-        let busy = if load < QUIET { "" } else { "; others are busy, these figures are disturbed" };
-        progress(&format!(
-            "round {}: {:.0}% of the machine busy with other work{busy}",
-            run + 1,
-            load * 100.0
-        ));
-        let mut round = Vec::new();
-        // In turns: who comes first changes with every round.
-        for place in 0..sides.len() {
-            let side = &sides[(place + run) % sides.len()];
-            let seen = in_own_network(|| measured(side, &caslap))?;
-            progress(&format!(
-                "  {}: first answer after {:.0} ms; {MANY} connections {:.0}/s at {:.1} + {:.1} us of CPU; \
-                 one {:.0}/s at {:.1} + {:.1}, {:.0} us, deviation {:.1} us; misses {} and {}",
-                seen.side.name(),
-                seen.first_answer_ms,
-                seen.many.rate,
-                seen.many_us[0],
-                seen.many_us[1],
-                seen.single.rate,
-                seen.single_us[0],
-                seen.single_us[1],
-                seen.single.mean_us,
-                seen.single.deviation_us,
-                seen.many.misses,
-                seen.single.misses,
-            ));
-            round.push(seen);
-        }
-        rounds.push(round);
-    }
-    let counted = in_own_network(|| counted(&sides[1], &caslap))?;
-    let figures = figures(&rounds, &linux).into_iter().chain(explained(&counted));
-    Ok(figures.map(|figure| figure.emulated(!settings.kvm)).collect())
-}
-
-/// Builds the sides; the name of the Linux one.
-fn sides(settings: &Settings, progress: &mut dyn FnMut(&str)) -> Outcome<(Vec<Started>, String)> {
     let programs = artefacts::guest(&["nom-kernel", "nom-kv-guest"], progress)?;
     let ours = |wait: &str| {
-        Nameless::new(&image::assemble(&programs[0], &configuration(wait), &[("kv", &programs[1])])?)
+        let bytes = image::assemble(&programs[0], &configuration(wait), &[("kv", &programs[1])])?;
+        Nameless::new(&bytes)
     };
-    let (halting, polling) = (ours("halt")?, ours("poll")?);
-    if settings.kvm {
-        kvm::require(&halting, &settings.cache)?;
-    }
-    let accelerator = if settings.kvm { Accelerator::Kvm } else { Accelerator::Tcg };
-    let peer = service::prepare(&memcached(), place(), &settings.cache, progress)?;
-    let plan = Plan { accelerator, memory_mib: OUR_MEMORY_MIB, ..Plan::new(Kind::Microvm) };
-    let linux = Plan {
-        foreign: true,
-        memory_mib: LINUX_MEMORY_MIB,
-        command_line: Some(linux_guest::command_line()),
-        ..plan.clone()
+    let ask = |target, connections| caslap.run(target, Load { connections, value_len: Some(VALUE_LEN) });
+    let contest = Contest {
+        name: "kv",
+        ours: &ours,
+        memory_mib: MEMORY_MIB,
+        peer: memcached(),
+        probe: PROBE,
+        ask: &ask,
+        goals: GOALS,
     };
-    let (kernel, initial) = (Nameless::new(&peer.kernel)?, Some(Nameless::new(&peer.initial)?));
-    let sides = vec![
-        Started { side: SIDES[0], plan: linux, kernel, initial },
-        Started { side: SIDES[1], plan: plan.clone(), kernel: halting, initial: None },
-        Started { side: SIDES[2], plan, kernel: polling, initial: None },
-    ];
-    Ok((sides, peer.name))
+    guests::measure(&contest, settings, progress)
 }
 
-fn configuration(wait: &str) -> String {
+/// The configuration of a guest on the bench's wire.
+pub fn configuration(wait: &str) -> String {
     format!(
         "listen = {PORT}\naddress = {GUEST}/{PREFIX_LEN}\nconnections = 128\nwait = {wait}\nbatch = queued\n\
          memory.items = {ITEMS_MIB} MiB\nmemory.send = 512 KiB\nmemory.receive = 512 KiB\ntuner = off\n\
@@ -180,156 +66,5 @@ fn memcached() -> Service {
         arguments: arguments.split(' ').map(String::from).collect(),
         files: Vec::new(),
         folders: &[],
-    }
-}
-
-fn place() -> service::Place {
-    let mask = Ipv4Addr::from(u32::MAX << (32 - u32::from(PREFIX_LEN)));
-    service::Place { address: GUEST, mask, neighbour: (HOST, HOST_MAC) }
-}
-
-/// One guest from its start to its end.
-fn measured(started: &Started, caslap: &Caslap) -> Outcome<Round> {
-    let side = started.side;
-    let mut guest = Guest::start_as(started.plan.clone(), &started.kernel, started.initial.as_ref())?;
-    let first_answer_ms = first_answer::wait(&mut guest, &PROBE)?;
-    let _apart = emulator_threads::apart(guest.id())?;
-    if side == Side::Demoted {
-        emulator_threads::demote_processors(guest.id())?;
-    }
-    let target = SocketAddr::from((GUEST, PORT));
-    let load = |connections| Load { connections, value_len: Some(VALUE_LEN) };
-    let timed = |connections| -> Outcome<(Seen, [f64; 2])> {
-        let before = emulator_threads::times_ns(guest.id())?;
-        let seen = caslap.run(target, load(connections))?;
-        let after = emulator_threads::times_ns(guest.id())?;
-        Ok((seen, [0, 1].map(|at: usize| (after[at] - before[at]) as f64 / 1e3 / seen.operations)))
-    };
-    let ((many, many_us), (single, single_us)) = (timed(MANY)?, timed(1)?);
-    if guest.ended() {
-        return Err(guest.autopsy());
-    }
-    Ok(Round { side, first_answer_ms, many, many_us, single, single_us })
-}
-
-/// What an operation costs a guest of ours in kicks, interrupts and calls, with many connections and with one.
-fn counted(started: &Started, caslap: &Caslap) -> Outcome<[Counts; 2]> {
-    let plan = Plan { management: true, ..started.plan.clone() };
-    let mut guest = Guest::start_as(plan, &started.kernel, started.initial.as_ref())?;
-    first_answer::wait(&mut guest, &PROBE)?;
-    let mut asked = Asked::open(&mut guest, TOKEN)?;
-    let _apart = emulator_threads::apart(guest.id())?;
-    let mut counted = [Counts::default(); 2];
-    for (counted, connections) in counted.iter_mut().zip([MANY, 1]) {
-        let before = asked.counts()?;
-        caslap.run(SocketAddr::from((GUEST, PORT)), Load { connections, value_len: Some(VALUE_LEN) })?;
-        *counted = asked.counts()?.each_since(before);
-    }
-    Ok(counted)
-}
-
-/// The figures that explain, of a guest that halts.
-fn explained(counted: &[Counts; 2]) -> Vec<Figure> {
-    let mut figures = Vec::new();
-    for (load, counts) in ["many", "single"].into_iter().zip(counted) {
-        let rows = [
-            ("frames_in", counts.frames_in),
-            ("frames_out", counts.frames_out),
-            ("kicks", counts.kicks),
-            ("interrupts", counts.interrupts),
-            ("calls", counts.calls),
-            ("halts", counts.halts),
-        ];
-        let figure =
-            |(what, each)| Figure::of(&format!("kv.vm_{load}_{what}_per_operation"), "", None, &[each]);
-        figures.extend(rows.into_iter().filter_map(figure));
-    }
-    figures
-}
-
-/// A figure of a round of ours against Linux' in the same one; above 1 is better where a larger value is.
-fn ratios(rounds: &[Vec<Round>], side: Side, of: impl Fn(&Round) -> f64) -> Vec<f64> {
-    let find = |round: &Vec<Round>, side: Side| round.iter().find(|one| one.side == side).copied();
-    let ratio = |round| Some(of(&find(round, side)?) / of(&find(round, Side::Linux)?));
-    rounds.iter().filter_map(ratio).collect()
-}
-
-fn figures(rounds: &[Vec<Round>], linux: &str) -> Vec<Figure> {
-    let steadiness = |seen: Seen| 1.0 / seen.deviation_us;
-    let many = |round: &Round| round.many.rate;
-    let single = |round: &Round| round.single.rate;
-    let single_steadiness = |round: &Round| steadiness(round.single);
-    let many_steadiness = |round: &Round| steadiness(round.many);
-    let soon = |round: &Round| 1.0 / round.first_answer_ms;
-    let (halting, demoted) = (Side::Halting, Side::Demoted);
-    let ratio = |name: &str, goal, runs: Vec<f64>| {
-        Figure::of(name, "x", goal, &runs).map(|figure| figure.against(linux))
-    };
-    let plain = |name: &str, unit, goal, sides: &[Side], of: &dyn Fn(&Round) -> f64| {
-        let runs: Vec<f64> =
-            rounds.iter().flatten().filter(|round| sides.contains(&round.side)).map(of).collect();
-        Figure::of(name, unit, goal, &runs)
-    };
-    let us = |round: &Round| round.single.mean_us;
-    let mut figures: Vec<Figure> = [
-        ratio("kv.vm_many_ratio", Some(">=8"), ratios(rounds, halting, many)),
-        ratio("kv.vm_single_ratio", Some(">=3"), ratios(rounds, halting, single)),
-        ratio("kv.vm_single_polling_ratio", Some(">=4"), ratios(rounds, demoted, single)),
-        ratio("kv.vm_jitter_ratio", Some(">=10"), ratios(rounds, halting, single_steadiness)),
-        ratio("kv.vm_jitter_polling_ratio", None, ratios(rounds, demoted, single_steadiness)),
-        ratio("kv.vm_many_jitter_ratio", None, ratios(rounds, halting, many_steadiness)),
-        ratio(
-            "kv.vm_cpu_ratio",
-            None,
-            ratios(rounds, halting, |round| 1.0 / round.many_us.iter().sum::<f64>()),
-        ),
-        ratio(
-            "kv.vm_single_cpu_ratio",
-            None,
-            ratios(rounds, halting, |round| 1.0 / round.single_us.iter().sum::<f64>()),
-        ),
-        ratio("kv.vm_many_polling_ratio", None, ratios(rounds, demoted, many)),
-        plain("kv.first_answer_ms", "ms", Some("<=120"), &[halting, demoted], &|one| one.first_answer_ms),
-        ratio("kv.first_answer_ratio", None, ratios(rounds, halting, soon)),
-        plain("kv.first_answer_linux_ms", "ms", None, &[Side::Linux], &|one| one.first_answer_ms),
-    ]
-    .into_iter()
-    .flatten()
-    .collect();
-    for (name, side) in [("linux", Side::Linux), ("halting", halting), ("polling", demoted)] {
-        figures.extend(plain(&format!("kv.vm_{name}_many_per_s"), "1/s", None, &[side], &many));
-        figures.extend(plain(&format!("kv.vm_{name}_single_us"), "us", None, &[side], &us));
-        figures.extend(plain(&format!("kv.vm_{name}_guest_us"), "us", None, &[side], &|one| one.many_us[0]));
-        figures
-            .extend(plain(&format!("kv.vm_{name}_emulator_us"), "us", None, &[side], &|one| one.many_us[1]));
-    }
-    figures
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ours_stands_against_linux_of_the_same_round() {
-        let round = |side, rate, deviation_us, first_answer_ms| {
-            let seen = Seen { operations: 1.0, rate, mean_us: 1.0, deviation_us, misses: 0 };
-            Round { side, first_answer_ms, many: seen, many_us: [1.0; 2], single: seen, single_us: [1.0; 2] }
-        };
-        let rounds = [
-            vec![
-                round(SIDES[0], 100.0, 40.0, 3000.0),
-                round(SIDES[1], 800.0, 4.0, 100.0),
-                round(SIDES[2], 500.0, 2.0, 110.0),
-            ],
-            vec![round(SIDES[0], 1000.0, 40.0, 3000.0), round(SIDES[1], 2000.0, 4.0, 60.0)],
-        ];
-        let figures = figures(&rounds, "Linux");
-        let of = |name: &str| figures.iter().find(|figure| figure.name == name).unwrap();
-        assert_eq!((of("kv.vm_many_ratio").min, of("kv.vm_many_ratio").max), (2.0, 8.0));
-        assert_eq!(of("kv.vm_single_polling_ratio").value, 5.0);
-        assert_eq!(of("kv.vm_jitter_ratio").value, 10.0);
-        assert_eq!((of("kv.first_answer_ms").value, of("kv.first_answer_ms").runs), (100.0, 3));
-        assert_eq!(of("kv.vm_linux_many_per_s").runs, 2);
     }
 }

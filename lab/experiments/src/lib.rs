@@ -11,6 +11,7 @@ pub mod caslap;
 pub mod emulator_threads;
 pub mod figures;
 pub mod first_answer;
+pub mod guests;
 pub mod httpd;
 pub mod httpd_cost;
 pub mod httpd_linux;

@@ -13,6 +13,7 @@ mod hostile;
 mod lives;
 mod monitor;
 mod pairs;
+mod per_request;
 mod plug;
 mod replay;
 mod services;

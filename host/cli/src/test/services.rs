@@ -3,7 +3,7 @@
 use super::client::converse;
 use super::guest::free_port;
 use super::started::{Started, runs};
-use super::{Cases, Verdict, eyes, tap, watching};
+use super::{Cases, Verdict, eyes, per_request, tap, watching};
 use nom_machine::packages;
 use nom_machine::trouble::{Outcome, Trouble};
 use std::net::{Ipv4Addr, TcpListener};
@@ -48,7 +48,8 @@ pub fn services(cases: &mut Cases) -> Outcome<()> {
         let mut case = |name: &str, verdict: Verdict| cases.note(&format!("{home}: {name}"), verdict);
         case("a killed command leaves nothing running", killed(arguments).into());
     }
-    tap::tap(cases)
+    tap::tap(cases)?;
+    per_request::per_request(cases)
 }
 
 /// Without a load, the ledger holds exactly what our client did.

@@ -30,6 +30,29 @@ pub struct Service {
     pub folders: &'static [&'static str],
 }
 
+impl Service {
+    /// Debian's nginx with one worker, which is the process itself, as its handbook advises for small files. Content lies
+    /// below `/content`.
+    pub fn nginx(port: u16, content: Vec<(&'static str, String)>) -> Self {
+        let text = format!(
+            "daemon off; master_process off; worker_processes 1; user root; pid /tmp/nginx.pid; error_log stderr;\n\
+             events {{ worker_connections 1024; }}\n\
+             http {{ default_type text/html; access_log off; sendfile on; tcp_nopush on; tcp_nodelay on;\n\
+             keepalive_timeout 65; keepalive_requests 1000000000; open_file_cache max=1000; open_file_cache_valid 60s;\n\
+             client_body_temp_path /tmp/a; proxy_temp_path /tmp/b; fastcgi_temp_path /tmp/c; uwsgi_temp_path /tmp/d;\n\
+             scgi_temp_path /tmp/e; server {{ listen {port}; root /content; }} }}\n"
+        );
+        let configuration = ("/etc/nginx/nginx.conf", text);
+        Self {
+            program: "nginx",
+            package: "nginx-core",
+            arguments: ["-c", configuration.0, "-p", "/tmp"].map(String::from).to_vec(),
+            files: content.into_iter().chain([configuration]).collect(),
+            folders: &["content", "var/log/nginx"],
+        }
+    }
+}
+
 /// Where a guest finds itself in its network.
 #[derive(Debug, Clone, Copy)]
 pub struct Place {

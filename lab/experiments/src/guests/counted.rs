@@ -13,47 +13,64 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Counts since the guest's start.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub(super) struct Counts {
-    pub(super) operations: f64,
-    pub(super) frames_in: f64,
-    pub(super) frames_out: f64,
+pub struct Counts {
+    /// Operations that were accepted.
+    pub operations: f64,
+    /// Frames that came.
+    pub frames_in: f64,
+    /// Frames that went.
+    pub frames_out: f64,
     /// Notifications of the device of frames to send.
-    pub(super) kicks: f64,
+    pub kicks: f64,
     /// Device interrupts.
-    pub(super) interrupts: f64,
-    pub(super) calls: f64,
-    pub(super) halts: f64,
+    pub interrupts: f64,
+    /// Calls of the kernel.
+    pub calls: f64,
+    /// Times that the processor was halted.
+    pub halts: f64,
 }
 
 impl Counts {
-    /// What was counted since then, for each operation.
-    pub(super) fn each_since(self, before: Self) -> Self {
-        let operations = self.operations - before.operations;
-        let each = |now: f64, then: f64| (now - then) / operations.max(1.0);
+    /// What was counted since then.
+    pub fn since(&self, before: &Self) -> Self {
         Self {
-            operations,
-            frames_in: each(self.frames_in, before.frames_in),
-            frames_out: each(self.frames_out, before.frames_out),
-            kicks: each(self.kicks, before.kicks),
-            interrupts: each(self.interrupts, before.interrupts),
-            calls: each(self.calls, before.calls),
-            halts: each(self.halts, before.halts),
+            operations: self.operations - before.operations,
+            frames_in: self.frames_in - before.frames_in,
+            frames_out: self.frames_out - before.frames_out,
+            kicks: self.kicks - before.kicks,
+            interrupts: self.interrupts - before.interrupts,
+            calls: self.calls - before.calls,
+            halts: self.halts - before.halts,
+        }
+    }
+
+    /// The same for each operation.
+    pub fn of_each(&self) -> Self {
+        let each = |count: f64| count / self.operations.max(1.0);
+        Self {
+            operations: 1.0,
+            frames_in: each(self.frames_in),
+            frames_out: each(self.frames_out),
+            kicks: each(self.kicks),
+            interrupts: each(self.interrupts),
+            calls: each(self.calls),
+            halts: each(self.halts),
         }
     }
 }
 
 /// The guest's answers, through its management channel.
-pub(super) struct Asked(Management);
+pub struct Asked(Management);
 
 impl Asked {
     /// Opens the channel.
-    pub(super) fn open(guest: &mut Guest, token: &str) -> Outcome<Self> {
+    pub fn open(guest: &mut Guest, token: &str) -> Outcome<Self> {
         let stream = guest.take_management().ok_or_else(|| Trouble::new("the guest has no channel"))?;
         Ok(Self(Management::open(stream, token)?))
     }
 
     /// What was counted so far.
-    pub(super) fn counts(&mut self) -> Outcome<Counts> {
+    pub fn counts(&mut self) -> Outcome<Counts> {
         self.0.say(&Command::Report)?;
         self.0.say(&Command::Machine)?;
         let (deadline, mut stats) = (Instant::now() + PATIENCE, None);
