@@ -45,8 +45,14 @@ impl Connection {
         frame.truncate(TCP_AT + header_len);
         frame.extend_from_slice(payload);
         Ethernet { destination: SERVER_MAC, source: MAC, ethertype: TYPE_IPV4 }.emit(&mut frame);
-        Ipv4 { source: self.address, destination: SERVER, protocol: PROTOCOL_TCP, fragment: false }
-            .emit(&mut frame[ethernet::HEADER..], header_len + payload.len());
+        Ipv4 {
+            source: self.address,
+            destination: SERVER,
+            protocol: PROTOCOL_TCP,
+            fragment: false,
+            congestion: 0,
+        }
+        .emit(&mut frame[ethernet::HEADER..], header_len + payload.len());
         let mut sum = nom_stack::wire::checksum::Sum::new();
         let transport = header_len + payload.len();
         sum.add_pseudo_header(self.address.octets(), SERVER.octets(), PROTOCOL_TCP, transport);

@@ -5,7 +5,7 @@ use nom_load::random::Random;
 use nom_simnet::port::Device;
 use nom_simnet::stream::{Plan, Stream};
 use nom_simnet::{Cost, End, Host, Link, Node, NodeId, Rest, Simulation};
-use nom_stack::config::CongestionControl;
+use nom_stack::config::{Agreement, CongestionControl};
 use nom_stack::knobs::{Batching, Knobs};
 use nom_stack::{Config, ImportError};
 use std::cell::RefCell;
@@ -67,6 +67,8 @@ impl World {
             if seed.is_multiple_of(2) { CongestionControl::Cubic } else { CongestionControl::NewReno };
         let config = |number: u8| Config {
             congestion_control: control,
+            time_stamps: if seed.is_multiple_of(3) { Agreement::Always } else { Agreement::Never },
+            congestion_marks: if seed.is_multiple_of(5) { Agreement::Always } else { Agreement::Never },
             ..Config::new([2, 0, 0, 0, 0, number], Ipv4Addr::new(10, 9, 0, number), 24)
         };
         let mut simulation = Simulation::new(seed);

@@ -7,6 +7,7 @@ use nom_simnet::stream::{Plan, Stream};
 use nom_simnet::switch::Switch;
 use nom_simnet::{Cost, End, Host, Link, NodeId, Simulation};
 use nom_stack::Config;
+use nom_stack::config::Agreement;
 use nom_stack::knobs::{Batching, Early, Knobs};
 use std::cell::RefCell;
 use std::net::Ipv4Addr;
@@ -36,6 +37,8 @@ struct Case {
     devices: [Device; 2],
     knobs: [Knobs; 2],
     connections: usize,
+    /// What each side agrees on: time stamps, marks of congestion.
+    agreements: [[Agreement; 2]; 2],
 }
 
 impl Case {
@@ -78,7 +81,10 @@ impl Case {
             ..Knobs::default()
         };
         let knobs = [knobs(), knobs()];
-        Self { link, left, right, devices, knobs, connections }
+        let kinds = [Agreement::Never, Agreement::WhenAsked, Agreement::Always];
+        let mut agreement = || kinds[random.below(3) as usize];
+        let agreements = [[agreement(), agreement()], [agreement(), agreement()]];
+        Self { link, left, right, devices, knobs, connections, agreements }
     }
 }
 
@@ -92,8 +98,9 @@ impl World {
     fn new(seed: u64, case: &Case) -> Self {
         let mut simulation = Simulation::new(seed);
         let mut add = |number: u8, device, plan| {
+            let [time_stamps, congestion_marks] = case.agreements[usize::from(number) - 1];
             simulation.add(Host::new(
-                config(number),
+                Config { time_stamps, congestion_marks, ..config(number) },
                 device,
                 Cost::default(),
                 Stream::new(plan),
@@ -187,6 +194,7 @@ fn a_clean_fast_link_needs_no_retransmission() {
         devices: [Device::default(); 2],
         knobs: [Knobs::default(); 2],
         connections: 1,
+        agreements: [[Agreement::Never; 2]; 2],
     };
     let mut world = World::new(1, &case);
     world.simulation.run_until(60 * SECOND_NS);

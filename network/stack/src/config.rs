@@ -37,6 +37,18 @@ pub struct Config6 {
     pub gateway: Option<Ipv6Addr>,
 }
 
+/// Whether something is agreed on with the other side of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Agreement {
+    /// Neither asked for nor answered.
+    #[default]
+    Never,
+    /// When the other side asks for it.
+    WhenAsked,
+    /// Asked for as well.
+    Always,
+}
+
 /// Who the stack is, and its bounds. All memory is allocated from these when the engine is made, except connection
 /// records, which are allocated in pages as connections appear, up to the bound.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -86,6 +98,11 @@ pub struct Config {
     pub admission: Admission,
     /// IPv6, where it is spoken. It takes some 300 KiB.
     pub ipv6: Option<Config6>,
+    /// Time stamps (RFC 7323): 12 bytes in every segment and the long way through the stack. They pay where sequence
+    /// numbers come round within minutes, which takes hundreds of Mbit/s on one connection all the time.
+    pub time_stamps: Agreement,
+    /// Marks of congestion (RFC 3168): no bytes, but the long way through the stack.
+    pub congestion_marks: Agreement,
 }
 
 impl Config {
@@ -112,6 +129,8 @@ impl Config {
             congestion_control: CongestionControl::default(),
             admission: Admission::default(),
             ipv6: None,
+            time_stamps: Agreement::Never,
+            congestion_marks: Agreement::WhenAsked,
         }
     }
 }

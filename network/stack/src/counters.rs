@@ -99,6 +99,14 @@ pub struct Counters {
     pub pure_acks_out: u64,
     /// Segments that came out of order and were kept.
     pub out_of_order: u64,
+    /// Segments whose time stamp was older than one that came long before.
+    pub old_duplicates: u64,
+    /// Times at which marks of congestion made a connection slower.
+    pub congestion_echoes: u64,
+    /// Times at which a path turned out to take smaller packets.
+    pub path_narrowings: u64,
+    /// Silent peers asked whether they are there.
+    pub keep_alives: u64,
     /// Challenge acknowledgements (RFC 5961).
     pub challenges: u64,
     /// Resets sent.

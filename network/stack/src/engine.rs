@@ -17,6 +17,7 @@ use crate::knobs::{Batching, Early, Knobs};
 use crate::meter::Meter;
 use crate::neighbours::Neighbours;
 use crate::port::{Arrival, Egress, Ingress};
+use crate::tcp::terms::{Terms, TooManyTerms};
 use crate::tcp::{Handle, ImportError, Tcp, View, World};
 
 /// Connections for which the application is called by its own wish in one step.
@@ -48,6 +49,8 @@ pub enum ConnectError {
     NoRecord,
     /// All local ports that were tried towards that address and port are taken.
     NoPort,
+    /// So many different terms cannot be remembered.
+    TooManyTerms,
 }
 
 /// A stack with its device and its application, on one core.
@@ -323,6 +326,14 @@ impl<I: Ingress, E: Egress, A: Application> Engine<I, E, A> {
         self.tcp.listen(port, true);
     }
 
+    /// Lets others open connections to this port on these terms: silent peers are asked, say. Connections that are
+    /// open keep theirs.
+    pub fn listen_on(&mut self, port: u16, terms: Terms) -> Result<(), TooManyTerms> {
+        self.tcp.terms.set_port(port, terms)?;
+        self.tcp.listen(port, true);
+        Ok(())
+    }
+
     /// Lets nobody open further connections to this port; open ones stay.
     pub fn unlisten(&mut self, port: u16) {
         self.tcp.listen(port, false);
@@ -335,11 +346,23 @@ impl<I: Ingress, E: Egress, A: Application> Engine<I, E, A> {
         port: u16,
         now_ns: u64,
     ) -> Result<ConnectionId, ConnectError> {
+        self.connect_on(address, port, Terms::default(), now_ns)
+    }
+
+    /// The same on terms of its own.
+    pub fn connect_on(
+        &mut self,
+        address: impl Into<IpAddr>,
+        port: u16,
+        terms: Terms,
+        now_ns: u64,
+    ) -> Result<ConnectionId, ConnectError> {
+        let terms = self.tcp.terms.place(terms).map_err(|TooManyTerms| ConnectError::TooManyTerms)?;
         let address = address.into();
         let result = self.split(now_ns, |tcp, world, _| {
             let id = match address {
-                IpAddr::V4(address) => tcp.connect(world, address, port),
-                IpAddr::V6(address) => tcp.connect6(world, address, port),
+                IpAddr::V4(address) => tcp.connect(world, (address, port), terms),
+                IpAddr::V6(address) => tcp.connect6(world, (address, port), terms),
             };
             tcp.send_due(world);
             id

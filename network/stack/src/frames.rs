@@ -11,7 +11,7 @@ use crate::port::Egress;
 use crate::rate::Bucket;
 use crate::tcp::{From, Tcp, World};
 use crate::wire::ethernet::{self, BROADCAST, Ethernet, TYPE_ARP, TYPE_IPV4, TYPE_IPV6};
-use crate::wire::icmp::{self, Echo};
+use crate::wire::icmp::{self, Echo, TooBig};
 use crate::wire::ipv4::{self, Ipv4, PROTOCOL_ICMP, PROTOCOL_TCP, Refusal};
 use crate::wire::tcp::{Segment, checksum_good};
 
@@ -102,11 +102,35 @@ impl Door {
                     world.out.counters.drop(Drop::Checksum);
                     return;
                 }
-                let from = From { address: packet.source, mac: header.source, arrived_ns };
+                let congestion = packet.congestion;
+                let from = From { address: packet.source, mac: header.source, arrived_ns, congestion };
                 tcp.receive(world, &from, &segment);
             }
-            PROTOCOL_ICMP => self.echo(world, tcp, header.source, packet.source, content),
+            PROTOCOL_ICMP => {
+                if let Some(message) = TooBig::parse(content) {
+                    self.too_big(world, tcp, &message);
+                } else {
+                    self.echo(world, tcp, header.source, packet.source, content);
+                }
+            }
             _ => world.out.counters.drop(Drop::Protocol),
+        }
+    }
+
+    /// A packet of ours was too big for somebody on the way.
+    fn too_big<A: Application, E: Egress>(
+        &mut self,
+        world: &mut World<'_, A, E>,
+        tcp: &mut Tcp,
+        message: &TooBig,
+    ) {
+        let (ours, theirs) = message.ports;
+        let believed = message.source == self.address
+            && tcp.find(message.destination, theirs, ours).is_some_and(|slot| {
+                tcp.packet_too_big(world, slot, message.sequence, (message.mtu, message.packet_len))
+            });
+        if !believed {
+            world.out.counters.drop(Drop::Unacceptable);
         }
     }
 
@@ -134,8 +158,13 @@ impl Door {
         const ICMP_AT: usize = ethernet::HEADER + ipv4::HEADER;
         let mut headers = [0; ICMP_AT + icmp::HEADER];
         Ethernet { destination: mac, source: self.mac, ethertype: TYPE_IPV4 }.emit(&mut headers);
-        let packet =
-            Ipv4 { source: self.address, destination: address, protocol: PROTOCOL_ICMP, fragment: false };
+        let packet = Ipv4 {
+            source: self.address,
+            destination: address,
+            protocol: PROTOCOL_ICMP,
+            fragment: false,
+            congestion: 0,
+        };
         packet.emit(&mut headers[ethernet::HEADER..], icmp::HEADER + echo.data.len());
         echo.emit_reply(&mut headers[ICMP_AT..]);
         let frame = world.out.send(&headers, (&[tcp.send.lent(&loan)], None), None, world.now_ns);

@@ -10,7 +10,7 @@ use crate::tcp::{From, Tcp, World};
 use crate::wire::checksum::Sum;
 use crate::wire::ethernet::{self, Ethernet, TYPE_IPV6};
 use crate::wire::icmpv6::{self, Message};
-use crate::wire::ipv4::PROTOCOL_TCP;
+use crate::wire::ipv4::{NOT_CAPABLE, PROTOCOL_TCP};
 use crate::wire::ipv6::{self, HOP_LIMIT, Ipv6, PROTOCOL_ICMP, Refusal};
 use crate::wire::tcp::Segment;
 
@@ -68,7 +68,11 @@ impl Door {
                     world.out.counters.drop(Drop::NoRecord);
                     return;
                 };
-                tcp.receive(world, &From { address, mac: frame.source, arrived_ns }, &segment);
+                tcp.receive(
+                    world,
+                    &From { address, mac: frame.source, arrived_ns, congestion: NOT_CAPABLE },
+                    &segment,
+                );
             }
             PROTOCOL_ICMP => self.message6(world, tcp, frame.source, &packet, content, single),
             _ => world.out.counters.drop(Drop::Protocol),

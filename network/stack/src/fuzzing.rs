@@ -10,6 +10,7 @@ use alloc::vec::Vec;
 use core::net::Ipv4Addr;
 
 use crate::application::{Application, ConnectionId, Ended, Io, Pin};
+use crate::config::Agreement;
 use crate::counters::Counters;
 use crate::knobs::{Batching, Early, Knobs};
 use crate::meter::Answer;
@@ -17,9 +18,9 @@ use crate::port::{Arrival, Egress, Frame, Full, Ingress, Offloads};
 use crate::tcp::sequence::Seq;
 use crate::wire::checksum::Sum;
 use crate::wire::ethernet::{self, Ethernet, TYPE_IPV4};
-use crate::wire::ipv4::{self, Ipv4, PROTOCOL_TCP};
-use crate::wire::tcp::{ACK, Header, Options, SYN, Segment};
-use crate::{Config, Engine};
+use crate::wire::ipv4::{self, Ipv4, PROTOCOL_ICMP, PROTOCOL_TCP};
+use crate::wire::tcp::{ACK, CWR, ECE, Header, Options, SYN, Segment};
+use crate::{Config, Engine, KeepAlive, Terms};
 
 const OUR_MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
 const THEIR_MAC: [u8; 6] = [2, 0, 0, 0, 0, 2];
@@ -271,8 +272,12 @@ fn start(input: &[u8]) -> Play<'_> {
     config.send_memory_bytes = 64 << 10;
     config.receive_memory_bytes = 64 << 10;
     config.receive_window_bytes = 20_000;
+    config.time_stamps = Agreement::WhenAsked;
+    config.congestion_marks = Agreement::Always;
     let mut engine = Engine::new(config, Input::default(), Output::default(), Echo::default(), [5; 32], 0);
-    engine.listen(PORT);
+    let keep = KeepAlive { idle_ns: 500_000_000, interval_ns: 100_000_000, probes: 3 };
+    let terms = Terms { keep_alive: Some(keep), user_timeout_ns: None };
+    assert_eq!(engine.listen_on(PORT, terms), Ok(()));
     let peers = core::array::from_fn(|_| Peer { local_port: PORT, next: Seq(1_000), seen: Seq(0) });
     Play { input, engine, now_ns: 1_000_000_000, peers }
 }
@@ -352,7 +357,8 @@ impl Play<'_> {
             }
             6 | 7 => {
                 let which = self.byte();
-                self.segment(usize::from(which % 8), SYN, 0, 0, 0, 60_000);
+                let marks = if which & 64 != 0 { ECE | CWR } else { 0 };
+                self.segment(usize::from(which % 8), SYN | marks, 0, 0, 0, 60_000);
             }
             8 => {
                 // The same acknowledgement again and again, as after a loss.
@@ -367,7 +373,12 @@ impl Play<'_> {
                 let window = [0, 1, 20, 300][usize::from(self.byte() % 4)];
                 self.segment(which, ACK, 0, 0, 0, window);
             }
-            10 | 11 => {
+            10 => {
+                let which = usize::from(self.byte() % 8);
+                let (mtu, back) = (self.word(), self.word());
+                self.too_big(which, mtu, back);
+            }
+            11 => {
                 let which = self.byte();
                 let len = self.word() % 1461;
                 self.segment(usize::from(which % 8), ACK, 0, 0, len, 60_000);
@@ -409,6 +420,9 @@ impl Play<'_> {
             sack_permitted: flags & SYN != 0,
             sack: [(header.acknowledgement.plus(10), header.acknowledgement.plus(u32::from(len))); 4],
             sack_count: u8::from(len % 3 == 1 && flags & SYN == 0),
+            // Every other peer has a clock, which goes back now and then.
+            stamp: (which % 2 == 1)
+                .then_some(((self.now_ns >> 20) as u32 - u32::from(len % 5 == 4), len.into())),
         };
         let at = ethernet::HEADER + ipv4::HEADER;
         let mut frame = vec![0; at + 60];
@@ -418,12 +432,41 @@ impl Play<'_> {
         let first = self.byte();
         frame.extend((0..len).map(|place| first.wrapping_add(place as u8)));
         let transport_len = header_len + usize::from(len);
-        let packet = Ipv4 { source: THEIRS, destination: OURS, protocol: PROTOCOL_TCP, fragment: false };
+        let packet = Ipv4 {
+            source: THEIRS,
+            destination: OURS,
+            protocol: PROTOCOL_TCP,
+            fragment: false,
+            congestion: (len % 4) as u8,
+        };
         packet.emit(&mut frame[ethernet::HEADER..], transport_len);
         let mut sum = Sum::new();
         sum.add_pseudo_header(THEIRS.octets(), OURS.octets(), PROTOCOL_TCP, transport_len);
         sum.add(&frame[at..]);
         frame[at + 16..at + 18].copy_from_slice(&sum.finish());
+        self.give(frame);
+    }
+
+    /// A router's word about a segment of ours, near to what is outstanding.
+    fn too_big(&mut self, which: usize, mtu: u16, back: u16) {
+        let peer = self.peers[which];
+        let mut content = vec![3, 4, 0, 0, 0, 0, 0, 0];
+        content[6..8].copy_from_slice(&mtu.to_be_bytes());
+        let mut quoted = [0; ipv4::HEADER + 8];
+        Ipv4 { source: OURS, destination: THEIRS, protocol: PROTOCOL_TCP, fragment: false, congestion: 0 }
+            .emit(&mut quoted, 1480);
+        quoted[20..22].copy_from_slice(&peer.local_port.to_be_bytes());
+        quoted[22..24].copy_from_slice(&(which as u16).to_be_bytes());
+        quoted[24..28].copy_from_slice(&peer.seen.minus(u32::from(back)).0.to_be_bytes());
+        content.extend_from_slice(&quoted);
+        let mut sum = Sum::new();
+        sum.add(&content);
+        content[2..4].copy_from_slice(&sum.finish());
+        let mut frame = vec![0; ethernet::HEADER + ipv4::HEADER];
+        Ethernet { destination: OUR_MAC, source: THEIR_MAC, ethertype: TYPE_IPV4 }.emit(&mut frame);
+        Ipv4 { source: THEIRS, destination: OURS, protocol: PROTOCOL_ICMP, fragment: false, congestion: 0 }
+            .emit(&mut frame[ethernet::HEADER..], content.len());
+        frame.extend_from_slice(&content);
         self.give(frame);
     }
 

@@ -22,8 +22,7 @@
 //!  application who is called with the bytes in place
 //! ```
 //!
-//! Limits today: no UDP; no path-MTU discovery, no time stamps (they are billed bytes), no segmentation
-//! offload.
+//! Limits today: no UDP. Time stamps and marks of congestion are there for peers who ask, see [`Config`].
 
 #![no_std]
 #![forbid(unsafe_code)]
@@ -53,4 +52,5 @@ pub mod wire;
 pub use config::Config;
 pub use engine::{ConnectError, Engine, Step};
 pub use tcp::sequence::Seq;
+pub use tcp::terms::{KeepAlive, Terms, TooManyTerms};
 pub use tcp::{Handle, ImportError, View};

@@ -2,91 +2,21 @@
 
 mod common;
 
-use common::{Host, Pair, Random, Ring, Talker, address, config};
+use common::peer::{Heard, MAC, hear, packet, segment, server, syn};
+use common::{Host, Pair, Random, Talker, address, config};
 use nom_stack::Seq;
 use nom_stack::admission::Prefix;
 use nom_stack::counters::Drop;
 use nom_stack::knobs::{Batching, Early};
 use nom_stack::wire::arp::{Arp, Operation};
 use nom_stack::wire::checksum::Sum;
-use nom_stack::wire::ethernet::{BROADCAST, Ethernet, TYPE_ARP, TYPE_IPV4};
-use nom_stack::wire::ipv4::{Ipv4, PROTOCOL_ICMP, PROTOCOL_TCP};
-use nom_stack::wire::tcp::{ACK, FIN, Header, Options, PSH, RST, SYN, Segment, checksum_good};
-use std::cell::RefCell;
+use nom_stack::wire::ethernet::{BROADCAST, Ethernet, TYPE_ARP};
+use nom_stack::wire::ipv4::{Ipv4, PROTOCOL_ICMP};
+use nom_stack::wire::tcp::{ACK, FIN, Header, Options, PSH, RST, SYN};
 use std::net::Ipv4Addr;
-use std::rc::Rc;
 
 const MILLISECOND: u64 = 1_000_000;
 const SECOND: u64 = 1_000_000_000;
-const MAC: [u8; 6] = [2, 0, 0, 0, 0, 9];
-
-fn packet(source: Ipv4Addr, protocol: u8, content: &[u8]) -> Vec<u8> {
-    let mut frame = vec![0; 34];
-    Ethernet { destination: [2, 0, 0, 0, 0, 2], source: MAC, ethertype: TYPE_IPV4 }.emit(&mut frame);
-    Ipv4 { source, destination: address(2), protocol, fragment: false }.emit(&mut frame[14..], content.len());
-    frame.extend_from_slice(content);
-    frame
-}
-
-fn segment(source: Ipv4Addr, header: Header, options: &Options, payload: &[u8]) -> Vec<u8> {
-    let mut content = vec![0; 60];
-    let len = header.emit(&mut content, options);
-    content.truncate(len);
-    content.extend_from_slice(payload);
-    let mut sum = Sum::new();
-    sum.add_pseudo_header(source.octets(), address(2).octets(), PROTOCOL_TCP, content.len());
-    sum.add(&content);
-    content[16..18].copy_from_slice(&sum.finish());
-    packet(source, PROTOCOL_TCP, &content)
-}
-
-struct Heard {
-    header: Header,
-    options: Options,
-    payload: Vec<u8>,
-}
-
-fn hear(frame: &[u8]) -> Heard {
-    let (_, content) = Ethernet::parse(frame).expect("a frame");
-    let (packet, content) = Ipv4::parse(content).expect("a packet");
-    assert!(checksum_good(packet.source, packet.destination, content));
-    let segment = Segment::parse(content).expect("a segment");
-    Heard {
-        header: Header {
-            source_port: segment.source_port,
-            destination_port: segment.destination_port,
-            sequence: segment.sequence,
-            acknowledgement: segment.acknowledgement,
-            flags: segment.flags,
-            window: segment.window,
-        },
-        options: Options::parse(segment.options),
-        payload: segment.payload.to_vec(),
-    }
-}
-
-fn server(half_open: u32) -> Host<Talker> {
-    let mut config = config(2);
-    config.half_open = half_open;
-    let mut host = Host::new(config, |ring: Rc<RefCell<Ring>>| {
-        let mut talker = Talker::new(1, 0, ring);
-        talker.close_first = false;
-        talker
-    });
-    host.engine.listen(80);
-    host
-}
-
-fn syn(port: u16, sequence: u32) -> Header {
-    Header {
-        source_port: port,
-        destination_port: 80,
-        sequence: Seq(sequence),
-        acknowledgement: Seq(0),
-        flags: SYN,
-        window: 60_000,
-    }
-}
 
 #[test]
 fn a_flood_of_openings_leaves_open_connections_undisturbed_and_new_ones_possible() {
@@ -384,7 +314,7 @@ fn whoever_is_denied_is_not_answered_not_even_by_a_cookie() {
         config.half_open = half_open;
         config.admission.denied.push(Prefix::parse("10.0.0.9").expect("a prefix"));
         config.admission.allowed.push(Prefix::parse("10.0.0.0/24").expect("a prefix"));
-        let mut host = Host::new(config, |ring: Rc<RefCell<Ring>>| Talker::new(1, 0, ring));
+        let mut host = Host::new(config, |ring| Talker::new(1, 0, ring));
         host.engine.listen(80);
         for (port, source) in [(1, address(9)), (2, Ipv4Addr::new(10, 0, 1, 1))] {
             host.give(segment(source, syn(port, 5), &Options::default(), &[]), SECOND);

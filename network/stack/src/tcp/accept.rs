@@ -1,6 +1,6 @@
 //! Is a segment acceptable, and what does it do to a connection that is synchronised (RFC 9293, 3.10.7.4)?
 
-use super::connection::State;
+use super::connection::{Extras, Purpose, State};
 use super::{From, Tcp, World};
 use crate::application::{Application, Ended};
 use crate::counters::Drop;
@@ -17,6 +17,12 @@ impl Tcp {
         segment: &Segment<'_>,
     ) {
         let connection = self.table.at(slot);
+        let stamp = connection.stamp_of(segment);
+        if stamp.is_some_and(|value| connection.is_old_duplicate(value, segment, world.now_ns)) {
+            world.out.counters.old_duplicates += 1;
+            self.receive_outside(world, slot, segment);
+            return;
+        }
         let len = segment.span();
         let (expected, edge) = (connection.expected, connection.promised);
         let end = segment.sequence.plus(len);
@@ -80,6 +86,17 @@ impl Tcp {
             // Nobody answered for a while: perhaps the way to the other side changed, and this is the new one.
             connection.mac = from.mac;
             connection.retries = 0;
+            if connection.purpose == Purpose::KeepAlive {
+                // The silence that is waited for begins anew.
+                connection.purpose = Purpose::Nothing;
+            }
+        }
+        if let Some(value) = stamp {
+            connection.keep_stamp(value, segment, world.now_ns);
+        }
+        if connection.extras.has(Extras::MARKS) {
+            connection.note_mark(from.congestion, segment);
+            self.note_echo(world, slot, segment);
         }
         if !self.acknowledge(world, slot, segment) {
             return;

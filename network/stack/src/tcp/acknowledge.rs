@@ -36,9 +36,8 @@ impl Tcp {
         }
         let reported = connection.scoreboard.bytes;
         let flight_before = connection.max.since(una);
-        if connection.sack && !segment.options.is_empty() {
-            self.note_sack(slot, segment, world.now_ns);
-        }
+        let told =
+            connection.sack && !segment.options.is_empty() && self.note_sack(slot, segment, world.now_ns);
         if !acknowledgement.after(una) {
             let connection = self.table.at(slot);
             let delivered = connection.scoreboard.bytes.saturating_sub(reported);
@@ -47,11 +46,7 @@ impl Tcp {
                     connection.purpose = Purpose::Nothing;
                 }
                 self.learn(world, slot, News { advance: 0, delivered, flight_before });
-            } else if (!connection.sack || segment.options.is_empty())
-                && acknowledgement == una
-                && segment.span() == 0
-                && same_window
-            {
+            } else if !told && acknowledgement == una && segment.span() == 0 && same_window {
                 self.duplicate_acknowledgement(world, slot);
             }
             return true;

@@ -190,7 +190,11 @@ impl Tcp {
         from: From,
         segment: &Segment<'_>,
     ) {
-        let expected = self.table.get(slot).expected;
+        let connection = self.table.get(slot);
+        let expected = connection.expected;
+        // By its clock it is newer than everything of the old one (RFC 6191).
+        let newer = |value: u32| (value.wrapping_sub(connection.stamp_recent) as i32) > 0;
+        let later = connection.stamp_of(segment).is_some_and(newer);
         // A reset must not end the lingering (RFC 1337).
         if segment.has(RST) {
             world.out.counters.drop(Drop::Unacceptable);
@@ -198,7 +202,7 @@ impl Tcp {
         }
         // The same peer opens again, with a later sequence number: that can be nothing old (RFC 9293, 3.10.7.4).
         if segment.flags & (SYN | ACK) == SYN
-            && segment.sequence.after(expected)
+            && (segment.sequence.after(expected) || later)
             && self.listens(segment.destination_port)
         {
             self.end(world, slot, Ended::Closed);

@@ -51,7 +51,39 @@ pub(crate) enum Purpose {
     TailProbe,
     /// The other side's window is closed.
     Probe,
+    /// Nothing is waited for, but the other side is to be asked whether it is there.
+    KeepAlive,
     Linger,
+}
+
+/// What few connections have, or have at few moments. Those that have anything here go the long way.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Extras(pub(crate) u8);
+
+impl Extras {
+    /// Time stamps.
+    pub(crate) const STAMPS: Self = Self(1);
+    /// Marks of congestion.
+    pub(crate) const MARKS: Self = Self(2);
+    /// A marked packet came and the other side does not know yet that we told it.
+    pub(crate) const ECHO: Self = Self(4);
+    /// We slowed down because of a mark and have not told it yet.
+    pub(crate) const SLOWED: Self = Self(8);
+
+    /// A probe of a closed window is due.
+    pub(crate) const PROBE: Self = Self(16);
+    /// A probe for what arrived of the last bytes is due.
+    pub(crate) const TAIL_PROBE: Self = Self(32);
+    /// What was agreed on, and what follows from it.
+    pub(crate) const AGREED: u8 = 15;
+
+    pub(crate) fn has(self, what: Self) -> bool {
+        self.0 & what.0 != 0
+    }
+
+    pub(crate) fn set(&mut self, what: Self, to: bool) {
+        self.0 = if to { self.0 | what.0 } else { self.0 & !what.0 };
+    }
 }
 
 /// No time.
@@ -99,6 +131,7 @@ pub(crate) struct Connection {
     pub(crate) shift_out: u8,
     pub(crate) segment_max: u16,
     pub(crate) sack: bool,
+    pub(crate) extras: Extras,
     pub(crate) queue: SendQueue,
     /// The application closed its direction.
     pub(crate) closed: bool,
@@ -132,8 +165,7 @@ pub(crate) struct Connection {
     pub(crate) patience: u8,
     /// The other side reported bytes that came twice.
     pub(crate) twice: bool,
-    /// A tail probe is due; where the last one ended, and whether it carried old bytes.
-    pub(crate) probe_tail: bool,
+    /// Where the last tail probe ended, and whether it carried old bytes.
     pub(crate) tail_probe: Option<(Seq, bool)>,
     /// Outstanding when the recovery began, arrived and sent since.
     pub(crate) recovery_flight: u32,
@@ -143,8 +175,7 @@ pub(crate) struct Connection {
     pub(crate) slow_start: SlowStart,
     /// The other side's window is closed and bytes wait.
     pub(crate) probing: bool,
-    /// A probe is due, and how many went out.
-    pub(crate) probe: bool,
+    /// How many probes of it went out.
     pub(crate) probes: u8,
     /// Time-outs since anything was heard.
     pub(crate) retries: u8,
@@ -182,6 +213,21 @@ pub(crate) struct Connection {
     /// Batches in which it has a frame.
     pub(crate) heard_in: u32,
     pub(crate) heard_out: u32,
+
+    // Seldom looked at.
+    /// Where its terms stand.
+    pub(crate) terms: u8,
+    /// The segment's size before the path turned out to be narrower, and when that was; 0: it did not.
+    pub(crate) segment_agreed: u16,
+    pub(crate) narrowed_s: u32,
+    /// Where our clock of time stamps begins; the other side's clock as it was seen last, and when.
+    pub(crate) stamp_offset: u32,
+    pub(crate) stamp_recent: u32,
+    pub(crate) stamp_recent_s: u32,
+    /// Echoes of marks for what was sent before this say nothing new.
+    pub(crate) marked_until: Seq,
+    /// Since when nothing is heard, while `retries` counts.
+    pub(crate) silent_ns: u64,
 }
 
 impl Default for Connection {
@@ -210,6 +256,7 @@ impl Default for Connection {
             shift_out: 0,
             segment_max: 536,
             sack: false,
+            extras: Extras::default(),
             queue: SendQueue::default(),
             closed: false,
             fin_acknowledged: false,
@@ -231,7 +278,6 @@ impl Default for Connection {
             reordering: false,
             patience: 1,
             twice: false,
-            probe_tail: false,
             tail_probe: None,
             recovery_flight: 0,
             recovery_delivered: 0,
@@ -239,7 +285,6 @@ impl Default for Connection {
             cubic: Cubic::default(),
             slow_start: SlowStart::default(),
             probing: false,
-            probe: false,
             probes: 0,
             retries: 0,
             smoothed_ns: 0,
@@ -266,6 +311,14 @@ impl Default for Connection {
             first: Seq(0),
             heard_in: 0,
             heard_out: 0,
+            terms: 0,
+            segment_agreed: 0,
+            narrowed_s: 0,
+            stamp_offset: 0,
+            stamp_recent: 0,
+            stamp_recent_s: 0,
+            marked_until: Seq(0),
+            silent_ns: 0,
         }
     }
 }

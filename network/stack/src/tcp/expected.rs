@@ -12,6 +12,7 @@ use super::output::emit;
 use super::{Handle, Tcp, World};
 use crate::application::{Application, ConnectionId};
 use crate::port::Egress;
+use crate::wire::ipv4::NOT_CAPABLE;
 use crate::wire::tcp::{ACK, Header, PSH, Segment};
 
 impl Connection {
@@ -19,8 +20,13 @@ impl Connection {
     #[inline(always)]
     fn is_undisturbed(&self) -> bool {
         self.state == State::Established
-            && !(self.recovering | self.probing | self.probe | self.probe_tail | self.blocked | self.closed)
-            && self.retries | self.duplicates | self.scoreboard.count | self.timeline.count | self.range_count
+            && !(self.recovering | self.probing | self.blocked | self.closed)
+            && self.retries
+                | self.duplicates
+                | self.scoreboard.count
+                | self.timeline.count
+                | self.range_count
+                | self.extras.0
                 == 0
             && self.held.ready() == 0
             && self.fin_at.is_none()
@@ -147,7 +153,7 @@ impl Tcp {
             destination,
             &header,
             None,
-            (&[whole.bytes], None),
+            (&[whole.bytes], None, NOT_CAPABLE),
         ) else {
             return false;
         };

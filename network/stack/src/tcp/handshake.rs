@@ -7,6 +7,7 @@ use super::sequence::Seq;
 use super::table::Key;
 use super::{From, Tcp, World, peers};
 use crate::application::{Application, ConnectionId, Ended};
+use crate::config::Agreement;
 use crate::counters::Drop;
 use crate::engine::ConnectError;
 use crate::port::Egress;
@@ -74,10 +75,12 @@ impl Tcp {
         let initial = self.secrets.initial_sequence(key, world.now_ns);
         let options = Self::options(segment);
         self.begin(slot, initial, State::SynReceived);
+        let terms = self.terms.of_port(key.local_port);
         let connection = self.table.at(slot);
         connection.mac = from.mac;
         connection.resolved = true;
-        self.agree(slot, segment, &options);
+        connection.terms = terms;
+        self.agree(slot, segment, &options, world.now_ns);
         self.make_due(slot);
     }
 
@@ -104,7 +107,9 @@ impl Tcp {
     }
 
     fn begin(&mut self, slot: u32, initial: Seq, state: State) {
+        let wish = self.config.time_stamps;
         let connection = self.table.at(slot);
+        connection.begin_stamps(wish, &self.secrets);
         connection.state = state;
         connection.una = initial;
         connection.nxt = initial;
@@ -113,18 +118,31 @@ impl Tcp {
         connection.first = initial.plus(1);
     }
 
+    /// What is wanted of marks: IPv6's are neither read nor written.
+    fn marks_wanted(&self, slot: u32) -> Agreement {
+        if peers::is_name(self.table.get(slot).key.remote) {
+            Agreement::Never
+        } else {
+            self.config.congestion_marks
+        }
+    }
+
     /// Takes over what the other side's SYN says.
-    fn agree(&mut self, slot: u32, segment: &Segment<'_>, options: &Options) {
+    fn agree(&mut self, slot: u32, segment: &Segment<'_>, options: &Options, now_ns: u64) {
         let limit = self.segment_limit_to(self.table.get(slot).key.remote);
         let shift = self.shift_wanted();
         let initial_window = self.config.initial_window_segments;
         let window = self.config.receive_window_bytes;
+        let (stamps, marks) = (self.config.time_stamps, self.marks_wanted(slot));
         let connection = self.table.at(slot);
+        connection.agree_on_stamps(stamps, options, now_ns);
+        connection.agree_on_marks(marks, segment);
         connection.expected = segment.sequence.plus(1);
         // Our SYN, if it went first, told a window already.
         let told = if connection.state == State::SynSent { window.min(0xffff) } else { 0 };
         connection.promised = connection.expected.plus(told);
-        connection.segment_max = options.segment_max.unwrap_or(SEGMENT_DEFAULT).max(SEGMENT_LEAST).min(limit);
+        let segment_max = options.segment_max.unwrap_or(SEGMENT_DEFAULT).max(SEGMENT_LEAST).min(limit);
+        connection.segment_max = segment_max - u16::from(connection.stamp_len());
         connection.sack = options.sack_permitted;
         (connection.shift_in, connection.shift_out) = match options.window_shift {
             Some(theirs) => (theirs, shift),
@@ -173,14 +191,18 @@ impl Tcp {
                 (None, None) => return true,
             }
         }
+        let (stamps, marks) = (self.config.time_stamps, self.marks_wanted(slot));
         let connection = self.table.get(slot);
+        // An answer's stamp is added as to every segment.
+        let asks = !passive && stamps == Agreement::Always;
         let known = Options {
+            stamp: asks.then(|| (connection.stamp_now(world.now_ns), 0)),
             segment_max: Some(limit),
             window_shift: (!passive || connection.shift_out > 0 || connection.shift_in > 0).then_some(shift),
             sack_permitted: !passive || connection.sack,
             ..Options::default()
         };
-        let flags = if passive { SYN | ACK } else { SYN };
+        let flags = if passive { SYN | ACK } else { SYN } | connection.syn_marks(marks, passive);
         let again = connection.max != connection.una;
         let una = connection.una;
         if self.control(world, slot, una, flags, &known).is_none() {
@@ -285,10 +307,12 @@ impl Tcp {
         let Some(slot) = self.take_record(key) else { return false };
         self.begin(slot, initial, State::SynReceived);
         let options = Options { segment_max: Some(size), ..Options::default() };
-        let syn = Segment { sequence: peer, acknowledgement: Seq(0), ..*segment };
-        self.agree(slot, &syn, &options);
+        let syn = Segment { sequence: peer, acknowledgement: Seq(0), flags: SYN, ..*segment };
+        self.agree(slot, &syn, &options, world.now_ns);
         let window = self.config.receive_window_bytes.min(0xffff);
+        let terms = self.terms.of_port(key.local_port);
         let connection = self.table.at(slot);
+        connection.terms = terms;
         connection.mac = from.mac;
         connection.resolved = true;
         connection.nxt = initial.plus(1);
@@ -313,20 +337,20 @@ impl Tcp {
     pub(crate) fn connect<A: Application, E: Egress>(
         &mut self,
         world: &mut World<'_, A, E>,
-        address: Ipv4Addr,
-        port: u16,
+        (address, port): (Ipv4Addr, u16),
+        terms: u8,
     ) -> Result<ConnectionId, ConnectError> {
         let hop = self.next_hop(address).ok_or(ConnectError::NoRoute)?;
-        self.connect_by(world, address, Some(hop), port)
+        self.connect_by(world, (address, port), Some(hop), terms)
     }
 
     /// Opens a connection to an address, or to a name of one.
     pub(super) fn connect_by<A: Application, E: Egress>(
         &mut self,
         world: &mut World<'_, A, E>,
-        address: Ipv4Addr,
+        (address, port): (Ipv4Addr, u16),
         hop: Option<Ipv4Addr>,
-        port: u16,
+        terms: u8,
     ) -> Result<ConnectionId, ConnectError> {
         let start = self.secrets.port(PORTS);
         let key = (0..PORT_TRIES)
@@ -340,7 +364,9 @@ impl Tcp {
         let slot = self.take_record(key).ok_or(ConnectError::NoRecord)?;
         let initial = self.secrets.initial_sequence(key, world.now_ns);
         self.begin(slot, initial, State::SynSent);
-        self.table.at(slot).outgoing = true;
+        let connection = self.table.at(slot);
+        connection.outgoing = true;
+        connection.terms = terms;
         if let Some(mac) = hop.and_then(|hop| world.neighbours.find(hop)) {
             self.resolved(slot, mac);
         } else {
@@ -427,7 +453,7 @@ impl Tcp {
             return;
         }
         let options = Self::options(segment);
-        self.agree(slot, segment, &options);
+        self.agree(slot, segment, &options, world.now_ns);
         if !resolved {
             self.unresolved = self.unresolved.saturating_sub(1);
         }

@@ -3,7 +3,7 @@
 //! A segment's way: [`Tcp::receive`] finds the connection and sends the segment to the file for what happens:
 //! `handshake` (openings), `accept` (is it acceptable at all: windows, resets, challenges), `acknowledge` (what
 //! the other side has), `recover` (losses, congestion, round-trip times), `deliver` (its bytes, in order or not),
-//! `close` (ends of all kinds); or, when it is just what was expected, to `expected`, which does the same sooner. What a connection has to say leaves by `output`, which is called once for a segment,
+//! `close` (ends of all kinds), beside them `stamp`, `marks`, `terms` and `path` (what few connections need); or, when it is just what was expected, to `expected`, which does the same sooner. What a connection has to say leaves by `output`, which is called once for a segment,
 //! or once for a batch.
 
 mod accept;
@@ -16,9 +16,11 @@ mod due;
 mod expected;
 mod handle;
 mod handshake;
+mod marks;
 mod moving;
 mod operations;
 mod output;
+mod path;
 mod peers;
 mod receive_memory;
 mod recover;
@@ -27,7 +29,9 @@ mod secrets;
 pub(crate) mod send_memory;
 pub(crate) mod sequence;
 mod six;
+mod stamp;
 mod table;
+pub(crate) mod terms;
 mod timeline;
 mod timers;
 mod view;
@@ -59,6 +63,7 @@ use receive_memory::ReceiveMemory;
 use secrets::Secrets;
 use send_memory::SendMemory;
 use table::Table;
+use terms::TermsTable;
 use timers::Timers;
 
 /// Challenge acknowledgements and answers to unacceptable segments, in a second.
@@ -82,6 +87,8 @@ pub(crate) struct From {
     pub(crate) address: Ipv4Addr,
     pub(crate) mac: [u8; 6],
     pub(crate) arrived_ns: u64,
+    /// What the packet said of congestion.
+    pub(crate) congestion: u8,
 }
 
 /// All connections.
@@ -107,6 +114,7 @@ pub(crate) struct Tcp {
     /// Active openings that wait for a neighbour's Ethernet address.
     unresolved: u32,
     ports: Box<[u64]>,
+    pub(crate) terms: TermsTable,
     half_open: u32,
     open: u32,
     /// Those of them that others opened.
@@ -143,6 +151,7 @@ impl Tcp {
             lingering: VecDeque::with_capacity(config.time_wait as usize + 1),
             unresolved: 0,
             ports: vec![0; 1024].into_boxed_slice(),
+            terms: TermsTable::new(),
             half_open: 0,
             open: 0,
             incoming: 0,

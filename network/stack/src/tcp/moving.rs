@@ -11,24 +11,27 @@
 use alloc::vec::Vec;
 
 use super::congestion::CONGESTION_WINDOW_MAX;
-use super::connection::{Connection, NEVER, RANGES, State};
+use super::connection::{Connection, Extras, NEVER, RANGES, State};
 use super::scoreboard::REPORTED;
 use super::send_memory::{BLOCK, FRONT};
 use super::sequence::Seq;
 use super::table::Key;
+use super::terms::{KeepAlive, Terms, TooManyTerms};
 use super::timeline::{STEPS, Stamp};
 use super::{Tcp, World, peers};
 use crate::application::{Application, ConnectionId};
 use crate::port::Egress;
 use crate::wire::ipv4;
+use crate::wire::tcp::STAMP;
 use core::net::Ipv4Addr;
 
 /// First bytes of a value: the name and the version.
-const MAGIC: [u8; 6] = *b"nomc\x01\0";
+const MAGIC: [u8; 6] = *b"nomc\x02\0";
+const SECOND_NS: u64 = 1_000_000_000;
 /// Longer times than this mean nothing for a connection.
 const TIME_MAX_NS: u64 = 3_600_000_000_000;
-/// Least and most payload of a segment.
-const SEGMENT_LEAST: u16 = 64;
+/// Least payload of a segment, beside a time stamp.
+const SEGMENT_LEAST: u16 = 64 - STAMP as u16;
 
 /// Why a value was not put in. Nothing has changed then.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -156,6 +159,19 @@ impl Tcp {
             out.word(number);
         }
         out.long(if c.cubic.epoch_ns == 0 { NEVER } else { age(c.cubic.epoch_ns) });
+        out.byte(c.extras.0 & Extras::AGREED);
+        for number in [c.stamp_now(now_ns), c.stamp_recent, c.marked_until.0] {
+            out.word(number);
+        }
+        out.long(age(u64::from(c.stamp_recent_s) * SECOND_NS));
+        out.short(c.segment_agreed);
+        out.long(age(u64::from(c.narrowed_s) * SECOND_NS));
+        let terms = self.terms.get(c.terms);
+        let keep = terms.keep_alive.unwrap_or(KeepAlive { idle_ns: 0, interval_ns: 0, probes: 0 });
+        for time_ns in [keep.idle_ns, keep.interval_ns, terms.user_timeout_ns.unwrap_or(0)] {
+            out.long(time_ns);
+        }
+        out.byte(keep.probes);
         out.flag(c.acknowledge_now || c.acknowledge_ns != NEVER);
         out.flag(c.fin_at.is_some());
         out.word(c.fin_at.unwrap_or_default().0);
@@ -203,13 +219,14 @@ impl Tcp {
         value: &[u8],
     ) -> Result<ConnectionId, ImportError> {
         let now_ns = world.now_ns;
-        let (c, received, written) = self.check(value, now_ns)?;
+        let (mut c, received, written, terms) = self.check(value, now_ns)?;
         if self.table.find(&self.secrets, c.key).is_some() {
             return Err(ImportError::Exists);
         }
         if !c.outgoing && self.incoming >= self.connections_max {
             return Err(ImportError::NoRecord);
         }
+        c.terms = self.terms.place(terms).map_err(|TooManyTerms| ImportError::NoRecord)?;
         let slot = self.take_record(c.key).ok_or(ImportError::NoRecord)?;
         let Connection { generation, due, waiting, .. } = *self.table.get(slot);
         *self.table.at(slot) = Connection { generation, due, waiting, first: c.una, ..c };
@@ -255,7 +272,7 @@ impl Tcp {
         &self,
         value: &'a [u8],
         now_ns: u64,
-    ) -> Result<(Connection, Received<'a>, &'a [u8]), ImportError> {
+    ) -> Result<(Connection, Received<'a>, &'a [u8], Terms), ImportError> {
         let mut input = Reader(value);
         if input.array()? != MAGIC {
             return Err(ImportError::Format);
@@ -294,6 +311,7 @@ impl Tcp {
         let epoch_ns = input.long()?;
         c.cubic.epoch_ns = if epoch_ns == NEVER { 0 } else { at(epoch_ns) };
         c.cubic.plateau = c.cubic.plateau.max(if c.cubic.epoch_ns > 0 { c.congestion_window } else { 0 });
+        let terms = Self::check_extras(&mut input, &mut c, now_ns)?;
         c.acknowledge_now = input.flag()?;
         let (fin, fin_at) = (input.flag()?, input.place()?);
         c.fin_at = fin.then_some(fin_at);
@@ -316,12 +334,34 @@ impl Tcp {
         let len = input.word()? as usize;
         let written = input.bytes(len)?;
         sane(input.0.is_empty())?;
-        if len > self.config.send_queue_bytes as usize + (1 << 20) || c.segment_max > self.segment_limit() {
+        if len > self.config.send_queue_bytes as usize + (1 << 20)
+            || c.segment_max.max(c.segment_agreed) > self.segment_limit()
+        {
             return Err(ImportError::TooLarge);
         }
         let fin_outstanding = u32::from(c.closed && !c.fin_acknowledged);
         sane(outstanding <= len as u32 + fin_outstanding && (!c.fin_acknowledged || len == 0))?;
-        Ok((c, received, written))
+        Ok((c, received, written, terms))
+    }
+
+    fn check_extras(input: &mut Reader<'_>, c: &mut Connection, now_ns: u64) -> Result<Terms, ImportError> {
+        let sane = |fits: bool| if fits { Ok(()) } else { Err(ImportError::Contradiction) };
+        let at_s = |age_ns: u64| (now_ns.saturating_sub(age_ns) / SECOND_NS) as u32;
+        c.extras = Extras(input.byte()?);
+        sane(c.extras.0 <= Extras::AGREED)?;
+        c.stamp_offset = input.word()?.wrapping_sub(c.stamp_now(now_ns));
+        c.stamp_recent = input.word()?;
+        c.marked_until = input.place()?;
+        c.stamp_recent_s = at_s(input.long()?);
+        c.segment_agreed = input.short()?;
+        sane(c.segment_agreed == 0 || c.segment_agreed > c.segment_max)?;
+        c.narrowed_s = at_s(input.long()?);
+        let (idle_ns, interval_ns, limit_ns) = (input.long()?, input.long()?, input.long()?);
+        let keep = KeepAlive { idle_ns, interval_ns, probes: input.byte()? };
+        Ok(Terms {
+            keep_alive: (idle_ns > 0).then_some(keep),
+            user_timeout_ns: (limit_ns > 0).then_some(limit_ns),
+        })
     }
 
     fn check_sent(&self, input: &mut Reader<'_>, c: &mut Connection, now_ns: u64) -> Result<(), ImportError> {

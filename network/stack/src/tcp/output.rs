@@ -3,18 +3,19 @@
 use alloc::boxed::Box;
 use core::net::Ipv4Addr;
 
-use super::connection::{NEVER, Purpose, State};
+use super::connection::{Extras, NEVER, Purpose, State};
 use super::peers::{self, Peers};
 use super::send_memory::Cursor;
 use super::sequence::Seq;
 use super::six::emit6;
+use super::terms::Terms;
 use super::{From, Tcp, World};
 use crate::application::Application;
 use crate::batch::Outbox;
 use crate::port::{Egress, PartialChecksum};
 use crate::wire::checksum::Sum;
 use crate::wire::ethernet::{self, Ethernet};
-use crate::wire::ipv4::{self, Ipv4, PROTOCOL_TCP};
+use crate::wire::ipv4::{self, Ipv4, NOT_CAPABLE, PROTOCOL_TCP};
 use crate::wire::tcp::{self, ACK, FIN, Header, Options, PSH};
 
 /// All headers of a segment with the longest options.
@@ -52,11 +53,15 @@ impl Tcp {
             _ => {
                 (!connection.recovering || self.send_lost(world, slot))
                     && self.send_new(world, slot)
-                    && (!self.table.get(slot).probe || self.send_probe(world, slot))
-                    && (!self.table.get(slot).probe_tail || self.send_tail_probe(world, slot))
+                    && (!self.has_extra(slot, Extras::PROBE) || self.send_probe(world, slot))
+                    && (!self.has_extra(slot, Extras::TAIL_PROBE) || self.send_tail_probe(world, slot))
             }
         };
         done && (!self.table.get(slot).acknowledge_now || self.acknowledge_alone(world, slot))
+    }
+
+    fn has_extra(&self, slot: u32, extra: Extras) -> bool {
+        self.table.get(slot).extras.has(extra)
     }
 
     /// In a recovery: what is lost goes first.
@@ -97,6 +102,7 @@ impl Tcp {
             if unsent == 0 && !fin_wanted {
                 return true;
             }
+            connection.widen_again(now_ns);
             let size = u32::from(connection.segment_max);
             if connection.max == connection.una
                 && now_ns.saturating_sub(connection.sent_ns) > connection.timeout_ns
@@ -178,7 +184,7 @@ impl Tcp {
         let size = u32::from(connection.segment_max);
         let flight = connection.max.since(connection.una);
         if flight == 0 || connection.recovering || connection.nxt != connection.max {
-            connection.probe_tail = false;
+            connection.extras.set(Extras::TAIL_PROBE, false);
             return true;
         }
         let unsent = connection.written().since(connection.una).saturating_sub(flight);
@@ -191,7 +197,7 @@ impl Tcp {
             let connection = self.table.at(slot);
             connection.congestion_window = window;
             connection.tail_probe = Some((connection.max, false));
-            connection.probe_tail = !sent;
+            connection.extras.set(Extras::TAIL_PROBE, !sent);
             return sent;
         }
         let len = flight.min(size);
@@ -209,7 +215,7 @@ impl Tcp {
         let connection = self.table.at(slot);
         connection.note_repetition(sequence, end, world.now_ns);
         connection.tail_probe = Some((connection.max, true));
-        connection.probe_tail = false;
+        connection.extras.set(Extras::TAIL_PROBE, false);
         connection.twice = false;
         true
     }
@@ -219,7 +225,7 @@ impl Tcp {
     fn send_probe<A: Application, E: Egress>(&mut self, world: &mut World<'_, A, E>, slot: u32) -> bool {
         let connection = self.table.at(slot);
         if !connection.probing || connection.queue.bytes() == 0 {
-            connection.probe = false;
+            connection.extras.set(Extras::PROBE, false);
             return true;
         }
         let sequence = connection.una;
@@ -230,7 +236,7 @@ impl Tcp {
         };
         world.out.counters.window_probes += 1;
         let connection = self.table.at(slot);
-        connection.probe = false;
+        connection.extras.set(Extras::PROBE, false);
         let end = sequence.plus(sent);
         if end.after(connection.max) {
             world.out.counters.payload_out += u64::from(end.since(connection.max));
@@ -300,19 +306,25 @@ impl Tcp {
         let connection = self.table.at(slot);
         let mut flags = piece.flags;
         let mut options = options;
-        let with_ranges;
-        if connection.sack && connection.range_count > 0 && flags & tcp::SYN == 0 {
-            // What came last should stand first (RFC 2018, 4), but all that fit are told every time anyway.
-            let count = usize::from(connection.range_count).min(3);
+        let with_more;
+        let ranges = connection.sack && connection.range_count > 0 && flags & tcp::SYN == 0;
+        if ranges || connection.extras.has(Extras::STAMPS) {
             let mut more = options.copied().unwrap_or_default();
-            more.sack[..count].copy_from_slice(&connection.ranges[..count]);
-            more.sack_count = count as u8;
-            with_ranges = more;
-            options = Some(&with_ranges);
+            if ranges {
+                // What came last should stand first (RFC 2018, 4), but all that fit are told every time anyway.
+                let count = usize::from(connection.range_count).min(3);
+                more.sack[..count].copy_from_slice(&connection.ranges[..count]);
+                more.sack_count = count as u8;
+            }
+            if connection.extras.has(Extras::STAMPS) {
+                more.stamp = Some((connection.stamp_now(world.now_ns), connection.stamp_recent));
+            }
+            with_more = more;
+            options = Some(&with_more);
         }
-        // Options take their place from the payload (RFC 6691).
-        let each = u32::from(connection.segment_max)
-            .saturating_sub(options.map_or(0, |options| u32::from(options.len())));
+        // Options take their place from the payload (RFC 6691); a stamp took it once for all.
+        let options_len = options.map_or(0, |options| options.len() - connection.stamp_len());
+        let each = u32::from(connection.segment_max).saturating_sub(u32::from(options_len));
         // Only what the device is to cut is longer than a segment.
         let large = piece.len > u32::from(connection.segment_max) && !peers::is_name(connection.key.remote);
         let len_max = if large { piece.len } else { each };
@@ -325,6 +337,9 @@ impl Tcp {
         if gathered.len > 0 && piece.sequence.plus(gathered.len) == connection.written() {
             flags |= PSH;
         }
+        let new_bytes = gathered.len > 0 && !piece.sequence.before(connection.max);
+        let (marks, congestion) = connection.marks_out(flags, new_bytes);
+        flags |= marks;
         let edge = connection.edge(limit);
         // The window of a SYN is not scaled; others are rounded up, so that the edge never moves left.
         let shift = if flags & tcp::SYN != 0 { 0 } else { connection.shift_out };
@@ -342,16 +357,9 @@ impl Tcp {
         let (mac, remote) = (connection.mac, Ipv4Addr::from_bits(connection.key.remote));
         let payload = &gathered.parts[..gathered.count];
         let address = (self.config.mac, self.config.address);
-        let remote = (mac, remote);
-        let frame = emit(
-            (world.out, &self.peers),
-            world.now_ns,
-            address,
-            remote,
-            &header,
-            options,
-            (payload, segment_len),
-        )?;
+        let content = (payload, segment_len, congestion);
+        let out = (&mut *world.out, &self.peers);
+        let frame = emit(out, world.now_ns, address, (mac, remote), &header, options, content)?;
         let (touched, len, end) = (gathered.touched(), gathered.len, gathered.end);
         if len > 0 {
             self.send.sent(touched, frame);
@@ -383,7 +391,7 @@ impl Tcp {
             (from.mac, from.address),
             header,
             Some(options),
-            (&[], None),
+            (&[], None, NOT_CAPABLE),
         );
     }
 
@@ -392,6 +400,7 @@ impl Tcp {
         let (finish_wait_ns, time_wait_ns) = (self.config.finish_wait_ns, self.config.time_wait_ns);
         let timeout_max_ns = self.config.retransmission_max_ns;
         let connection = self.table.at(slot);
+        let terms = if connection.terms == 0 { Terms::default() } else { self.terms.get(connection.terms) };
         let (purpose, wait_ns) = match connection.state {
             State::Free => (Purpose::Nothing, 0),
             State::TimeWait => (Purpose::Linger, time_wait_ns),
@@ -412,7 +421,16 @@ impl Tcp {
                 }
             }
             State::FinWait2 => (Purpose::Linger, finish_wait_ns),
+            State::Established | State::CloseWait => {
+                terms.keep_alive.map_or((Purpose::Nothing, 0), |keep| (Purpose::KeepAlive, keep.idle_ns))
+            }
             _ => (Purpose::Nothing, 0),
+        };
+        let wait_ns = match purpose {
+            Purpose::Probe | Purpose::Retransmit => {
+                connection.patience_left_ns(terms, now_ns).map_or(wait_ns, |left_ns| left_ns.min(wait_ns))
+            }
+            _ => wait_ns,
         };
         if purpose == Purpose::Nothing {
             connection.deadline_ns = NEVER;
@@ -439,7 +457,7 @@ pub(super) fn emit<E: Egress>(
     destination: ([u8; 6], Ipv4Addr),
     header: &Header,
     options: Option<&Options>,
-    (payload, segment_len): (&[&[u8]], Option<u16>),
+    (payload, segment_len, congestion): (&[&[u8]], Option<u16>, u8),
 ) -> Option<u64> {
     if peers::is_name(destination.1.to_bits()) {
         return emit6(out, peers, now_ns, source.0, destination, header, options, payload);
@@ -451,8 +469,13 @@ pub(super) fn emit<E: Egress>(
         tcp::HEADER + options.map_or(0, |options| options.emit(&mut buffer[TCP_AT + tcp::HEADER..]));
     header.emit_plain(&mut buffer[TCP_AT..], header_len);
     let transport_len = header_len + payload.iter().map(|part| part.len()).sum::<usize>();
-    let packet =
-        Ipv4 { source: source.1, destination: destination.1, protocol: PROTOCOL_TCP, fragment: false };
+    let packet = Ipv4 {
+        source: source.1,
+        destination: destination.1,
+        protocol: PROTOCOL_TCP,
+        fragment: false,
+        congestion,
+    };
     packet.emit(&mut buffer[ethernet::HEADER..], transport_len);
     let end = TCP_AT + header_len;
     let mut sum = Sum::new();

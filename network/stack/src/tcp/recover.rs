@@ -2,7 +2,7 @@
 //! bytes arrive (PRR, RFC 6937), and time-outs as the last resort (RFC 6298). Peers that do not report what arrived get
 //! NewReno's recovery (RFC 6582).
 
-use super::connection::{Connection, NEVER, Purpose, State};
+use super::connection::{Connection, Extras, NEVER, Purpose, State};
 use super::sequence::Seq;
 use super::timeline::Stamp;
 use super::{Tcp, World};
@@ -105,8 +105,8 @@ impl Tcp {
         }
     }
 
-    /// Notes which bytes beyond the acknowledgement arrived, or arrived twice (RFC 2883).
-    pub(super) fn note_sack(&mut self, slot: u32, segment: &Segment<'_>, now_ns: u64) {
+    /// Notes which bytes beyond the acknowledgement arrived, or arrived twice (RFC 2883). False when none were told.
+    pub(super) fn note_sack(&mut self, slot: u32, segment: &Segment<'_>, now_ns: u64) -> bool {
         let options = Options::parse(segment.options);
         let connection = self.table.at(slot);
         connection.complete_timeline();
@@ -126,6 +126,7 @@ impl Tcp {
                 connection.scoreboard.add(start, end);
             }
         }
+        options.sack_count > 0
     }
 
     /// A connection's timer is due. False when the connection is gone.
@@ -155,17 +156,26 @@ impl Tcp {
                 return true;
             }
             Purpose::TailProbe => {
-                connection.probe_tail = true;
+                connection.extras.set(Extras::TAIL_PROBE, true);
+                return true;
+            }
+            Purpose::KeepAlive => {
+                if self.ask_silent(world, slot) {
+                    self.end(world, slot, Ended::TimedOut);
+                    return false;
+                }
                 return true;
             }
             Purpose::Probe => {
-                connection.retries = connection.retries.saturating_add(1);
+                let waited_ns = connection.timeout_ns.saturating_mul(1 << connection.probes.min(16));
+                connection.note_silence(world.now_ns.saturating_sub(waited_ns.min(timeout_max_ns)));
                 connection.probes = connection.probes.saturating_add(1);
-                connection.probe = true;
+                connection.extras.set(Extras::PROBE, true);
             }
             Purpose::Retransmit => {
                 world.out.counters.timeouts += 1;
-                connection.retries = connection.retries.saturating_add(1);
+                let since_ns = world.now_ns.saturating_sub(connection.timeout_ns);
+                connection.note_silence(since_ns.min(connection.sent_ns));
                 connection.timeout_ns = (connection.timeout_ns * 2).min(timeout_max_ns);
                 connection.timed = false;
                 let control = self.config.congestion_control;
@@ -180,11 +190,17 @@ impl Tcp {
                     }
                 } else {
                     connection.collapse(control);
+                    connection.suspect_path(world.now_ns);
                 }
             }
         }
         let connection = self.table.get(slot);
-        if connection.retries > if opening { SYN_RETRIES } else { retries_max } {
+        let terms = self.terms.get(connection.terms);
+        let given_up = match connection.patience_left_ns(terms, world.now_ns) {
+            Some(left_ns) => left_ns == 0,
+            None => connection.retries > if opening { SYN_RETRIES } else { retries_max },
+        };
+        if given_up {
             self.end(world, slot, Ended::TimedOut);
             return false;
         }

@@ -47,6 +47,11 @@ impl Secrets {
         Seq(offset.wrapping_add((now_ns >> 12) as u32))
     }
 
+    /// Where a connection's clock of time stamps begins.
+    pub(crate) fn stamp_offset(&self, key: Key) -> u32 {
+        siphash(self.sequence, [key.word(), 1]) as u32
+    }
+
     /// A place in the connection table. Two keyed multiplications: not a secret-keeping hash, but nobody who
     /// does not know the keys can aim at one place.
     #[inline(always)]

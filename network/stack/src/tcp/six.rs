@@ -63,14 +63,14 @@ impl Tcp {
     pub(crate) fn connect6<A: Application, E: Egress>(
         &mut self,
         world: &mut World<'_, A, E>,
-        address: Ipv6Addr,
-        port: u16,
+        (address, port): (Ipv6Addr, u16),
+        terms: u8,
     ) -> Result<ConnectionId, ConnectError> {
         let six = world.neighbours.six.as_ref().ok_or(ConnectError::NoRoute)?;
         six.next_hop(address).ok_or(ConnectError::NoRoute)?;
         let ours = six.source_for(address).ok_or(ConnectError::NoRoute)?;
         let name = self.meet(ours, address).ok_or(ConnectError::NoRecord)?;
-        self.connect_by(world, name, None, port)
+        self.connect_by(world, (name, port), None, terms)
     }
 
     /// Looks for the Ethernet address of the next hop, or asks for it. True when it is known.

@@ -11,6 +11,12 @@ pub const HEADER: usize = 20;
 pub const PROTOCOL_ICMP: u8 = 1;
 /// Protocol number of TCP.
 pub const PROTOCOL_TCP: u8 = 6;
+/// The sender does not listen to marks of congestion.
+pub const NOT_CAPABLE: u8 = 0;
+/// It does; 1 means the same.
+pub const CAPABLE: u8 = 2;
+/// Somebody on the way had too many packets.
+pub const CONGESTED: u8 = 3;
 const TIME_TO_LIVE: u8 = 64;
 const DONT_FRAGMENT: u16 = 0x4000;
 
@@ -25,6 +31,8 @@ pub struct Ipv4 {
     pub protocol: u8,
     /// It is a piece of a larger packet.
     pub fragment: bool,
+    /// Congestion notification (RFC 3168): [`NOT_CAPABLE`], [`CAPABLE`] or [`CONGESTED`].
+    pub congestion: u8,
 }
 
 /// Why a header was refused.
@@ -55,6 +63,7 @@ impl Ipv4 {
             destination: Ipv4Addr::new(fixed[16], fixed[17], fixed[18], fixed[19]),
             protocol: fixed[9],
             fragment: be16(fixed, 6) & 0x3fff != 0,
+            congestion: fixed[1] & 3,
         };
         Ok((header, &packet[header_len..total_len]))
     }
@@ -65,7 +74,7 @@ impl Ipv4 {
     pub fn emit(&self, buffer: &mut [u8], content_len: usize) {
         let Some(buffer) = buffer.first_chunk_mut::<HEADER>() else { unreachable!("the buffer has room") };
         buffer[0] = 0x45;
-        buffer[1] = 0;
+        buffer[1] = self.congestion;
         put16(buffer, 2, (HEADER + content_len) as u16);
         put16(buffer, 4, 0);
         put16(buffer, 6, DONT_FRAGMENT);

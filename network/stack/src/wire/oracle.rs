@@ -115,6 +115,7 @@ fn ipv4_and_tcp_agree_on_what_we_write() {
             destination: address(&mut random),
             protocol: ipv4::PROTOCOL_TCP,
             fragment: false,
+            congestion: 0,
         };
         let mut frame = vec![0; 80];
         let header_len = header.emit(&mut frame[20..], &options);

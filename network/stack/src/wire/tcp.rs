@@ -26,6 +26,12 @@ pub const RST: u8 = 4;
 pub const PSH: u8 = 8;
 /// The acknowledgement number counts.
 pub const ACK: u8 = 16;
+/// A packet came marked: there is congestion (RFC 3168).
+pub const ECE: u8 = 64;
+/// The sender has slowed down because of that.
+pub const CWR: u8 = 128;
+/// Bytes that a time stamp takes, padded.
+pub const STAMP: u8 = 12;
 
 /// A checked segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -141,6 +147,8 @@ pub struct Options {
     pub sack: [(Seq, Seq); SACK_MAX],
     /// How many of those there are.
     pub sack_count: u8,
+    /// The sender's clock, and the clock of the other side as it was seen last (RFC 7323).
+    pub stamp: Option<(u32, u32)>,
 }
 
 impl Options {
@@ -166,6 +174,7 @@ impl Options {
                 (2, 2) => options.segment_max = Some(be16(value, 0)),
                 (3, 1) => options.window_shift = Some(value[0].min(14)),
                 (4, 0) => options.sack_permitted = true,
+                (8, 8) => options.stamp = Some((be32(value, 0), be32(value, 4))),
                 (5, _) => {
                     for range in value.chunks_exact(8).take(SACK_MAX) {
                         options.sack[usize::from(options.sack_count)] =
@@ -189,7 +198,9 @@ impl Options {
     pub fn len(&self) -> u8 {
         let four = |there: bool| if there { 4 } else { 0 };
         four(self.segment_max.is_some())
-            + four(self.sack_permitted)
+            // Both together share the padding.
+            + four(self.sack_permitted && self.stamp.is_none())
+            + if self.stamp.is_some() { STAMP } else { 0 }
             + four(self.window_shift.is_some())
             + if self.sack_count > 0 { 4 + 8 * self.sack_count } else { 0 }
     }
@@ -208,7 +219,14 @@ impl Options {
             put16(buffer, at + 2, segment_max);
             at += 4;
         }
-        if self.sack_permitted {
+        if let Some((value, echo)) = self.stamp {
+            let padding = if self.sack_permitted { [4, 2] } else { [1, 1] };
+            buffer[at..at + 2].copy_from_slice(&padding);
+            buffer[at + 2..at + 4].copy_from_slice(&[8, 10]);
+            put32(buffer, at + 4, value);
+            put32(buffer, at + 8, echo);
+            at += usize::from(STAMP);
+        } else if self.sack_permitted {
             buffer[at..at + 4].copy_from_slice(&[1, 1, 4, 2]);
             at += 4;
         }

@@ -1,7 +1,8 @@
 //! Two stacks and a link between them, in virtual time, with faults from a seed.
 
-#![allow(dead_code, reason = "each test file uses its part")]
+#![allow(dead_code, unused_imports, reason = "each test file uses its part")]
 
+pub mod peer;
 mod talker;
 
 use std::cell::RefCell;
@@ -14,7 +15,7 @@ use nom_stack::knobs::{Batching, Early, Knobs};
 use nom_stack::port::{Arrival, Egress, Frame, Full, Ingress, Offloads};
 use nom_stack::{Config, Engine};
 
-pub use talker::Talker;
+pub use talker::{Talker, stream_byte};
 
 /// A small generator: the same seed, the same faults.
 #[derive(Clone)]
