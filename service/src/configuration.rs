@@ -140,6 +140,8 @@ pub struct Configuration {
     pub token: Option<String>,
     /// Time between two lines of statistics.
     pub stats_interval_ns: u64,
+    /// Port of the loopback on which a Linux process shows its figures.
+    pub metrics_port: Option<u16>,
     /// How long a drain may take.
     pub drain_ns: u64,
     /// What a cache's clients may do.
@@ -235,6 +237,7 @@ impl Configuration {
                 "200 ms",
                 duration(10_000_000, 60_000_000_000),
             )?,
+            metrics_port: lines.optional("metrics.port", port)?,
             drain_ns: lines.value("drain.limit", "5 s", duration(0, 600_000_000_000))?,
             management: lines.value("management", "yes", cache::yes_or_no)?,
             learning: lines.value("switch.learns", "", |text| Ok(names(text)))?,

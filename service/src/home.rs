@@ -4,8 +4,10 @@
 //! it is non-blocking except [`Home::wait`]. The network device is not here: the stack owns it through
 //! `nom_stack::port`.
 
+use crate::management::Stats;
 use core::sync::atomic::AtomicU64;
 use nom_abi::board::Prices;
+use nom_ledger::Window;
 
 /// The board is written by somebody else (a Linux process only reads it): prices cannot be published from here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,6 +62,16 @@ pub trait Home {
     fn machine(&self) -> &[AtomicU64] {
         &[]
     }
+
+    /// Figures of the moment, as they go to the host: for a home that shows them to others as well.
+    fn told(&mut self, _stats: &Stats) {}
+
+    /// A window was sealed. It leaves through the management channel too; a home that has a place of its own for it
+    /// keeps it, and never waits for that.
+    fn sealed(&mut self, _window: &Window) {}
+
+    /// The ledger was closed: no further window comes.
+    fn closed(&mut self) {}
 
     /// Fills `bytes` with fresh entropy. False when there is none: the caller refuses to start.
     fn entropy(&mut self, bytes: &mut [u8]) -> bool;

@@ -16,7 +16,11 @@ pub mod configuration;
 mod fake;
 pub mod home;
 pub mod management;
+pub mod metrics;
 pub mod setting;
 pub mod together;
 pub mod tuning;
 pub mod worker;
+
+/// What a home keeps when it was sealed.
+pub use nom_ledger::Window;

@@ -137,6 +137,8 @@ pub struct Stats {
     pub refused: u64,
     /// Sum of the latencies of all answered operations.
     pub latency_sum_ns: u64,
+    /// Measured operations by latency, in the buckets of [`crate::metrics::latency_counts`].
+    pub latency_counts: Words,
     /// Operations that took longer than the promise.
     pub late: u64,
     /// Median latency since the last stats line; 0 when nothing was answered.
@@ -173,6 +175,10 @@ pub struct Stats {
     pub price_memory: String,
     /// The setting in force, in the form of the points file.
     pub setting: String,
+    /// Times that the tuner changed it.
+    pub setting_changes: u64,
+    /// 1 while new connections are served, 0 once it drains.
+    pub serving: u32,
     /// Sealed windows so far.
     pub windows: u64,
     /// Profit of all sealed windows, in picodollars.
@@ -264,6 +270,10 @@ pub struct Bye {
 
 /// One line from the application.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "most messages are statistics, and they are never kept in numbers"
+)]
 pub enum Message {
     /// Who speaks.
     Hello(Hello),

@@ -1,9 +1,9 @@
 //! What the tuner is told, and how often: load and measured windows out of cumulative figures.
 //!
 //! Arrivals are taken as answers (what is asked and not answered cannot be seen here), smoothed over [`STEADY_NS`], so
-//! that chance does not look like a change, and from anew when what came in the last [`SMOOTHING_NS`] is beyond
-//! chance, so that a change is seen within milliseconds. All of it is computed a few dozen times a second from
-//! counters, nothing per request.
+//! that chance does not look like a change. When what came in the last [`SMOOTHING_NS`] is beyond chance, as arrivals
+//! are seen to vary here, they are taken from the last two looks and smoothed from anew, so that a change is seen within
+//! two or three looks. All of it is computed a hundred times a second from counters, nothing per request.
 
 use crate::configuration::{self, Configuration};
 use alloc::string::String;
@@ -12,13 +12,15 @@ use nom_points::{Measured, Setting};
 use nom_tuner::{Decision, Mode, Moment, Quoted, Rules, Tuner};
 
 /// Time between two looks at the load.
-pub const LOOK_NS: u64 = 20_000_000;
+pub const LOOK_NS: u64 = 10_000_000;
 /// Time over which a change of arrivals is looked for.
-const SMOOTHING_NS: u64 = 40_000_000;
+const SMOOTHING_NS: u64 = 20_000_000;
 /// Time over which steady arrivals are smoothed.
 const STEADY_NS: u64 = 1_000_000_000;
-/// A difference is a change beyond this part of the arrivals and, besides, so many standard deviations of their count.
+/// A difference is a change beyond this part of the arrivals and beyond so many of their standard deviations.
 const CHANGE: (f64, f64) = (0.33, 4.0);
+/// Another load class must be seen for so long: at one look more than at the first, which already is beyond chance.
+const CLASS_DWELL_NS: u64 = LOOK_NS - STRETCH_MIN_NS;
 /// Shorter stretches say too little about a rate.
 const STRETCH_MIN_NS: u64 = 5_000_000;
 
@@ -40,6 +42,10 @@ pub struct Tuning {
     opening: Option<String>,
     looked_ns: u64,
     answered: u64,
+    /// The look before: its time, and what was answered then.
+    before: (u64, u64),
+    /// How much the rate of one look differs from that of all, squared.
+    variance: f64,
     /// Over the last few looks.
     lately_per_s: f64,
     /// Since the last change.
@@ -64,6 +70,7 @@ impl Tuning {
             may_stop: configuration.may_stop,
             spending_max: configuration.spending_max,
             latency_max_ns: configuration.latency_max_ns,
+            class_dwell_ns: CLASS_DWELL_NS,
             ..Rules::default()
         };
         let (tuner, opening) = match (&configuration.contract, &configuration.points) {
@@ -77,6 +84,8 @@ impl Tuning {
             opening: opening.map(String::from),
             looked_ns: now_ns,
             answered: 0,
+            before: (now_ns, 0),
+            variance: 0.0,
             lately_per_s: 0.0,
             arrival_per_s: 0.0,
             steady_ns: SMOOTHING_NS,
@@ -145,12 +154,19 @@ impl Tuning {
         // The memory grows slower than time goes, so that it forgets how it began.
         self.steady_ns = (self.steady_ns + stretch_ns / 2).min(STEADY_NS);
         let most = self.lately_per_s.max(self.arrival_per_s);
-        // The exponential memory holds the count of about twice its time; a Poisson count's deviation is its root.
-        let deviation = root(most * 1e9 / (2 * SMOOTHING_NS) as f64);
-        if (self.lately_per_s - self.arrival_per_s).abs() > CHANGE.0 * most + CHANGE.1 * deviation {
-            self.arrival_per_s = self.lately_per_s;
+        // What an exponential memory holds varies less than one look. A Poisson count's variance is the count.
+        let (share, look_s) = (weight(SMOOTHING_NS), stretch_ns as f64 / 1e9);
+        let deviation = root(share / (2.0 - share) * self.variance.max(most / look_s));
+        if (self.lately_per_s - self.arrival_per_s).abs() > (CHANGE.0 * most).max(CHANGE.1 * deviation) {
+            let (since_ns, then) = self.before;
+            self.arrival_per_s = (answered - then) as f64 * 1e9 / (now_ns - since_ns) as f64;
+            self.lately_per_s = self.arrival_per_s;
             self.steady_ns = SMOOTHING_NS;
+        } else {
+            let differs = rate - self.arrival_per_s;
+            self.variance += (differs * differs - self.variance) * weight(self.steady_ns.max(SMOOTHING_NS));
         }
+        self.before = (self.looked_ns, self.answered);
         self.answered = answered;
         self.looked_ns = now_ns;
     }
@@ -219,40 +235,61 @@ mod tests {
         assert!((window.jitter_ns - 81.649_658).abs() < 1e-3, "{}", window.jitter_ns);
     }
 
-    #[test]
-    fn arrivals_are_followed_within_50_ms() {
+    fn tuning() -> Tuning {
         let configuration = Configuration::parse("tuner = off").unwrap();
-        let mut tuning = Tuning::new(&configuration, "wait=halt batch=0".parse().unwrap(), 0);
-        let mut reading = Reading::default();
-        for step in 1..=50u64 {
-            reading.accepted += 200;
-            tuning.see(step * LOOK_NS, &reading);
+        Tuning::new(&configuration, "wait=halt batch=0".parse().unwrap(), 0)
+    }
+
+    /// Numbers from 0 to 1.
+    struct Random(u64);
+
+    impl Random {
+        fn unit(&mut self) -> f64 {
+            self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (self.0 >> 11) as f64 / (1u64 << 53) as f64
         }
-        assert!((tuning.arrival_per_s() - 10_000.0).abs() < 100.0, "{}", tuning.arrival_per_s());
-        for step in 51..=53u64 {
-            reading.accepted += 800;
-            tuning.see(step * LOOK_NS, &reading);
+    }
+
+    #[test]
+    fn a_step_of_poisson_arrivals_is_followed_within_three_looks() {
+        let mut random = Random(1);
+        let mut late = 0;
+        for _ in 0..500 {
+            let mut tuning = tuning();
+            let mut reading = Reading::default();
+            let (from, to) = if random.unit() < 0.5 { (400.0, 4_000.0) } else { (4_000.0, 400.0) };
+            // It steps in the midst of a look.
+            let steps_ns = 100 * LOOK_NS + (random.unit() * LOOK_NS as f64) as u64;
+            let (mut time_ns, mut look) = (0.0, 1);
+            let mut followed = None;
+            while followed.is_none() {
+                let per_s: f64 = if (time_ns as u64) < steps_ns { from } else { to };
+                time_ns += -f64::ln(1.0 - random.unit()) * 1e9 / per_s;
+                while look * LOOK_NS <= time_ns as u64 && followed.is_none() {
+                    tuning.see(look * LOOK_NS, &reading);
+                    let there = (tuning.arrival_per_s() > 2_000.0) == (to > 2_000.0);
+                    if look * LOOK_NS > steps_ns && there {
+                        followed = Some(look * LOOK_NS - steps_ns);
+                    }
+                    assert!(there || look * LOOK_NS < steps_ns + 1_000_000_000);
+                    look += 1;
+                }
+                reading.accepted += 1;
+            }
+            late += u32::from(followed.unwrap() > 3 * LOOK_NS);
         }
-        assert!(tuning.arrival_per_s() > 25_000.0, "{}", tuning.arrival_per_s());
-        for step in 54..=56u64 {
-            reading.accepted += 800;
-            tuning.see(step * LOOK_NS, &reading);
-        }
-        assert!((tuning.arrival_per_s() - 40_000.0).abs() < 5_000.0, "{}", tuning.arrival_per_s());
+        assert!(late <= 10, "{late} of 500 steps were followed later");
     }
 
     #[test]
     fn chance_is_no_change() {
-        let configuration = Configuration::parse("tuner = off").unwrap();
-        let mut tuning = Tuning::new(&configuration, "wait=halt batch=0".parse().unwrap(), 0);
+        let (mut tuning, mut random) = (tuning(), Random(1));
         let mut reading = Reading::default();
-        let mut state = 1u64;
-        for step in 1..=500u64 {
-            // 2,000 a second in groups, as a busy machine lets them through: 20, 30, 40, 50 or 60 in a look.
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            reading.accepted += 20 + (state >> 33) % 5 * 10;
+        for step in 1..=2_000u64 {
+            // 2,000 a second in groups, as a busy machine lets them through: 10, 15, 20, 25 or 30 in a look.
+            reading.accepted += 10 + (random.unit() * 5.0) as u64 * 5;
             tuning.see(step * LOOK_NS, &reading);
-            if step > 100 {
+            if step > 200 {
                 assert!((tuning.arrival_per_s() - 2_000.0).abs() < 200.0, "{}", tuning.arrival_per_s());
             }
         }

@@ -18,6 +18,7 @@ use crate::configuration::{Configuration, PriceSource};
 use crate::home::Home;
 use crate::management::channel::Channel;
 use crate::management::{Level, Message};
+use crate::metrics::Who;
 use crate::setting;
 use crate::together::Together;
 use crate::tuning::Tuning;
@@ -87,6 +88,14 @@ pub struct Identity {
     pub version: String,
     /// `guest`, `linux` or the name of another home.
     pub home: String,
+}
+
+impl Identity {
+    /// The same for a page of metrics.
+    pub fn who(&self) -> Who {
+        let Self { application, version, home } = self.clone();
+        Who { application, version, home }
+    }
 }
 
 /// An application with everything it needs.

@@ -30,7 +30,7 @@ mod window;
 pub use csv::CSV_HEADER;
 pub use ledger::{Ledger, Reading, Trouble};
 pub use line::Line;
-pub use recover::{Damage, Recovered, recover};
+pub use recover::{Damage, Recovered, closing, recover};
 pub use sha256::{Hash, sha256};
 pub use text::{LINE_MAX, WindowError};
 pub use verify::{Fault, Totals, verify};

@@ -1,16 +1,22 @@
 //! What a crash leaves of an export, put in order again.
 //!
-//! An export is one line a window, as [`Window::to_json`] writes it. Sealed windows are appended when they are sealed;
-//! between them the open window may be written again and again, marked as not sealed, so that a crash leaves an idea of
-//! it. Whoever is killed while writing leaves a last line that is cut off. So whatever the moment, all sealed windows
-//! but the one being written are there, they still add up, and what was open is marked unsettled and in no sum.
+//! An export is one line a window, as [`Window::to_json`] writes it, and [`closing`] behind the last one. Sealed windows are
+//! appended when they are sealed; between them the open window may be written again and again, marked as not sealed, so
+//! that a crash leaves an idea of it. Whoever is killed while writing leaves a last line that is cut off. So whatever the
+//! moment, all sealed windows but the one being written are there and still add up; what was open is in no sum, and an
+//! export without its closing line is unsettled.
 //!
 //! A line that is wrong anywhere else is not what a crash does: it is damage, and nothing is guessed.
 
 use crate::{Fault, Totals, Window, WindowError, verify};
+use alloc::format;
+use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
 use nom_utility::Contract;
+
+/// How a closing line begins.
+const CLOSING: &[u8] = b"{\"closed\":";
 
 /// What was left.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,7 +27,9 @@ pub struct Recovered {
     pub open: Option<Window>,
     /// Bytes of a line that was cut off at the end.
     pub torn_bytes: usize,
-    /// Sums over the sealed windows; `unsettled` when something was open or cut off.
+    /// The ledger was closed in order: nothing was open any more.
+    pub closed: bool,
+    /// Sums over the sealed windows; `unsettled` when the ledger was not closed.
     pub totals: Totals,
 }
 
@@ -37,6 +45,11 @@ pub enum Damage {
     },
     /// The windows do not follow each other, or do not add up.
     Fault(Fault),
+    /// Something stands behind the closing line, or the ledger was closed behind another window than the last one.
+    Closed {
+        /// From 1.
+        line: usize,
+    },
 }
 
 impl fmt::Display for Damage {
@@ -44,19 +57,40 @@ impl fmt::Display for Damage {
         match self {
             Self::Line { line, error } => write!(f, "line {line}: {error}"),
             Self::Fault(fault) => fault.fmt(f),
+            Self::Closed { line } => {
+                write!(f, "line {line}: the ledger was closed before, or behind another window")
+            }
         }
     }
+}
+
+/// The last line of an export, without a newline: the ledger was closed behind this window.
+pub fn closing(last: &Window) -> String {
+    format!("{{\"closed\":{},\"hash\":\"{}\"}}", last.number, last.hash)
 }
 
 /// Puts an export in order. With the contract the revenue is recomputed too.
 pub fn recover(export: &[u8], contract: Option<&Contract>) -> Result<Recovered, Damage> {
     let (mut windows, mut open): (Vec<Window>, Option<Window>) = (Vec::new(), None);
-    let mut torn_bytes = 0;
+    let (mut torn_bytes, mut closed) = (0, false);
     let mut lines = export.split(|byte| *byte == b'\n').enumerate().peekable();
     while let Some((index, line)) = lines.next() {
         let last = lines.peek().is_none();
         if line.is_empty() && last {
             break;
+        }
+        if closed {
+            return Err(Damage::Closed { line: index + 1 });
+        }
+        if line.starts_with(CLOSING) {
+            closed = windows.last().is_some_and(|last| closing(last).as_bytes() == line);
+            if closed {
+                open = None;
+                continue;
+            }
+            if !last {
+                return Err(Damage::Closed { line: index + 1 });
+            }
         }
         let text = core::str::from_utf8(line)
             .map_err(|error| WindowError::Expected { at: error.valid_up_to(), what: "text" });
@@ -87,6 +121,6 @@ pub fn recover(export: &[u8], contract: Option<&Contract>) -> Result<Recovered, 
         let both: Vec<Window> = windows.last().into_iter().chain([open]).cloned().collect();
         verify(&both, contract).map_err(Damage::Fault)?;
     }
-    totals.unsettled = open.is_some() || torn_bytes > 0;
-    Ok(Recovered { windows, open, torn_bytes, totals })
+    totals.unsettled = !closed;
+    Ok(Recovered { windows, open, torn_bytes, closed, totals })
 }

@@ -1,6 +1,6 @@
 //! The ledger against the settlement of the whole history, and against careless or hostile hands.
 
-use crate::{CSV_HEADER, Damage, Ledger, Reading, Totals, Trouble, Window, recover, verify};
+use crate::{CSV_HEADER, Damage, Ledger, Reading, Totals, Trouble, Window, closing, recover, verify};
 use alloc::string::String;
 use alloc::vec::Vec;
 use nom_money::{Exact, Nano, PerByte, PerByteSecond, PerCoreNs, PerOperation, Prices};
@@ -242,7 +242,9 @@ fn killed_at_any_byte_at_most_the_open_window_is_lost_and_the_sums_add_up() {
     let mut random = Random(4_711);
     for turn in 0..1_000u64 {
         let windows = history(penalty(), 1 + turn % 13, 10_000_000_000).windows;
-        let (bytes, begins) = export(&windows, &mut random);
+        let (mut bytes, begins) = export(&windows, &mut random);
+        let end = bytes.len();
+        bytes.extend_from_slice(closing(windows.last().unwrap()).as_bytes());
         let cut = random.below(bytes.len() as u64 + 1) as usize;
         let left = recover(&bytes[..cut], Some(&penalty())).unwrap();
         // Those that were begun are there, but for the last, of which a byte may be missing (its newline may not).
@@ -259,9 +261,11 @@ fn killed_at_any_byte_at_most_the_open_window_is_lost_and_the_sums_add_up() {
             assert_eq!(left.totals.profit(), last.profit_total());
         }
         if let Some(open) = &left.open {
-            assert!(!open.sealed && open.number == whole as u64 + 1 && left.totals.unsettled);
+            assert!(!open.sealed && open.number == whole as u64 + 1);
         }
-        assert_eq!(left.totals.unsettled, left.open.is_some() || left.torn_bytes > 0);
+        assert_eq!(left.totals.unsettled, cut < bytes.len());
+        assert_eq!(left.closed, cut == bytes.len());
+        assert!(cut <= end || left.windows.len() == windows.len());
     }
 }
 
@@ -283,7 +287,14 @@ fn what_a_crash_does_not_do_is_damage() {
     without.remove(sealed);
     assert!(matches!(recover(&without.concat(), None), Err(Damage::Fault(_))));
     let left = recover(b"", None).unwrap();
-    assert!(left.windows.is_empty() && !left.totals.unsettled);
+    assert!(left.windows.is_empty() && left.totals.unsettled);
+    let closed = [&bytes, closing(windows.last().unwrap()).as_bytes(), b"\n"].concat();
+    let left = recover(&closed, None).unwrap();
+    assert!(left.closed && left.open.is_none() && !left.totals.unsettled);
+    let behind = [&closed, &bytes[..begins[1]]].concat();
+    assert!(matches!(recover(&behind, None), Err(Damage::Closed { .. })));
+    let early = [&bytes[..begins[3]], closing(&windows[0]).as_bytes(), b"\n", &bytes[begins[3]..]].concat();
+    assert!(matches!(recover(&early, None), Err(Damage::Closed { .. })));
     assert_eq!(recover(b"{\"window\":1,\"sea", None).map(|left| left.torn_bytes), Ok(16));
 }
 

@@ -11,6 +11,7 @@ mod capture;
 mod connections;
 mod fuzz;
 mod image;
+mod ledger;
 mod log;
 mod points;
 mod run;

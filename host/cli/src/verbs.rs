@@ -43,6 +43,8 @@ pub static VERBS: &[(Verb, Act)] = &[
                 ),
                 choice("apps", "N", "so many of it behind one network card, on the ports that follow"),
                 choice("kvm", "", "hardware virtualisation, where a probe guest shows that it works"),
+                choice("metrics", "PORT", "show figures, health and readiness on this port of localhost"),
+                choice("ledger", "FILE", "keep the sealed windows here; an earlier file gets another name"),
                 choice("json", "FILE", "one JSON object a line into a file, or - for standard output"),
             ],
         },
@@ -102,6 +104,19 @@ pub static VERBS: &[(Verb, Act)] = &[
             ],
         },
         crate::capture::capture,
+    ),
+    (
+        Verb {
+            name: "ledger",
+            words: "verify|csv|json|recover FILE",
+            words_max: 2,
+            help: "check and add up sealed windows, as a table, as JSON, or what a crash left of them",
+            choices: &[
+                choice("config", "FILE", "compute revenue again by this configuration's contract, too"),
+                choice("out", "FILE", "where to put it (default: standard output)"),
+            ],
+        },
+        crate::ledger::ledger,
     ),
     (
         Verb {

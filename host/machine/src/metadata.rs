@@ -76,6 +76,13 @@ impl Metadata {
         self.addresses[0].port()
     }
 
+    /// The source has something new: clients that wait for it are answered now, not when it was foreseen.
+    pub fn wake(&self) {
+        // Who is about to sleep has not asked the source yet, or is asleep and is woken.
+        let _asleep = self.shared.asleep.lock().unwrap_or_else(PoisonError::into_inner);
+        self.shared.wake.notify_all();
+    }
+
     /// Since when it serves: the schedule's time 0.
     pub fn started(&self) -> Instant {
         self.shared.started
@@ -140,6 +147,8 @@ fn serve(stream: &mut TcpStream, shared: &Shared) {
 /// The prices, as soon as they are other than the known ones.
 fn prices(shared: &Shared, known: Option<u64>) -> String {
     let deadline = Instant::now() + WAIT_MAX;
+    // Held from the question to the sleep, so that no wake is missed in between.
+    let mut asleep = shared.asleep.lock().unwrap_or_else(PoisonError::into_inner);
     loop {
         let elapsed = shared.started.elapsed();
         let (generation, body, change) = shared.source.at(elapsed);
@@ -148,12 +157,9 @@ fn prices(shared: &Shared, known: Option<u64>) -> String {
             return body;
         }
         let pause = change.map_or(WAIT_MAX, |change| change.saturating_sub(elapsed)).min(deadline - now);
-        let asleep = shared.asleep.lock().unwrap_or_else(PoisonError::into_inner);
-        if shared.ended.load(Ordering::SeqCst) {
-            return body;
-        }
         // A moment is added so that the change is certainly over when we look.
-        let _ = shared.wake.wait_timeout(asleep, pause + Duration::from_micros(200));
+        let woken = shared.wake.wait_timeout(asleep, pause + Duration::from_micros(200));
+        (asleep, _) = woken.unwrap_or_else(PoisonError::into_inner);
     }
 }
 

@@ -11,6 +11,7 @@ use nom_linux_process::home::{LinuxHome, Parts};
 use nom_linux_process::management::Management;
 use nom_linux_process::network::{self, Device, Reached, Serve};
 use nom_linux_process::notify::Notifier;
+use nom_linux_process::outside::Outside;
 use nom_linux_process::privileges::{self, User};
 use nom_linux_process::start::{die_with_parent, listen, read_configuration, say_ready, stop_signals, text};
 use nom_service::configuration::Configuration;
@@ -49,11 +50,13 @@ fn serve(arguments: &Arguments) -> Result<(), String> {
     // Everything of the host's network is opened before it is left.
     let porch = network::porch(&configuration, arguments.port)?;
     let management = Management::new(listen(&arguments.run.join("management.sock"))?).map_err(text)?;
+    let outside = Outside::open(PROGRAM, "kv", arguments, &configuration)?;
     let asked = Arc::new(AtomicBool::new(false));
     let stop = stop_signals(&asked).map_err(|error| format!("no signal handler: {error}"))?;
     let service = Service {
         configuration: configuration.clone(),
         management,
+        outside,
         stop,
         asked,
         board: arguments.board.clone(),
@@ -68,6 +71,7 @@ fn serve(arguments: &Arguments) -> Result<(), String> {
 struct Service {
     configuration: Configuration,
     management: Management,
+    outside: Outside,
     stop: UnixStream,
     asked: Arc<AtomicBool>,
     board: PathBuf,
@@ -78,13 +82,22 @@ struct Service {
 
 impl Serve for Service {
     fn serve<I: Ingress, E: Egress>(self, device: Device<I, E>) -> Result<(), String> {
-        let Self { configuration, management, stop, asked, board, contents, user, mut notifier } = self;
+        let Self { configuration, management, mut outside, stop, asked, board, contents, user, mut notifier } =
+            self;
         privileges::give_up(user)?;
         // Whom we are has changed, and with it Linux has forgotten who our parent is.
         die_with_parent()?;
+        outside.start()?;
         let sleep_max_ns = notifier.sleep_max_ns();
-        let parts =
-            Parts { program: PROGRAM.name, device: device.wakes, stop, management, board, sleep_max_ns };
+        let parts = Parts {
+            program: PROGRAM.name,
+            device: device.wakes,
+            stop,
+            management,
+            board,
+            sleep_max_ns,
+            outside,
+        };
         let mut home = LinuxHome::new(parts).map_err(text)?;
         let port = match device.reached {
             Reached::Address => configuration.listen,

@@ -12,6 +12,7 @@ pub mod emulator_threads;
 pub mod figures;
 pub mod first_answer;
 pub mod guests;
+mod homes;
 pub mod httpd;
 pub mod httpd_cost;
 pub mod httpd_linux;
@@ -31,6 +32,7 @@ pub mod memory_link;
 pub mod profile;
 pub mod profit;
 pub mod quiet;
+pub mod reaction;
 pub mod recovery;
 pub mod replay;
 pub mod serving;
@@ -96,6 +98,7 @@ pub static BENCHES: &[Bench] = &[
     Bench { name: "link", claim: link::CLAIM, measure: link::measure },
     Bench { name: "recovery", claim: recovery::CLAIM, measure: recovery::measure },
     Bench { name: "replay", claim: replay::CLAIM, measure: replay::measure },
+    Bench { name: "reaction", claim: reaction::CLAIM, measure: reaction::measure },
     Bench { name: "profit", claim: profit::CLAIM, measure: profit::measure },
     Bench { name: "tuner", claim: tuner::CLAIM, measure: tuner::measure },
 ];

@@ -9,12 +9,10 @@
 //!
 //! Files: `draw` (a recording with everything that is awkward), `count` (the client's count), `terms` (configuration
 //! and prices of the test), `steps` (the schedule, one step at a time), `session` (a real home from hello to bye),
-//! `linux` and `guest` (the real homes), `virtual_time`.
+//! `virtual_time`.
 
 mod count;
 mod draw;
-mod guest;
-mod linux;
 mod session;
 mod steps;
 mod terms;
@@ -22,6 +20,7 @@ mod virtual_time;
 
 use crate::Settings;
 use crate::figures::Figure;
+use crate::homes::{Guest, Linux};
 use count::Counted;
 use nom_ledger::{Window, verify};
 use nom_load::Recording;
@@ -105,9 +104,15 @@ type Home = (&'static str, fn(&Piece) -> Outcome<Played>);
 /// The homes. The first one is what the others are compared with.
 const HOMES: [Home; 4] = [
     ("virtual time", |piece| virtual_time::play(piece, nom_simnet::Link::gigabit())),
-    ("linux", linux::play),
-    ("guest on microvm", |piece| guest::play(piece, Kind::Microvm)),
-    ("guest on q35", |piece| guest::play(piece, Kind::Q35)),
+    ("linux", |piece| session::play("linux", piece, |follower| Linux::start(terms::CONFIGURATION, follower))),
+    ("guest on microvm", |piece| {
+        let start = |follower| Guest::start(terms::CONFIGURATION, Kind::Microvm, follower);
+        session::play("guest on microvm", piece, start)
+    }),
+    ("guest on q35", |piece| {
+        let start = |follower| Guest::start(terms::CONFIGURATION, Kind::Q35, follower);
+        session::play("guest on q35", piece, start)
+    }),
 ];
 
 /// What is wrong with one home, in words; nothing when all is well.

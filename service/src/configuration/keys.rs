@@ -259,6 +259,13 @@ pub const KEYS: &[Key] = &[
     ),
     key("switch.lifetime", "", "3 s", "Of a switch: it fails after so long. For tests of restarts."),
     key("stats.interval", "200 ms", "200 ms", "Time between two lines of statistics."),
+    key(
+        "metrics.port",
+        "",
+        "9464",
+        "Port of 127.0.0.1 on which a Linux process shows its figures (/metrics, OpenMetrics), health (/health) and \
+         readiness (/ready). For a guest there is nom run --metrics.",
+    ),
     key("drain.limit", "5 s", "5 s", "How long a drain waits for connections before it cuts them."),
     key("image.trusted", "no", "yes", "Read by the kernel: the image may be given devices without an IOMMU."),
     key("processors", "1", "1", "How many cores the application runs on. Only 1 today."),

@@ -4,6 +4,7 @@ use super::{CHORES_NS, Worker, reading, reprice};
 use crate::home::Home;
 use crate::management::channel::Asked;
 use crate::management::{Hello, Machine, Message, Stats, Words};
+use crate::metrics;
 use alloc::string::{String, ToString};
 use core::sync::atomic::Ordering;
 use nom_points::Setting;
@@ -18,11 +19,12 @@ impl<I: Ingress, E: Egress, A: Application> Worker<I, E, A> {
     pub(super) fn chores(&mut self, home: &mut impl Home) {
         let now_ns = home.now_ns();
         if self.prices_owed && !self.is_closed() {
-            self.settle_prices(home, now_ns);
+            let reading = reading::reading(&self.engine, home);
+            self.settle_prices(home, now_ns, &reading);
         } else if now_ns >= self.ledger.due_ns() && !self.is_closed() {
             let reading = reading::reading(&self.engine, home);
             let sealed = self.ledger.settle(now_ns, &reading);
-            self.sealed(sealed, now_ns);
+            self.sealed(home, sealed, now_ns);
         }
         if self.tuning.is_due(now_ns) {
             self.tune(home, now_ns, false);
@@ -103,6 +105,7 @@ impl<I: Ingress, E: Egress, A: Application> Worker<I, E, A> {
             accepted: reading.accepted,
             refused: reading.refused,
             latency_sum_ns: u64::try_from(reading.latency_sum_ns).unwrap_or(u64::MAX),
+            latency_counts: metrics::latency_counts(self.engine.meter()),
             late: reading.late,
             latency_p50_ns,
             latency_p99_ns,
@@ -121,12 +124,15 @@ impl<I: Ingress, E: Egress, A: Application> Worker<I, E, A> {
             price_core: text(prices.core.map(|rate| rate.to_string())),
             price_memory: text(prices.memory.map(|rate| rate.to_string())),
             setting: self.setting.to_string(),
+            setting_changes: self.knob_changes,
+            serving: u32::from(!self.is_draining()),
             windows: self.ledger.windows(),
             profit_picodollars: last.map_or(0, |window| window.profit_total().0),
             revenue_picodollars: last.map_or(0, |window| window.revenue.total.0),
             lines_dropped: self.channel.lines_dropped(),
             windows_dropped: self.channel.windows_dropped(),
         };
+        home.told(&stats);
         self.channel.push(&Message::Stats(stats));
     }
 }

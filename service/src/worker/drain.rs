@@ -105,7 +105,11 @@ impl<I: Ingress, E: Egress, A: Application> Worker<I, E, A> {
     fn close(&mut self, home: &mut impl Home, now_ns: u64, connections_cut: u64) {
         let reading = reading::reading(&self.engine, home);
         let sealed = self.ledger.close(now_ns, &reading);
-        self.sealed(sealed, now_ns);
+        let closed = sealed.is_ok();
+        self.sealed(home, sealed, now_ns);
+        if closed {
+            home.closed();
+        }
         self.report(home);
         self.channel.push(&Message::Bye(Bye {
             at_ns: now_ns,

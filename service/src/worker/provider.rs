@@ -67,6 +67,9 @@ impl<I: Ingress, E: Egress, A: Application> Worker<I, E, A> {
                         "this application may not publish prices: say prices = board, and let priced do it";
                     self.log(now_ns, Level::Error, text);
                     self.stop_asking(now_ns);
+                } else {
+                    // Nothing else is done before it is in force.
+                    self.reprice(home);
                 }
             }
             Action::Report(text) => self.log(now_ns, Level::Warning, text),

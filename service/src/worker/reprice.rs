@@ -1,4 +1,4 @@
-//! A new price: what came before is settled at the old one, then the tuner is asked, then the knobs change.
+//! A new price: the tuner is asked, the knobs change, and what came before the price is settled at the old one.
 
 use super::{Worker, reading};
 use crate::home::Home;
@@ -9,7 +9,7 @@ use alloc::format;
 use alloc::string::ToString;
 use nom_abi::board::{self, Resource};
 use nom_feeds::quote::Limits;
-use nom_ledger::{Trouble, Window};
+use nom_ledger::{Reading, Trouble, Window};
 use nom_money::{PerByte, PerByteSecond, PerCoreNs, Prices};
 use nom_points::Setting;
 use nom_stack::application::Application;
@@ -73,8 +73,11 @@ impl<I: Ingress, E: Egress, A: Application> Worker<I, E, A> {
             Ok(prices) => {
                 self.prices = prices;
                 self.board_unreadable = false;
-                self.settle_prices(home, seen_ns);
+                // What was done until now belongs to the prices before. It is sealed when the knob has moved: that need
+                // not wait for sums and hashes.
+                let reading = reading::reading(&self.engine, home);
                 self.tune(home, seen_ns, true);
+                self.settle_prices(home, seen_ns, &reading);
                 true
             }
             Err(error) => {
@@ -92,18 +95,23 @@ impl<I: Ingress, E: Egress, A: Application> Worker<I, E, A> {
     }
 
     /// Settles what came before the prices in force, and tells the ledger of these. What fails is owed.
-    pub(super) fn settle_prices(&mut self, home: &impl Home, now_ns: u64) {
-        let reading = reading::reading(&self.engine, home);
+    pub(super) fn settle_prices(&mut self, home: &mut impl Home, now_ns: u64, reading: &Reading) {
         let prices = typed(&self.prices);
-        let sealed = self.ledger.set_prices(prices, self.prices.generation, now_ns, &reading);
+        let sealed = self.ledger.set_prices(prices, self.prices.generation, now_ns, reading);
         self.prices_owed = sealed.is_err();
-        self.sealed(sealed, now_ns);
+        self.sealed(home, sealed, now_ns);
     }
 
     /// Keeps a sealed window and sends it.
-    pub(super) fn sealed(&mut self, sealed: Result<Option<Window>, Trouble>, now_ns: u64) {
+    pub(super) fn sealed(
+        &mut self,
+        home: &mut impl Home,
+        sealed: Result<Option<Window>, Trouble>,
+        now_ns: u64,
+    ) {
         match sealed {
             Ok(Some(window)) => {
+                home.sealed(&window);
                 self.channel.push(&Message::Window(window.to_json()));
                 self.last_window = Some(window);
                 self.trouble = None;

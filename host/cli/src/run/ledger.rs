@@ -1,6 +1,7 @@
 //! The ledger as the host keeps it: every sealed window is checked when it comes, and all of them are added up again.
 
 use nom_ledger::{Window, verify};
+use nom_linux_ledger::Export;
 use nom_machine::trouble::{Context, Outcome, Trouble};
 use nom_utility::Contract;
 use nom_view::{dollars, grouped};
@@ -13,6 +14,7 @@ const SPAN_NS: u64 = 3_000_000_000;
 #[derive(Default)]
 pub struct Ledger {
     contract: Option<Contract>,
+    export: Option<Export>,
     total: Total,
     last: Option<Window>,
     /// End and profit of the last few windows.
@@ -85,19 +87,19 @@ impl Total {
 }
 
 /// Picodollars as dollars, exactly.
-fn money(picodollars: i128) -> String {
+pub fn money(picodollars: i128) -> String {
     let sign = if picodollars < 0 { "-" } else { "+" };
     let size = picodollars.unsigned_abs();
     format!("{sign}{}.{:012} $", size / 1_000_000_000_000, size % 1_000_000_000_000)
 }
 
 impl Ledger {
-    /// A ledger whose revenue is recomputed by this contract.
-    pub fn new(contract: Option<Contract>) -> Self {
-        Self { contract, ..Self::default() }
+    /// A ledger whose revenue is recomputed by this contract, and whose windows are kept in a file.
+    pub fn new(contract: Option<Contract>, export: Option<Export>) -> Self {
+        Self { contract, export, ..Self::default() }
     }
 
-    /// Takes the next window as the service sent it.
+    /// Takes the next window as the service sent it. One that holds is kept in the file, too.
     pub fn take(&mut self, line: &str) -> Outcome<()> {
         let window = Window::parse(line).context(|| "a window of the ledger cannot be read".into())?;
         let pair: Vec<Window> = self.last.take().into_iter().chain([window]).collect();
@@ -124,8 +126,19 @@ impl Ledger {
         while self.recent.front().is_some_and(|(_, end, _)| end + SPAN_NS < window.end_ns) {
             self.recent.pop_front();
         }
+        if let Some(export) = &mut self.export {
+            export.seal(&window).context(|| "the windows of this run".into())?;
+        }
         self.last = Some(window);
         Ok(())
+    }
+
+    /// The service has closed its ledger.
+    pub fn close(&mut self) -> Outcome<()> {
+        match &mut self.export {
+            Some(export) => export.close().context(|| "the windows of this run".into()),
+            None => Ok(()),
+        }
     }
 
     /// Profit of the last few seconds, as dollars an hour.

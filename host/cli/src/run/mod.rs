@@ -5,7 +5,7 @@
 //! load has a thread of its own.
 
 mod guest;
-mod ledger;
+pub mod ledger;
 mod linux;
 mod load;
 mod options;

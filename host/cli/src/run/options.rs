@@ -55,6 +55,10 @@ pub struct Options {
     pub image: Option<PathBuf>,
     /// The price schedule.
     pub prices: PathBuf,
+    /// Port on localhost for metrics.
+    pub metrics: Option<u16>,
+    /// Where sealed windows are kept.
+    pub ledger: Option<PathBuf>,
     /// Where JSON goes.
     pub json: Option<String>,
 }
@@ -102,6 +106,8 @@ impl Options {
             wire,
             image: typed.text("image").map(PathBuf::from),
             prices: file_or_example(typed, "prices", SCHEDULE)?,
+            metrics: typed.number("metrics", 0, u16::MAX)?,
+            ledger: typed.text("ledger").map(PathBuf::from),
             json: typed.text("json").map(String::from),
         })
     }

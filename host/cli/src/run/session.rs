@@ -5,14 +5,18 @@ use super::ledger::{Ledger, Total};
 use super::load::Load;
 use super::options::Options;
 use super::teller::Teller;
+use nom_linux_ledger::Export;
+use nom_linux_metrics::{Figures, Server};
 use nom_load::Report;
 use nom_machine::management::{Heard, Management, Silence};
-use nom_machine::trouble::{Outcome, Trouble};
+use nom_machine::trouble::{Context, Outcome, Trouble};
 use nom_machine::watch::Hub;
-use nom_service::management::{Bye, Command, Level, Message, Stats};
+use nom_service::management::{Bye, Command, Hello, Level, Message, Stats};
+use nom_service::metrics::Who;
 use nom_view::{Now, duration, grouped};
 use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -40,8 +44,17 @@ pub fn watch(
     let hub = Hub::open(service.about(target.port()))
         .inspect_err(|trouble| teller.say(&format!("`nom top` and `nom log` will not find this: {trouble}")))
         .ok();
-    let ledger = Ledger::new(service.contract());
-    let mut session = Session { ledger, recent: VecDeque::new(), bye: None, ready: None, hub };
+    let export = match &options.ledger {
+        Some(path) => Some(export(path, teller)?),
+        None => None,
+    };
+    let ledger = Ledger::new(service.contract(), export);
+    let figures = Figures::default();
+    let _shown = match options.metrics {
+        Some(port) => Some(show(port, &figures, teller)?),
+        None => None,
+    };
+    let mut session = Session { figures, ledger, recent: VecDeque::new(), bye: None, ready: None, hub };
     session.wait_for_hello(service, &management, teller, interrupted)?;
     let place = if target.ip().is_loopback() { "localhost".into() } else { target.ip().to_string() };
     teller.say(&format!(
@@ -72,6 +85,24 @@ pub fn watch(
     Ok(settled)
 }
 
+/// Figures for collectors, from what the service tells us.
+fn show(port: u16, figures: &Figures, teller: &mut Teller) -> Outcome<Server> {
+    let server =
+        nom_linux_metrics::listen(port).and_then(|listener| Server::start(listener, figures.clone()));
+    let server = server.map_err(Trouble::new)?;
+    teller.say(&format!("figures on http://localhost:{}/metrics, beside /health and /ready", server.port()));
+    Ok(server)
+}
+
+/// The file in which sealed windows are kept.
+fn export(path: &Path, teller: &mut Teller) -> Outcome<Export> {
+    let (export, earlier) = Export::create(path).context(|| "--ledger".into())?;
+    if let Some(earlier) = earlier {
+        teller.say(&format!("the ledger of an earlier run is now {}", earlier.display()));
+    }
+    Ok(export)
+}
+
 /// A run that was settled and found right.
 pub struct Settled {
     /// What the load did and saw.
@@ -81,6 +112,7 @@ pub struct Settled {
 }
 
 struct Session {
+    figures: Figures,
     ledger: Ledger,
     recent: VecDeque<Stats>,
     bye: Option<Bye>,
@@ -169,6 +201,7 @@ impl Session {
         match message {
             Message::Hello(hello) => {
                 self.ready = Some(Instant::now());
+                self.figures.introduce(who(&hello), Duration::ZERO);
                 teller.say(&format!("{} {} is up ({})", hello.application, hello.version, hello.home));
             }
             Message::Refused { reason } if self.hub.as_ref().is_some_and(|hub| hub.refused(&reason)) => {}
@@ -181,6 +214,7 @@ impl Session {
             | Message::Connections(_) => {}
             Message::Log { level, text, .. } => teller.say(&format!("{level:?}: {text}").to_lowercase()),
             Message::Stats(stats) => {
+                self.figures.tell(&stats);
                 self.recent.push_back(stats);
                 while self.recent.len() > 2 && self.span_ns(1) >= SPAN_NS {
                     self.recent.pop_front();
@@ -195,7 +229,10 @@ impl Session {
                 duration(change.in_force_ns.saturating_sub(change.seen_ns)),
             )),
             Message::Window(window) => self.ledger.take(&window)?,
-            Message::Bye(bye) => self.bye = Some(bye),
+            Message::Bye(bye) => {
+                self.ledger.close()?;
+                self.bye = Some(bye);
+            }
         }
         Ok(())
     }
@@ -274,6 +311,11 @@ impl Session {
         }
         Ok(Settled { report, others })
     }
+}
+
+fn who(hello: &Hello) -> Who {
+    let Hello { application, version, home, .. } = hello.clone();
+    Who { application, version, home }
 }
 
 fn summary(total: &Total, report: Option<&Report>, others: i128, wrong: &[String]) -> String {

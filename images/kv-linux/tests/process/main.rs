@@ -6,6 +6,7 @@ mod manager;
 mod started;
 
 use nom_kv::Kv;
+use nom_ledger::recover;
 use nom_load::recording::Answers;
 use nom_load::{Keys, Mix, Pace, Plan, Recording, Stop, replay, run};
 use nom_simnet::port::Device;
@@ -48,6 +49,37 @@ fn what_clients_count_is_what_the_ledger_counts_and_a_signal_ends_it_cleanly() {
     assert_eq!(windows.len() as u64, number(bye, "windows"));
     let settled: u64 = windows.iter().map(|line| number(line, "accepted")).sum();
     assert_eq!(settled, report.accepted(), "the last window is sealed and sent");
+    let kept = recover(&std::fs::read(process.place.0.join("ledger")).unwrap(), None).unwrap();
+    assert!(kept.closed && !kept.totals.unsettled);
+    assert_eq!((kept.totals.windows, kept.totals.accepted), (windows.len() as u64, report.accepted()));
+}
+
+#[test]
+fn killed_while_it_serves_it_leaves_all_sealed_windows() {
+    let configuration = CONFIGURATION.replace("window = 100 ms", "window = 10 ms");
+    for turn in 0..3u64 {
+        let place = Place::new("killed", &configuration);
+        let Some(mut process) = Process::start_in(place) else { return };
+        let stop = Stop::default();
+        let plan = Plan { duration: Duration::from_secs(60), ..Plan::new(process.address) };
+        let loaded = stop.clone();
+        let load = std::thread::spawn(move || run(&plan, &loaded, |_| {}));
+        let path = process.place.0.join("ledger");
+        // Until some windows are there: then at any moment.
+        while std::fs::metadata(&path).map_or(0, |known| known.len()) < 20_000 {
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        std::thread::sleep(Duration::from_micros(3_700 * turn));
+        process.child.kill().unwrap();
+        process.child.wait().unwrap();
+        stop.stop();
+        let _ = load.join().unwrap();
+        let kept = recover(&std::fs::read(&path).unwrap(), None).unwrap();
+        assert!(!kept.closed && kept.totals.unsettled && kept.totals.windows > 10);
+        let last = kept.windows.last().unwrap();
+        assert_eq!(kept.totals.profit(), last.profit_total());
+        assert!(kept.totals.accepted > 0);
+    }
 }
 
 #[test]

@@ -28,6 +28,7 @@ impl Place {
     pub fn command(&self, port: u16) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_nom-kv-linux"));
         command.arg("--config").arg(self.0.join("kv.conf")).arg("--run").arg(&self.0);
+        command.arg("--ledger").arg(self.0.join("ledger"));
         command.args(["--port", &port.to_string()]).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
     }
@@ -57,7 +58,11 @@ impl Drop for Process {
 impl Process {
     /// `None` when this machine does not let us have a network of our own.
     pub fn start(name: &str) -> Option<Self> {
-        let place = Place::new(name, CONFIGURATION);
+        Self::start_in(Place::new(name, CONFIGURATION))
+    }
+
+    /// The same with a configuration of the test's own.
+    pub fn start_in(place: Place) -> Option<Self> {
         let mut child = place.command(0).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();

@@ -2,6 +2,7 @@
 
 use super::steps::Follower;
 use super::{Piece, Played};
+use crate::homes::Home;
 use nom_ledger::Window;
 use nom_load::recording::Answers;
 use nom_load::{LoadError, replay_from};
@@ -35,32 +36,34 @@ struct Ear {
     bye: Option<Bye>,
 }
 
-/// Plays a piece against a home that serves this port. `gone` says why it is gone, if it is.
-pub fn play(
-    home: &'static str,
+/// Plays a piece against a home that asks this follower of the schedule for prices.
+pub fn play<H: Home>(
+    name: &'static str,
     piece: &Piece,
-    follower: &Follower,
-    mut management: Management,
-    port: u16,
-    gone: &mut dyn FnMut() -> Option<Trouble>,
+    start: impl FnOnce(Follower) -> Outcome<H>,
 ) -> Outcome<Played> {
+    let follower = Follower::new(&piece.steps);
+    let mut home = start(follower.clone())?;
+    let (mut management, port) = (home.management()?, home.port());
     let mut ear = Ear::default();
     let up = Instant::now() + UP;
-    ear.until(&management, gone, up, "say hello with prices", |ear| ear.hello && ear.generation > 0)?;
-    let answers = while_playing(piece, follower, port, || ear.turn(&management, gone, follower))?;
+    let mut gone = || home.gone();
+    ear.until(&management, &mut gone, up, "say hello with prices", |ear| ear.hello && ear.generation > 0)?;
+    let answers = while_playing(piece, &follower, port, || ear.turn(&management, &mut gone, &follower))?;
     let settled = Instant::now() + PRICES;
     let mut seen = false;
     while !seen {
         if Instant::now() > settled {
             return Err(Trouble::new("it did not see the last prices in time"));
         }
-        ear.turn(&management, gone, follower)?;
+        ear.turn(&management, &mut gone, &follower)?;
         seen = follower.seen(ear.generation);
     }
     management.say(&Command::Drain)?;
-    ear.until(&management, gone, Instant::now() + DRAIN, "settle", |ear| ear.bye.is_some())?;
+    ear.until(&management, &mut gone, Instant::now() + DRAIN, "settle", |ear| ear.bye.is_some())?;
     let bye = ear.bye.ok_or_else(|| Trouble::new("it said no bye"))?;
-    Ok(Played { home, answers, windows: ear.windows, moves: ear.moves, bye })
+    home.ended()?;
+    Ok(Played { home: name, answers, windows: ear.windows, moves: ear.moves, bye })
 }
 
 /// Plays the recording in a thread of its own; meanwhile the home is listened to.
@@ -154,12 +157,4 @@ impl Ear {
         }
         Ok(())
     }
-}
-
-/// A port of the loopback that is free at the moment. Should somebody take it first, the home says so.
-pub fn free_port() -> Outcome<u16> {
-    std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
-        .and_then(|listener| listener.local_addr())
-        .map(|address| address.port())
-        .context(|| "no free port on localhost".into())
 }

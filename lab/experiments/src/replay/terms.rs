@@ -32,11 +32,6 @@ points = point wait=spin:20us batch=queued : throughput_per_s=1000000 useful_byt
 points = point wait=halt batch=200us : throughput_per_s=1000000 useful_bytes=0 wire_bytes=800 core_ns=20000 idle_cores=0 memory_bytes=0 mean_ns=100000 jitter_ns=10000 p99_ns=200000 samples=10000 late=1s:0
 ";
 
-/// The port that is served.
-pub const PORT: u16 = 11211;
-/// The token that is shown to every home.
-pub const TOKEN: &str = "00112233445566778899aabbccddeeff";
-
 /// Prices of a core, and where the price of bandwidth stays: the first is the price at which the configured setting is
 /// the best one, at a low one bytes decide, at a high one core time.
 const CORE: [&str; 5] = ["0.5", "0.04", "10", "0.04", "0.5"];

@@ -1,6 +1,7 @@
 //! The home of virtual time: the worker that ships, in a simulation.
 
 use super::{Piece, Played, terms};
+use crate::homes::{PORT, TOKEN};
 use nom_feeds::board::to_board;
 use nom_kv::Kv;
 use nom_ledger::Window;
@@ -26,7 +27,7 @@ const SETTLE_NS: u64 = 1_000_000_000;
 
 /// Plays a piece over a link.
 pub fn play(piece: &Piece, link: Link) -> Outcome<Played> {
-    let text = format!("{}management.token = {}\n", terms::CONFIGURATION, terms::TOKEN);
+    let text = format!("{}management.token = {}\n", terms::CONFIGURATION, TOKEN);
     let configuration = Configuration::parse(&text).context(|| "the test's configuration".into())?;
     let prices =
         piece.steps.all().iter().map(|(at_ns, prices)| (*at_ns, to_board(prices, 0, 0, 0))).collect();
@@ -42,11 +43,11 @@ pub fn play(piece: &Piece, link: Link) -> Outcome<Played> {
         .context(|| "the service in virtual time".into())?;
     let (server_id, server) = simulation.add(server);
     let client = Config::new([2, 0, 0, 0, 0, 2], CLIENT, 24);
-    let target = (SERVER, terms::PORT);
+    let target = (SERVER, PORT);
     let (client_id, client) =
         simulation.add(Player::new(client, Device::default(), piece.recording.clone(), target, 2));
     simulation.connect(End { node: server_id, port: 0 }, End { node: client_id, port: 0 }, link);
-    server.borrow_mut().command(&format!("hello {}\n", terms::TOKEN));
+    server.borrow_mut().command(&format!("hello {}\n", TOKEN));
     let end_us = piece.recording.arrivals.last().map_or(0, |arrival| arrival.time_us);
     let limit_ns = end_us * 1000 + GRACE_NS;
     if !simulation.run_while(limit_ns, || !client.borrow().is_done()) {

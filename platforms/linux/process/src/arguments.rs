@@ -18,7 +18,7 @@ impl Display for Program {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "usage: {} --config FILE --run DIRECTORY --port PORT [--board FILE] [--user NAME]",
+            "usage: {} --config FILE --run DIRECTORY --port PORT [--board FILE] [--ledger FILE] [--user NAME]",
             self.name
         )?;
         self.files.iter().try_for_each(|file| write!(f, " [--{file} FILE]"))
@@ -38,6 +38,8 @@ pub struct Arguments {
     pub board: PathBuf,
     /// Whom it becomes once the devices are open.
     pub user: Option<String>,
+    /// Where sealed windows are kept.
+    pub ledger: Option<PathBuf>,
     files: Vec<(&'static str, PathBuf)>,
 }
 
@@ -47,6 +49,7 @@ impl Arguments {
         let wrong = |what: &dyn Display| format!("{what}; {program}");
         let mut parser = lexopt::Parser::from_args(words);
         let (mut config, mut run, mut port, mut board, mut user) = (None, None, None, None, None);
+        let mut ledger = None;
         let mut files: Vec<(&'static str, PathBuf)> = Vec::new();
         while let Some(argument) = parser.next().map_err(|error| wrong(&error))? {
             let lexopt::Arg::Long(name) = argument else { return Err(wrong(&argument.unexpected())) };
@@ -56,6 +59,7 @@ impl Arguments {
                 "config" => config = Some(PathBuf::from(value()?)),
                 "run" => run = Some(PathBuf::from(value()?)),
                 "board" => board = Some(PathBuf::from(value()?)),
+                "ledger" => ledger = Some(PathBuf::from(value()?)),
                 "user" => {
                     let name = value()?.into_string();
                     user = Some(name.map_err(|_| wrong(&"--user: a name or UID:GID is expected"))?);
@@ -79,6 +83,7 @@ impl Arguments {
             board: board.unwrap_or_else(|| run.join("board")),
             run,
             user,
+            ledger,
             files,
         })
     }

@@ -1,9 +1,12 @@
 //! A Linux process as a home: clock, board, management socket, meters, and one sleep for all of them.
 
 use crate::management::Management;
+use crate::outside::Outside;
 use nom_abi::board::{self, Prices};
 use nom_linux_board::{BoardError, Reader};
+use nom_service::Window;
 use nom_service::home::{Home, NotMine};
+use nom_service::management::Stats;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::time::{ClockId, clock_gettime};
 use std::cell::Cell;
@@ -37,6 +40,8 @@ pub struct Parts {
     pub board: PathBuf,
     /// Longest sleep that others allow.
     pub sleep_max_ns: u64,
+    /// What it shows and keeps.
+    pub outside: Outside,
 }
 
 /// A Linux process.
@@ -179,6 +184,18 @@ impl Home for LinuxHome {
         let len = self.statm.as_ref().and_then(|file| file.read_at(&mut text, 0).ok()).unwrap_or(0);
         let words = std::str::from_utf8(&text[..len]).unwrap_or_default();
         words.split(' ').nth(1).and_then(|pages| pages.parse::<u64>().ok()).unwrap_or(0) * PAGE_LEN
+    }
+
+    fn told(&mut self, stats: &Stats) {
+        self.parts.outside.told(stats);
+    }
+
+    fn sealed(&mut self, window: &Window) {
+        self.parts.outside.sealed(window);
+    }
+
+    fn closed(&mut self) {
+        self.parts.outside.closed();
     }
 
     fn entropy(&mut self, bytes: &mut [u8]) -> bool {

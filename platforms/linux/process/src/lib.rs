@@ -8,5 +8,6 @@ pub mod home;
 pub mod management;
 pub mod network;
 pub mod notify;
+pub mod outside;
 pub mod privileges;
 pub mod start;

@@ -1,0 +1,194 @@
+//! How long a new price, or another load, takes until the knob of the stack is in force, hop by hop.
+//!
+//! A provider on this machine writes a price now and then, at moments that have nothing to do with what the service
+//! does; a light load is there, since without one nothing is worth a change. The times of a change are the service's own, out of
+//! its management channel. In a process all clocks are this machine's, so the way is counted from the provider's writing; a guest's
+//! clock is its own, so there it is counted from the board, and what the host hears is a figure beside it.
+//!
+//! Files: `prices` (a provider that writes when told), `terms` (configurations), `load` (arrivals that step between
+//! two rates), `listening` (what the service says).
+
+mod listening;
+mod load;
+mod prices;
+mod terms;
+
+use crate::Settings;
+use crate::figures::Figure;
+use crate::homes::{Guest, Home, Linux};
+use crate::quiet;
+use listening::Listener;
+use nom_load::random::Random;
+use nom_machine::qemu::Kind;
+use nom_machine::trouble::{Outcome, Trouble};
+use nom_service::management::KnobChange;
+use prices::Prices;
+use std::time::Duration;
+
+/// What the bench claims.
+pub const CLAIM: &str = "from a price to the knob at most 200 us (guest, from the board) or 1 ms (process, from the \
+                         provider); from another load to the knob at most 50 ms";
+
+/// Price changes in each home, and changes of load.
+const PRICES: usize = 300;
+const LOADS: usize = 25;
+/// Time between a change and the next price: longer than the tuner stays with what a price brought it to, and of no
+/// rhythm.
+const PAUSE_MS: (u64, u64) = (130, 230);
+/// More of the machine than this busy with other work counts as noise.
+const QUIET: f64 = 0.25;
+
+/// A part of the way: its name, what it takes, and what it should take.
+type Hop = (&'static str, fn(&Way) -> f64, Option<&'static str>);
+
+/// One price on its way.
+struct Way {
+    /// When the provider wrote it.
+    written_unix_ns: u64,
+    /// When the host heard that the knob was in force.
+    heard_unix_ns: u64,
+    change: KnobChange,
+}
+
+impl Way {
+    fn board_to_seen_us(&self) -> f64 {
+        us(self.change.published_ns, self.change.seen_ns)
+    }
+
+    fn seen_to_force_us(&self) -> f64 {
+        us(self.change.seen_ns, self.change.in_force_ns)
+    }
+
+    fn board_to_force_us(&self) -> f64 {
+        us(self.change.published_ns, self.change.in_force_ns)
+    }
+
+    /// Where both clocks are this machine's.
+    fn written_to_force_us(&self) -> f64 {
+        us(self.written_unix_ns, self.change.in_force_unix_ns)
+    }
+
+    fn written_to_board_us(&self) -> f64 {
+        self.written_to_force_us() - self.board_to_force_us()
+    }
+
+    fn written_to_heard_us(&self) -> f64 {
+        us(self.written_unix_ns, self.heard_unix_ns)
+    }
+}
+
+fn us(from_ns: u64, to_ns: u64) -> f64 {
+    (to_ns as f64 - from_ns as f64) / 1e3
+}
+
+/// The bench.
+pub fn measure(settings: &Settings, progress: &mut dyn FnMut(&str)) -> Outcome<Vec<Figure>> {
+    let prices = settings.runs.unwrap_or(PRICES);
+    let busy = quiet::wait_for_quiet(QUIET, Duration::from_secs(1), 30);
+    if busy >= QUIET {
+        progress(&format!(
+            "{:.0}% of the machine is busy with other work: times are longer than they are",
+            busy * 100.0
+        ));
+    }
+    let mut figures = Vec::new();
+    progress(&format!("linux: {prices} prices"));
+    let linux = follow(prices, |source| Linux::start(terms::PRICES, source))?;
+    let hops: [Hop; 4] = [
+        ("reaction.linux", Way::written_to_force_us, Some("<=1000")),
+        ("reaction.linux_provider", Way::written_to_board_us, None),
+        ("reaction.linux_seen", Way::board_to_seen_us, None),
+        ("reaction.linux_decided", Way::seen_to_force_us, None),
+    ];
+    for (name, hop, goal) in hops {
+        let times: Vec<f64> = linux.iter().map(hop).collect();
+        figures.extend([quantile(name, "us", 0.99, goal, &times), quantile(name, "us", 0.5, None, &times)]);
+    }
+    progress(&format!("guest: {prices} prices"));
+    let guest = follow(prices, |source| Guest::start(terms::PRICES, Kind::Microvm, source))?;
+    let hops: [Hop; 4] = [
+        ("reaction.guest", Way::board_to_force_us, Some("<=200")),
+        ("reaction.guest_seen", Way::board_to_seen_us, None),
+        ("reaction.guest_decided", Way::seen_to_force_us, None),
+        ("reaction.guest_heard", Way::written_to_heard_us, None),
+    ];
+    for (name, hop, goal) in hops {
+        let times: Vec<f64> = guest.iter().map(hop).collect();
+        let both = [quantile(name, "us", 0.99, goal, &times), quantile(name, "us", 0.5, None, &times)];
+        figures.extend(both.map(|figure| figure.emulated(true)));
+    }
+    let loads = settings.runs.map_or(LOADS, |runs| runs.min(LOADS));
+    progress(&format!("linux: {loads} changes of load"));
+    let times = load::follow(loads)?;
+    figures.push(quantile("reaction.load", "ms", 0.99, Some("<=50"), &times));
+    figures.push(quantile("reaction.load", "ms", 0.5, None, &times));
+    Ok(figures)
+}
+
+/// Writes so many prices, each some time after the knob had followed the one before.
+fn follow<H: Home>(count: usize, start: impl FnOnce(Prices) -> Outcome<H>) -> Outcome<Vec<Way>> {
+    let prices = Prices::new(&terms::CORE);
+    let mut home = start(prices.clone())?;
+    let mut listener = Listener::new(&mut home)?;
+    let light = load::light(home.port());
+    // The first price is not the one of the configured setting: once the load is seen, the knob goes there.
+    listener.until(&mut home, "follow the first price", |heard| heard.change.is_some())?;
+    let mut random = Random::new(1);
+    let mut ways = Vec::with_capacity(count);
+    let (least, most) = PAUSE_MS;
+    for _ in 0..count {
+        let pause = Duration::from_millis(least + random.below(most - least));
+        listener.rest(&mut home, pause)?;
+        let (generation, written_unix_ns) = prices.write();
+        home.wake();
+        let wanted = |change: &KnobChange| change.price_generation == generation && change.published_ns != 0;
+        listener.until(&mut home, "follow a price", |heard| {
+            heard.change.as_ref().is_some_and(|(it, _)| wanted(it))
+        })?;
+        let (change, heard_unix_ns) =
+            listener.change.take().ok_or_else(|| Trouble::new("a change was heard and lost"))?;
+        ways.push(Way { written_unix_ns, heard_unix_ns, change });
+    }
+    light.finish()?;
+    listener.drain(&mut home)?;
+    Ok(ways)
+}
+
+/// A quantile of all times; least and most are theirs.
+fn quantile(name: &str, unit: &'static str, part: f64, goal: Option<&'static str>, times: &[f64]) -> Figure {
+    let mut sorted = times.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let place = ((sorted.len() as f64 * part).ceil() as usize).clamp(1, sorted.len().max(1)) - 1;
+    let at = |place: usize| sorted.get(place).copied().unwrap_or(f64::NAN);
+    Figure {
+        name: format!("{name}_p{:.0}_{unit}", part * 100.0),
+        value: at(place),
+        unit,
+        goal,
+        runs: sorted.len(),
+        min: at(0),
+        max: at(sorted.len().wrapping_sub(1)),
+        emulated: false,
+        against: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_99th_percentile_of_few_is_the_largest() {
+        let figure = quantile("reaction.load", "ms", 0.99, Some("<=50"), &[3.0, 1.0, 2.0]);
+        assert_eq!((figure.name.as_str(), figure.value, figure.runs), ("reaction.load_p99_ms", 3.0, 3));
+        assert_eq!((figure.min, figure.max, figure.met()), (1.0, 3.0, Some(true)));
+        let times: Vec<f64> = (1..=300).map(f64::from).collect();
+        assert_eq!(quantile("a", "us", 0.99, None, &times).value, 297.0);
+        assert_eq!(quantile("a", "us", 0.5, None, &times).name, "a_p50_us");
+    }
+
+    #[test]
+    fn every_configuration_is_one_and_both_prices_move_the_knob() {
+        terms::check();
+    }
+}
