@@ -29,6 +29,7 @@ pub mod link;
 pub mod linux_guest;
 pub mod memcached_suite;
 pub mod memory_link;
+pub mod netpipe;
 pub mod profile;
 pub mod profit;
 pub mod quiet;
@@ -96,6 +97,7 @@ pub static BENCHES: &[Bench] = &[
     Bench { name: "virtio", claim: virtio::CLAIM, measure: virtio::measure },
     Bench { name: "memory_link", claim: memory_link::CLAIM, measure: memory_link::measure },
     Bench { name: "link", claim: link::CLAIM, measure: link::measure },
+    Bench { name: "netpipe", claim: netpipe::CLAIM, measure: netpipe::measure },
     Bench { name: "recovery", claim: recovery::CLAIM, measure: recovery::measure },
     Bench { name: "replay", claim: replay::CLAIM, measure: replay::measure },
     Bench { name: "reaction", claim: reaction::CLAIM, measure: reaction::measure },

@@ -12,6 +12,7 @@
 //! - `link.PLATFORM_bulk_ratio`: bytes a second of one connection that sends and gets back as much as goes;
 //!   `link.bulk_ratio` is the best of them.
 
+pub(crate) mod opening;
 mod place;
 
 use crate::figures::Figure;

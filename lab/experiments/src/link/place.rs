@@ -1,17 +1,12 @@
 //! A server on one processor and its client on another, in networks of their own.
 
-use super::Server;
+use super::{Server, opening};
 use nom_cable::{
-    ADDRESS, Answered, CLIENT_ADDRESS, Cable, End, Opened, PORT, PREFIX_LEN, Refused, Running, SERVER,
-    SERVER_KERNEL, ask, serve_linux, stream,
+    ADDRESS, Answered, Cable, End, PORT, Refused, Running, SERVER_KERNEL, ask, serve_linux, stream,
 };
 use nom_machine::trouble::{Outcome, Trouble};
-use nom_stack::Config;
 use nom_stack::knobs::{Batching, Knobs, Wait};
-use nom_tap::TapConfig;
-use nom_xdp::{Ours, XdpConfig};
 use std::net::SocketAddr;
-use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
@@ -19,8 +14,6 @@ use std::time::Duration;
 
 const SERVERS_PROCESSOR: usize = 0;
 const CLIENTS_PROCESSOR: usize = 1;
-/// Our Ethernet address where nobody shares it.
-const MAC: [u8; 6] = [2, 0x6e, 0x6f, 0x6d, 0, 2];
 
 /// The server while it runs.
 enum Serving {
@@ -44,10 +37,6 @@ fn here(thread: &AtomicU32) {
     thread.store(number.unwrap_or(0), Ordering::Relaxed);
 }
 
-fn text(error: impl std::fmt::Display) -> Refused {
-    Refused { missing: false, text: error.to_string() }
-}
-
 impl Place {
     /// Starts a server that waits in this way.
     pub(crate) fn start(server: Server, spinning: bool) -> Outcome<Self> {
@@ -58,34 +47,21 @@ impl Place {
         let wait = if spinning { Wait::Poll } else { Wait::Halt };
         let knobs = Knobs { wait, batching: Batching::TakeQueued, ..Knobs::default() };
         let processor = Some(SERVERS_PROCESSOR);
-        let config = |mac| Config::new(mac, ADDRESS, PREFIX_LEN);
         let serving = match server {
             Server::Linux => linux(&cable, spinning, at)?,
             Server::Xdp => Serving::Ours(started(Running::start(&cable, processor, knobs, move || {
                 here(&at);
-                let (ingress, egress) =
-                    nom_xdp::open(&XdpConfig::new(SERVER, Ours::Address(ADDRESS))).map_err(text)?;
-                let wakes = ingress.as_fd().try_clone_to_owned().map_err(text)?;
-                Ok(Opened { config: config(ingress.mac()), halves: (ingress, egress), wakes })
+                opening::xdp()
             }))?),
             Server::Packet => Serving::Ours(started(Running::start(&cable, processor, knobs, move || {
                 here(&at);
-                let wanted = nom_packet::PacketConfig::new(SERVER, ADDRESS);
-                let (ingress, egress) = nom_packet::open(&wanted).map_err(text)?;
-                let wakes = ingress.as_fd().try_clone_to_owned().map_err(text)?;
-                Ok(Opened { config: config(ingress.mac()), halves: (ingress, egress), wakes })
+                opening::packet()
             }))?),
             Server::Tap => {
-                // The kernel's end of a TAP device is the clients': it is made in their network.
                 let copy = cable.copy().map_err(Trouble::new)?;
                 Serving::Ours(started(Running::start(&cable, processor, knobs, move || {
                     here(&at);
-                    copy.enter(End::Client).map_err(text)?;
-                    let wanted =
-                        TapConfig { address: CLIENT_ADDRESS, prefix_len: PREFIX_LEN, ..TapConfig::default() };
-                    let (ingress, egress) = nom_tap::open(&wanted).map_err(text)?;
-                    let wakes = ingress.as_fd().try_clone_to_owned().map_err(text)?;
-                    Ok(Opened { config: config(MAC), halves: (ingress, egress), wakes })
+                    opening::tap(&copy)
                 }))?)
             }
         };
