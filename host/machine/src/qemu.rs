@@ -188,6 +188,8 @@ impl Plan {
             add(&["-device", &format!("virtio-net-{bus},netdev=net")]);
         }
         if let Some(Tap { name, queues }) = &self.tap {
+            // A comma ends a value; doubled it is one.
+            let name = name.replace(',', ",,");
             let net = format!("tap,id=tap,ifname={name},script=no,downscript=no,vhost=off,queues={queues}");
             let several = if *queues > 1 { ",mq=on" } else { "" };
             add(&["-netdev", &net, "-device", &format!("virtio-net-{bus},netdev=tap{several}")]);
@@ -245,6 +247,13 @@ mod tests {
         let large = line(&plan);
         assert!(large.contains("virtio-net-pci") && !large.contains("virtio-mmio"));
         assert!(large.ends_with("-kernel /proc/self/fd/7"));
+    }
+
+    #[test]
+    fn the_name_of_a_device_is_one_value() {
+        let mut plan = Plan::new(Kind::Microvm);
+        plan.tap = Some(Tap { name: "a,script=b".into(), queues: 1 });
+        assert!(line(&plan).contains("ifname=a,,script=b,script=no"));
     }
 
     #[test]

@@ -28,6 +28,10 @@ pub fn bad_input(cases: &mut Cases) -> Outcome<()> {
     case("an option without its value", &["run", "--port"], "port");
     case("a home that is none", &["run", "--on", "mars"], "guest or linux");
     case("options that cannot go together", &["run", "--on", "linux", "--kvm"], "--kvm");
+    case("what is no TAP device", &["run", "--tap", "lo"], "--tap lo: ");
+    case("a TAP device and a port of localhost", &["run", "--tap", "nom0", "--port", "4"], "leave one out");
+    case("a TAP device for a Linux process", &["run", "--on", "linux", "--tap", "nom0"], "--tap");
+    case("a bench beside nobody", &["bench", "kv", "--on", "mars"], "linux or vm");
     case("a missing configuration", &["run", "--config", "/absent/kv.conf"], "/absent/kv.conf");
     case("a missing schedule", &["run", "--prices", "/absent/day.prices"], "/absent/day.prices");
     case("JSON that cannot be written", &["run", "--json", "/absent/x.json"], "/absent/x.json");
