@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use nom_runtime::abi::device::kind::NETWORK;
 use nom_runtime::device::{Transport, acquire_kind};
 use nom_runtime::heap_region;
-use nom_trial::{read16, write};
+use nom_trial::{read16, read32, write, write32};
 
 use crate::device::Registers;
 
@@ -19,7 +19,10 @@ pub fn post() -> u64 {
     // The largest ring that the card offers stands in the register of its size.
     let entries = match device.transport {
         Transport::Pci { common, .. } => usize::from(read16(common as u64 + 0x18).unwrap_or(0)),
-        Transport::Mmio { .. } => 256,
+        Transport::Mmio { registers, .. } => {
+            let chosen = write32(registers as u64 + 0x30, 0);
+            chosen.and_then(|()| read32(registers as u64 + 0x34)).unwrap_or(0) as usize
+        }
     };
     let region = heap_region();
     // Descriptors, then what is available, then what is used, each on pages of its own; then the buffers.

@@ -3,22 +3,23 @@
 
 use nom_runtime::abi::call::CallError;
 use nom_runtime::abi::device::kind::ENTROPY;
-use nom_runtime::abi::device::state::LEAVING;
+use nom_runtime::abi::device::state::{BROKEN, LEAVING};
 use nom_runtime::abi::statistics::Counter;
 use nom_runtime::device::{acquire, list, state};
-use nom_runtime::{configuration, log};
+use nom_runtime::{configuration, log, now_ns, wait};
 use nom_trial as trial;
-use nom_trial::{Attempts, read32};
+use nom_trial::{Attempts, read8, read32};
 
 use crate::device::registers_address;
 use crate::dma::Engine;
 use crate::many::{counter, until};
 use crate::{Outcome, ensure};
 
-pub const CASES: [crate::Case; 3] = [
+pub const CASES: [crate::Case; 4] = [
     ("plug_device_comes_and_serves", comes),
     ("plug_device_is_given_back_when_asked", given_back),
     ("plug_device_is_taken_out_under_load", taken_out),
+    ("plug_device_vanishes_without_a_word", vanishes),
 ];
 
 /// Whether the host will plug.
@@ -88,5 +89,40 @@ fn taken_out() -> Outcome {
     log!("{rounds} transfers until it was gone");
     // The host plugs once more when the emulator has said that it is gone.
     log!("plug: in");
-    until("the last device", there)
+    until("the next device", there)
+}
+
+/// The emulator takes it out of the machine and tells nobody, not even its port: in the midst of transfers.
+fn vanishes() -> Outcome {
+    /// A device that is driven says so here (virtio 1.2, 4.1.4.3 and 2.1).
+    const STATUS: u64 = 0x14;
+    const DRIVEN: u8 = 15;
+    let _attempts = Attempts::begin();
+    served()?;
+    let free = counter(Counter::FreeFrames);
+    let mut engine = Engine::start()?;
+    let (number, within) = (engine.device.number, engine.place());
+    let status = registers_address(&engine.device) + STATUS;
+    ensure!(read8(status) == Ok(DRIVEN), "it is not driven: {:x?}", read8(status));
+    log!("plug: vanish");
+    let mut rounds = 0;
+    while read8(status) == Ok(DRIVEN) {
+        ensure!(rounds < 1_000_000, "it does not vanish");
+        engine.shoot(within, 64)?;
+        rounds += 1;
+        wait(Some(now_ns() + 100_000), engine.device.event());
+    }
+    log!("{rounds} transfers until nobody answered");
+    // Nobody can know. What is not there cannot be reset, so nobody gets it again.
+    drop(engine);
+    let stands = state(number);
+    ensure!(stands & BROKEN != 0, "it stands at {stands:#x}");
+    let again = acquire(number);
+    ensure!(again == Err(CallError::Gone), "acquired what is not there: {again:?}");
+    let now = counter(Counter::FreeFrames);
+    ensure!(now == free, "{free} free frames became {now}");
+    // Its port serves the next one.
+    log!("plug: in");
+    until("the last device", || list().any(|one| one.kind == ENTROPY && state(one.number) & BROKEN == 0))?;
+    served()
 }

@@ -296,7 +296,10 @@ impl Found {
     pub fn silence(&mut self, device: Device) -> bool {
         let done = match self.places[device.0 as usize] {
             Some(Where::Mmio { seen, .. }) => reset_mmio(seen),
-            Some(Where::Pci { common_seen, .. }) => reset_pci(common_seen),
+            // One that has left without a word says nothing that could be believed.
+            Some(Where::Pci { function, common_seen, .. }) => {
+                self.ecam.is_some_and(|ecam| ecam.read(function, 0) != !0) && reset_pci(common_seen)
+            }
             Some(Where::Gone { .. }) | None => return true,
         };
         self.disconnect(device);

@@ -49,13 +49,20 @@ fn drive(machine: &Machine, monitor: &Place, device: &str) -> Outcome<()> {
         .collect();
     said(machine, "plug: in", 1)?;
     let mut emulator = Monitor::open(monitor)?;
-    for turn in 1..=3 {
+    for turn in 1..=4 {
         said(machine, "plug: in", turn)?;
+        // The one that vanishes keeps its name.
+        let id = if turn == 4 { "last" } else { "hot" };
         emulator.command(&format!(
-            "{{\"execute\":\"device_add\",\"arguments\":{{\"driver\":\"{driver}\",\"id\":\"hot\",\"bus\":\"rootport\"{properties}}}}}"
+            "{{\"execute\":\"device_add\",\"arguments\":{{\"driver\":\"{driver}\",\"id\":\"{id}\",\"bus\":\"rootport\"{properties}}}}}"
         ))?;
         if turn == 3 {
-            break;
+            // Past the port, which would ask the guest, or at least tell it.
+            said(machine, "plug: vanish", 1)?;
+            emulator.command("{\"execute\":\"qom-set\",\"arguments\":{\"path\":\"/machine/peripheral/hot\",\"property\":\"realized\",\"value\":false}}")?;
+        }
+        if turn >= 3 {
+            continue;
         }
         said(machine, "plug: out", turn)?;
         emulator.command("{\"execute\":\"device_del\",\"arguments\":{\"id\":\"hot\"}}")?;
