@@ -145,6 +145,17 @@ impl<A: Application> Together<A> {
         self.guests_count
     }
 
+    /// One more connection of others.
+    fn seat(&mut self, io: &impl Io) {
+        let (id, slot) = (io.connection(), io.connection().slot as usize);
+        if self.guests.len() <= slot {
+            // Grows to the stack's bound on connections, only when one is opened.
+            self.guests.resize(slot + 1, None);
+        }
+        self.guests_count += 1;
+        self.guests[slot] = Some(Guest { id, active_ns: io.now_ns(), closing: false });
+    }
+
     fn touch(&mut self, io: &impl Io) {
         if let Some(Some(guest)) = self.guests.get_mut(io.connection().slot as usize) {
             guest.active_ns = io.now_ns();
@@ -166,13 +177,7 @@ impl<A: Application> Application for Together<A> {
             io.abort();
             return;
         }
-        let slot = id.slot as usize;
-        if self.guests.len() <= slot {
-            // Grows to the stack's bound on connections, only when one is opened.
-            self.guests.resize(slot + 1, None);
-        }
-        self.guests_count += 1;
-        self.guests[slot] = Some(Guest { id, active_ns: io.now_ns(), closing: false });
+        self.seat(io);
         self.application.opened(io, port, outgoing);
     }
 
@@ -224,6 +229,23 @@ impl<A: Application> Application for Together<A> {
             self.guests_count -= 1;
             self.application.ended(connection, reason);
         }
+    }
+
+    fn hand_over(&mut self, connection: ConnectionId) -> Option<Vec<u8>> {
+        let place = self.guests.get_mut(connection.slot as usize)?;
+        place.filter(|guest| guest.id == connection && !guest.closing)?;
+        let state = self.application.hand_over(connection)?;
+        *place = None;
+        self.guests_count -= 1;
+        Some(state)
+    }
+
+    fn take_over(&mut self, io: &mut impl Io, state: &[u8]) -> bool {
+        let goes_on = self.application.take_over(io, state);
+        if goes_on {
+            self.seat(io);
+        }
+        goes_on
     }
 
     fn pinned(&self, pin: Pin) -> &[u8] {

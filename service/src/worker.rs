@@ -5,7 +5,7 @@
 //! core waits as its knob says. Nothing here is done per request.
 //!
 //! Files: `reprice` (a new price, and what it changes), `chores` (what is due by time), `drain` (the end),
-//! `eyes` (what a person looks at), `provider` (asking for prices over the application's own stack), `reading` (cumulative figures).
+//! `succession` (going on in another process), `eyes` (what a person looks at), `provider` (asking for prices over the application's own stack), `reading` (cumulative figures).
 
 mod chores;
 mod drain;
@@ -13,6 +13,7 @@ mod eyes;
 mod provider;
 mod reading;
 mod reprice;
+mod succession;
 
 use crate::configuration::{Configuration, PriceSource};
 use crate::home::Home;
@@ -40,6 +41,7 @@ use nom_stack::port::{Egress, Ingress};
 use nom_stack::tap::Tapped;
 use nom_utility::{Contract, LimitKind};
 use reading::Interval;
+pub use succession::Moved;
 
 /// Time between two looks at the chores while there is always something else to do.
 const CHORES_NS: u64 = 10_000_000;

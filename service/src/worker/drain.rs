@@ -102,7 +102,7 @@ impl<I: Ingress, E: Egress, A: Application> Worker<I, E, A> {
         }
     }
 
-    fn close(&mut self, home: &mut impl Home, now_ns: u64, connections_cut: u64) {
+    pub(super) fn close(&mut self, home: &mut impl Home, now_ns: u64, connections_cut: u64) {
         let reading = reading::reading(&self.engine, home);
         let sealed = self.ledger.close(now_ns, &reading);
         let closed = sealed.is_ok();

@@ -25,6 +25,38 @@ impl Display for Program {
     }
 }
 
+/// Descriptors that a process which restarts itself leaves to its successor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Inherited {
+    /// The device.
+    pub device: i32,
+    /// The management socket's listener.
+    pub listener: i32,
+    /// What was served.
+    pub state: i32,
+}
+
+/// How the word begins that names them. Nobody types it.
+const SUCCESSOR: &str = "--successor=";
+
+impl Inherited {
+    /// The word of the command line.
+    pub fn word(&self) -> String {
+        format!("{SUCCESSOR}{}:{}:{}", self.device, self.listener, self.state)
+    }
+
+    /// A command line without such a word.
+    pub fn without(words: &[OsString]) -> impl Iterator<Item = &OsString> {
+        words.iter().filter(|word| !word.to_string_lossy().starts_with(SUCCESSOR))
+    }
+
+    fn read(text: &str) -> Option<Self> {
+        let mut numbers = text.split(':').map(|number| number.parse().ok());
+        let read = Self { device: numbers.next()??, listener: numbers.next()??, state: numbers.next()?? };
+        numbers.next().is_none().then_some(read)
+    }
+}
+
 /// The arguments.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Arguments {
@@ -40,6 +72,8 @@ pub struct Arguments {
     pub user: Option<String>,
     /// Where sealed windows are kept.
     pub ledger: Option<PathBuf>,
+    /// What this process had before it restarted itself.
+    pub inherited: Option<Inherited>,
     files: Vec<(&'static str, PathBuf)>,
 }
 
@@ -50,6 +84,7 @@ impl Arguments {
         let mut parser = lexopt::Parser::from_args(words);
         let (mut config, mut run, mut port, mut board, mut user) = (None, None, None, None, None);
         let mut ledger = None;
+        let mut inherited = None;
         let mut files: Vec<(&'static str, PathBuf)> = Vec::new();
         while let Some(argument) = parser.next().map_err(|error| wrong(&error))? {
             let lexopt::Arg::Long(name) = argument else { return Err(wrong(&argument.unexpected())) };
@@ -60,6 +95,12 @@ impl Arguments {
                 "run" => run = Some(PathBuf::from(value()?)),
                 "board" => board = Some(PathBuf::from(value()?)),
                 "ledger" => ledger = Some(PathBuf::from(value()?)),
+                "successor" => {
+                    let text = value()?;
+                    let read = text.to_str().and_then(Inherited::read);
+                    inherited =
+                        Some(read.ok_or_else(|| wrong(&"--successor: three descriptors are expected"))?);
+                }
                 "user" => {
                     let name = value()?.into_string();
                     user = Some(name.map_err(|_| wrong(&"--user: a name or UID:GID is expected"))?);
@@ -84,6 +125,7 @@ impl Arguments {
             run,
             user,
             ledger,
+            inherited,
             files,
         })
     }
@@ -113,8 +155,18 @@ mod tests {
     }
 
     #[test]
+    fn what_is_inherited_is_named_once() {
+        let inherited = Inherited { device: 5, listener: 6, state: 7 };
+        let words = format!("--config a --run b --port 0 {}", inherited.word());
+        assert_eq!(read(&words).unwrap().inherited, Some(inherited));
+        let words: Vec<OsString> = words.split(' ').map(OsString::from).collect();
+        assert_eq!(Inherited::without(&words).count(), words.len() - 1);
+    }
+
+    #[test]
     fn what_is_wrong_is_named() {
         for (words, what) in [
+            ("--config a --run b --port 0 --successor=1:2", "--successor: three descriptors"),
             ("--config a --run b", "--port is missing"),
             ("--config a --run b --port x", "--port: a number"),
             ("--configs a", "unknown option --configs"),

@@ -80,6 +80,12 @@ impl LinuxHome {
         Ok(home)
     }
 
+    /// What a successor goes on with: the device and the management socket's listener.
+    pub fn inheritance(&self) -> std::io::Result<(OwnedFd, OwnedFd)> {
+        let listener = self.parts.management.listener().try_clone_to_owned()?;
+        Ok((self.parts.device.try_clone()?, listener))
+    }
+
     /// The last time that anybody was told, which costs nothing to ask.
     pub fn last_ns(&self) -> u64 {
         self.told_ns.get()

@@ -11,3 +11,4 @@ pub mod notify;
 pub mod outside;
 pub mod privileges;
 pub mod start;
+pub mod succession;

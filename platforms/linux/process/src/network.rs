@@ -23,6 +23,8 @@ pub struct Device<I, E> {
     pub wakes: OwnedFd,
     /// Where clients on this machine connect, once somebody listens there.
     pub reached: Reached,
+    /// It works on for a successor of this process that is left the descriptor.
+    pub lasts: bool,
 }
 
 /// How clients come.
@@ -47,6 +49,18 @@ pub fn porch(configuration: &Configuration, port: u16) -> Result<Option<Porch>, 
     }
 }
 
+/// Goes on with the device that a predecessor opened.
+pub fn resume(configuration: &Configuration, device: OwnedFd, next: impl Serve) -> Result<(), String> {
+    let Network::Tap { interface: Some(name) } = &configuration.network else {
+        return Err(
+            "a predecessor's device can only be gone on with when it is a TAP device with a name".into()
+        );
+    };
+    let (ingress, egress) = nom_tap::resume(device, &tap(configuration, Some(name))).map_err(text)?;
+    let wakes = ingress.as_fd().try_clone_to_owned().map_err(text)?;
+    next.serve(Device { ingress, egress, mac: MAC, wakes, reached: Reached::Address, lasts: true })
+}
+
 /// Opens the device and serves on it.
 pub fn serve(configuration: &Configuration, porch: Option<Porch>, next: impl Serve) -> Result<(), String> {
     match &configuration.network {
@@ -58,7 +72,8 @@ pub fn serve(configuration: &Configuration, porch: Option<Porch>, next: impl Ser
             let target = SocketAddr::from((configuration.address, configuration.listen));
             let reached = porch.map_or(Reached::Address, |porch| Reached::Porch(porch, target));
             let wakes = ingress.as_fd().try_clone_to_owned().map_err(text)?;
-            next.serve(Device { ingress, egress, mac: MAC, wakes, reached })
+            let lasts = interface.is_some();
+            next.serve(Device { ingress, egress, mac: MAC, wakes, reached, lasts })
         }
         Network::Xdp { interface, queue, copying, busy_poll_ns } => {
             let config = XdpConfig {
@@ -74,13 +89,15 @@ pub fn serve(configuration: &Configuration, porch: Option<Porch>, next: impl Ser
             };
             let (ingress, egress) = nom_xdp::open(&config).map_err(text)?;
             let wakes = ingress.as_fd().try_clone_to_owned().map_err(text)?;
-            next.serve(Device { mac: ingress.mac(), ingress, egress, wakes, reached: Reached::Address })
+            let (mac, reached) = (ingress.mac(), Reached::Address);
+            next.serve(Device { mac, ingress, egress, wakes, reached, lasts: false })
         }
         Network::Packet { interface } => {
             let config = nom_packet::PacketConfig::new(interface, configuration.address);
             let (ingress, egress) = nom_packet::open(&config).map_err(text)?;
             let wakes = ingress.as_fd().try_clone_to_owned().map_err(text)?;
-            next.serve(Device { mac: ingress.mac(), ingress, egress, wakes, reached: Reached::Address })
+            let (mac, reached) = (ingress.mac(), Reached::Address);
+            next.serve(Device { mac, ingress, egress, wakes, reached, lasts: false })
         }
         Network::Switch => {
             Err("network = switch is for applications of a guest; say tap, xdp or packet".into())

@@ -43,6 +43,11 @@ fn named(known: &str, name: &str) -> Option<User> {
 pub fn give_up(user: Option<User>) -> Result<(), String> {
     let failed =
         |what: &str, error: rustix::io::Errno| format!("cannot give up privileges ({what}): {error}");
+    // A process that restarts itself is that user already, and may not say so again.
+    let user = user.filter(|user| {
+        let (uid, gid) = (rustix::process::geteuid(), rustix::process::getegid());
+        (uid, gid) != (Uid::from_raw(user.uid), Gid::from_raw(user.gid))
+    });
     if let Some(User { uid, gid }) = user {
         let become_user = || {
             set_thread_groups(&[])?;

@@ -34,11 +34,25 @@ pub fn listen(path: &Path) -> Result<UnixListener, String> {
 
 /// SIGTERM and SIGINT as a flag, and as bytes in a socket, which wake a sleeper.
 pub fn stop_signals(asked: &Arc<AtomicBool>) -> std::io::Result<UnixStream> {
+    use signal_hook::consts::{SIGINT, SIGTERM};
+    signals(&[(SIGTERM, asked), (SIGINT, asked)])
+}
+
+/// The same, and SIGUSR2 for a restart.
+pub fn stop_and_restart_signals(
+    asked: &Arc<AtomicBool>,
+    restart: &Arc<AtomicBool>,
+) -> std::io::Result<UnixStream> {
+    use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR2};
+    signals(&[(SIGTERM, asked), (SIGINT, asked), (SIGUSR2, restart)])
+}
+
+fn signals(flags: &[(i32, &Arc<AtomicBool>)]) -> std::io::Result<UnixStream> {
     let (read, write) = UnixStream::pair()?;
     write.set_nonblocking(true)?;
-    for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT] {
-        signal_hook::flag::register(signal, Arc::clone(asked))?;
-        signal_hook::low_level::pipe::register(signal, write.try_clone()?)?;
+    for (signal, flag) in flags {
+        signal_hook::flag::register(*signal, Arc::clone(flag))?;
+        signal_hook::low_level::pipe::register(*signal, write.try_clone()?)?;
     }
     Ok(read)
 }

@@ -8,7 +8,7 @@ use nom_vnet::SHORT_LEN;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::net::Ipv4Addr;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::rc::Rc;
 
@@ -58,19 +58,48 @@ pub fn open(config: &TapConfig) -> Result<(TapIngress, TapEgress), TapError> {
         Offloads { segmentation: false, .. } => libc::TUN_F_CSUM,
         _ => libc::TUN_F_CSUM | libc::TUN_F_TSO4 | libc::TUN_F_TSO6,
     };
-    let offloads = Offloads {
-        segmentation: config.offloads.checksum && config.offloads.segmentation,
-        ..config.offloads
-    };
     // SAFETY: this request takes its flags as the argument itself; no memory is touched.
     if unsafe { libc::ioctl(file.as_raw_fd(), libc::TUNSETOFFLOAD, libc::c_ulong::from(offload)) } != 0 {
         return Err(TapError::Configure("setting offloads", io::Error::last_os_error()));
     }
     configure(config)?;
+    Ok(halves(file, config))
+}
+
+/// The same from a device that somebody opened with the same configuration and left to us.
+pub fn resume(device: OwnedFd, config: &TapConfig) -> Result<(TapIngress, TapEgress), TapError> {
+    let file = File::from(device);
+    let mut request = named(&config.name)?;
+    interface(&file, libc::TUNGETIFF, &mut request, "going on with the interface")?;
+    if request.ifr_name != named(&config.name)?.ifr_name {
+        let error = io::Error::new(io::ErrorKind::InvalidInput, "it has another name");
+        return Err(TapError::Configure("going on with the interface", error));
+    }
+    Ok(halves(file, config))
+}
+
+/// A descriptor that the program before this one in the same process left open for it.
+pub fn inherit(number: RawFd) -> io::Result<OwnedFd> {
+    // SAFETY: fcntl with F_GETFD takes no pointers.
+    if number <= 2 || unsafe { libc::fcntl(number, libc::F_GETFD) } < 0 {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("{number} is no open descriptor")));
+    }
+    // SAFETY: it is open, and the caller's contract is that it was left for us by number: nothing in this program has
+    // opened it, so nothing else owns it.
+    let inherited = unsafe { OwnedFd::from_raw_fd(number) };
+    // SAFETY: as above; whatever this program starts is not to have it.
+    if unsafe { libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC) } < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(inherited)
+}
+
+fn halves(file: File, config: &TapConfig) -> (TapIngress, TapEgress) {
+    let Offloads { checksum, segmentation } = config.offloads;
+    let offloads = Offloads { segmentation: checksum && segmentation, ..config.offloads };
     let file = Rc::new(file);
     let ingress = TapIngress::new(Rc::clone(&file), usize::from(config.mtu), offloads.segmentation);
-    let egress = TapEgress::new(file, usize::from(config.mtu), offloads);
-    Ok((ingress, egress))
+    (ingress, TapEgress::new(file, usize::from(config.mtu), offloads))
 }
 
 /// Address, netmask, MTU and state of the interface, and the loopback interface up: for one that is there already, as an
