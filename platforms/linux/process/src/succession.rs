@@ -46,6 +46,9 @@ impl OwnProgram {
     }
 }
 
+/// Writes what an application has, part by part.
+pub type Contents<'a> = &'a dyn Fn(&mut dyn FnMut(&[u8]));
+
 /// What a successor gets, besides what everybody is told on the command line.
 pub struct Legacy<'a> {
     /// The device, open.
@@ -53,7 +56,7 @@ pub struct Legacy<'a> {
     /// Where the host connects.
     pub listener: OwnedFd,
     /// Writes what the application has.
-    pub contents: &'a dyn Fn(&mut dyn FnMut(&[u8])),
+    pub contents: Contents<'a>,
     /// All connections.
     pub moved: Vec<Moved>,
 }
@@ -78,7 +81,7 @@ pub fn become_successor(program: &OwnProgram, legacy: Legacy<'_>) -> String {
     failed(command.exec())
 }
 
-fn write(contents: &dyn Fn(&mut dyn FnMut(&[u8])), moved: &[Moved]) -> io::Result<OwnedFd> {
+fn write(contents: Contents<'_>, moved: &[Moved]) -> io::Result<OwnedFd> {
     let mut file = File::from(memfd_create("nom succession", MemfdFlags::CLOEXEC)?);
     let mut out = BufWriter::with_capacity(1 << 20, &mut file);
     out.write_all(MAGIC)?;
