@@ -63,10 +63,18 @@ fn killed_while_it_serves_it_leaves_all_sealed_windows() {
         let stop = Stop::default();
         let plan = Plan { duration: Duration::from_secs(60), ..Plan::new(process.address) };
         let loaded = stop.clone();
-        let load = std::thread::spawn(move || run(&plan, &loaded, |_| {}));
+        let (say, heard) = std::sync::mpsc::channel();
+        let load = std::thread::spawn(move || {
+            run(&plan, &loaded, |progress| {
+                let _ = say.send(progress.total.answered);
+            })
+        });
+        while heard.recv_timeout(Duration::from_secs(60)).expect("somebody is answered") == 0 {}
         let path = process.place.0.join("ledger");
-        // Until some windows are there: then at any moment.
-        while std::fs::metadata(&path).map_or(0, |known| known.len()) < 20_000 {
+        let len = || std::fs::metadata(&path).map_or(0, |known| known.len());
+        // Until some windows are there in which somebody was answered: then at any moment.
+        let before = len();
+        while len() < before + 20_000 {
             std::thread::sleep(Duration::from_millis(2));
         }
         std::thread::sleep(Duration::from_micros(3_700 * turn));
