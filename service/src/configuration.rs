@@ -7,12 +7,14 @@ mod addresses;
 mod admission;
 mod cache;
 mod keys;
+mod live;
 mod nearest;
 mod network;
 mod web;
 
 pub use cache::Allowed;
 pub use keys::{KEYS, Key, help};
+pub use live::{Changed, LIVE};
 pub use network::{Copying, Network};
 pub use web::Web;
 
@@ -23,7 +25,7 @@ use core::fmt::{self, Display};
 use core::net::Ipv4Addr;
 use nom_feeds::Feed;
 use nom_feeds::priced::FEEDS_MAX;
-use nom_money::{Spending, parse_bytes, parse_duration_ns};
+use nom_money::{Decimal, Spending, parse_bytes, parse_duration_ns};
 use nom_points::Points;
 use nom_stack::admission::Admission;
 use nom_stack::config::Config6;
@@ -130,6 +132,8 @@ pub struct Configuration {
     pub spending_max: Option<Spending>,
     /// Most latency that a chosen point may have.
     pub latency_max_ns: Option<u64>,
+    /// The tuner learns while it serves and tries other settings: what that may cost, in millionths of an hour's revenue.
+    pub online_millionths: Option<u32>,
     /// Whether the tuner may choose to serve nothing.
     pub may_stop: bool,
     /// What each setting was measured to give; without it the tuner has nothing to choose from.
@@ -156,6 +160,10 @@ pub struct Configuration {
     pub lifetime_ns: Option<u64>,
     /// CRC-32 of the text.
     pub crc: u32,
+    /// The text.
+    pub text: String,
+    /// Whose lines hold, when it was read for one application of an image.
+    application: Option<String>,
 }
 
 impl Configuration {
@@ -242,7 +250,16 @@ impl Configuration {
             management: lines.value("management", "yes", cache::yes_or_no)?,
             learning: lines.value("switch.learns", "", |text| Ok(names(text)))?,
             lifetime_ns: lines.optional("switch.lifetime", duration(1_000_000, 3_600_000_000_000))?,
+            online_millionths: match lines.value("tuner.online", "no", cache::yes_or_no)? {
+                true => Some(lines.value("tuner.budget", "1 %", percent_millionths)?),
+                false => {
+                    lines.value("tuner.budget", "1 %", percent_millionths)?;
+                    None
+                }
+            },
             crc: crc32(text.as_bytes()),
+            text: text.into(),
+            application: application.map(String::from),
         };
         lines.value("processors", "1", whole(1, 1))?;
         if configuration.item_bytes_max > configuration.items_bytes {
@@ -454,6 +471,16 @@ fn duration(least: u64, most: u64) -> impl Fn(&str) -> Result<u64, String> {
             Err(format!("'{text}': from {least} to {most} is expected"))
         }
     }
+}
+
+/// A part in percent, at most a tenth, as millionths.
+fn percent_millionths(text: &str) -> Result<u32, String> {
+    let number = text.strip_suffix('%').map(str::trim).and_then(|number| number.parse::<Decimal>().ok());
+    number
+        .and_then(|number| number.scaled(10_000, 1))
+        .and_then(|millionths| u32::try_from(millionths).ok())
+        .filter(|millionths| *millionths <= 100_000)
+        .ok_or_else(|| format!("'{}': a part from 0 % to 10 % is expected", shown(text)))
 }
 
 fn offloads(text: &str) -> Result<Offloads, String> {

@@ -5,6 +5,7 @@
 //! `nom_stack::port`.
 
 use crate::management::Stats;
+use alloc::string::String;
 use core::sync::atomic::AtomicU64;
 use nom_abi::board::Prices;
 use nom_ledger::Window;
@@ -61,6 +62,11 @@ pub trait Home {
     /// the machine is shared with others.
     fn machine(&self) -> &[AtomicU64] {
         &[]
+    }
+
+    /// The configuration as it is now, where there is a file that may have changed. The error says why it cannot be read.
+    fn configuration(&mut self) -> Option<Result<String, String>> {
+        None
     }
 
     /// Figures of the moment, as they go to the host: for a home that shows them to others as well.

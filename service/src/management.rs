@@ -1,12 +1,14 @@
 //! The management channel: lines between an application and its host, over any byte stream.
 //!
 //! Application -> host: one JSON object a line, at most [`LINE_MAX`] bytes. Host -> application: plain words a line
-//! (`hello TOKEN`, `report`, `machine`, `capture BYTES`, `connections FROM`, `drain`), at most [`COMMAND_MAX`] bytes. Nothing is obeyed before the right token, and
+//! (`hello TOKEN`, `report`, `machine`, `capture BYTES`, `connections FROM`, `reload`, `set KEY = VALUE`,
+//! `freeze`, `thaw`, `drain`), at most [`COMMAND_MAX`] bytes. Nothing is obeyed before the right token, and
 //! nothing but log lines leaves before it when a token is configured.
 //!
 //! ```text
 //! {"hello":{"application":"kv","home":"guest",...}}      after the right token
 //! {"refused":{"reason":"..."}}                           a command that was not obeyed
+//! {"answered":{"good":1,"text":"..."}}                   what came of an order
 //! {"log":{"at_ns":...,"level":"info","text":"..."}}
 //! {"stats":{...}}                                        five a second
 //! {"machine":{...}}                                      the counters of the guest's kernel, when asked for
@@ -45,6 +47,14 @@ pub enum Command {
     Capture(u32),
     /// Asks for connections, from this place in the table on.
     Connections(u32),
+    /// Read the configuration again.
+    Reload,
+    /// Change one key of the configuration.
+    Set(String, String),
+    /// Keep the setting in force.
+    Freeze,
+    /// Let the tuner go on.
+    Thaw,
     /// Accept nothing more, finish what is there, seal the ledger, say bye.
     Drain,
 }
@@ -58,6 +68,10 @@ impl Command {
             Command::Machine => "machine\n".into(),
             Command::Capture(snap) => alloc::format!("capture {snap}\n"),
             Command::Connections(from) => alloc::format!("connections {from}\n"),
+            Command::Reload => "reload\n".into(),
+            Command::Set(key, value) => alloc::format!("set {key} = {value}\n"),
+            Command::Freeze => "freeze\n".into(),
+            Command::Thaw => "thaw\n".into(),
             Command::Drain => "drain\n".into(),
         }
     }
@@ -68,6 +82,13 @@ impl Command {
             b"report" => Some(Command::Report),
             b"machine" => Some(Command::Machine),
             b"drain" => Some(Command::Drain),
+            b"reload" => Some(Command::Reload),
+            b"freeze" => Some(Command::Freeze),
+            b"thaw" => Some(Command::Thaw),
+            _ if line.starts_with(b"set ") => {
+                let (key, value) = core::str::from_utf8(&line[4..]).ok()?.split_once('=')?;
+                Some(Command::Set(key.trim().into(), value.trim().into()))
+            }
             _ => {
                 if let Some((word, number)) = numbered(line) {
                     return match word {
@@ -281,6 +302,13 @@ pub enum Message {
     Refused {
         /// Why.
         reason: String,
+    },
+    /// What came of an order: reload, set, freeze, thaw.
+    Answered {
+        /// 1 when it was done, 0 when it was refused and nothing has changed.
+        good: u32,
+        /// What changed and what waits, or why not.
+        text: String,
     },
     /// A line for people.
     Log {

@@ -6,9 +6,10 @@
 //! two or three looks. All of it is computed a hundred times a second from counters, nothing per request.
 
 use crate::configuration::{self, Configuration};
+use crate::setting;
 use alloc::string::String;
 use nom_ledger::Reading;
-use nom_points::{Measured, Setting};
+use nom_points::{Measured, Points, Setting};
 use nom_tuner::{Decision, Mode, Moment, Quoted, Rules, Tuner};
 
 /// Time between two looks at the load.
@@ -39,6 +40,8 @@ pub struct Figures {
 #[derive(Debug)]
 pub struct Tuning {
     tuner: Option<Tuner>,
+    /// The points as they were configured.
+    profiled: Option<Points>,
     opening: Option<String>,
     looked_ns: u64,
     answered: u64,
@@ -59,20 +62,8 @@ pub struct Tuning {
 impl Tuning {
     /// A tuner by the configuration, or none where there is nothing to decide by.
     pub fn new(configuration: &Configuration, fallback: Setting, now_ns: u64) -> Self {
-        let mode = match configuration.tuning {
-            configuration::Tuning::Off => Mode::Off,
-            configuration::Tuning::Observe => Mode::Observe,
-            configuration::Tuning::On => Mode::On,
-        };
-        let rules = Rules {
-            mode,
-            fallback,
-            may_stop: configuration.may_stop,
-            spending_max: configuration.spending_max,
-            latency_max_ns: configuration.latency_max_ns,
-            class_dwell_ns: CLASS_DWELL_NS,
-            ..Rules::default()
-        };
+        let rules = rules(configuration, false, fallback);
+        let mode = rules.mode;
         let (tuner, opening) = match (&configuration.contract, &configuration.points) {
             _ if mode == Mode::Off => (None, None),
             (Some(contract), Some(points)) => (Some(Tuner::new(*contract, points.clone(), rules)), None),
@@ -81,6 +72,7 @@ impl Tuning {
         };
         Self {
             tuner,
+            profiled: configuration.points.clone(),
             opening: opening.map(String::from),
             looked_ns: now_ns,
             answered: 0,
@@ -92,6 +84,45 @@ impl Tuning {
             window_ns: configuration.window_ns,
             window: None,
         }
+    }
+
+    /// Takes over what the configuration says now. Where it has other points the tuner begins anew, from the setting in
+    /// force. Something to do comes back when a setting that is only being tried may not be any more.
+    pub fn instruct(
+        &mut self,
+        configuration: &Configuration,
+        frozen: bool,
+        setting: Setting,
+        now_ns: u64,
+    ) -> Option<Decision> {
+        let rules = rules(configuration, frozen, setting::setting(&configuration.knobs));
+        let (Some(contract), Some(points)) = (&configuration.contract, &configuration.points) else {
+            self.tuner = None;
+            return None;
+        };
+        let profiled = self.profiled.replace(points.clone());
+        match &mut self.tuner {
+            Some(tuner) if profiled.as_ref() == Some(points) => tuner.set_rules(rules, now_ns),
+            _ => {
+                let mut tuner = Tuner::new(*contract, points.clone(), rules);
+                tuner.force(setting, now_ns);
+                self.tuner = Some(tuner);
+                None
+            }
+        }
+    }
+
+    /// Somebody else put a setting in force.
+    pub fn force(&mut self, setting: Setting, now_ns: u64) {
+        if let Some(tuner) = &mut self.tuner {
+            tuner.force(setting, now_ns);
+        }
+        self.window = None;
+    }
+
+    /// There is something to decide by.
+    pub fn is_there(&self) -> bool {
+        self.tuner.is_some()
     }
 
     /// What is to be said once at the start.
@@ -169,6 +200,29 @@ impl Tuning {
         self.before = (self.looked_ns, self.answered);
         self.answered = answered;
         self.looked_ns = now_ns;
+    }
+}
+
+/// The owner's rules, as the configuration says them.
+fn rules(configuration: &Configuration, frozen: bool, fallback: Setting) -> Rules {
+    let mode = match configuration.tuning {
+        _ if frozen => Mode::Off,
+        configuration::Tuning::Off => Mode::Off,
+        configuration::Tuning::Observe => Mode::Observe,
+        configuration::Tuning::On => Mode::On,
+    };
+    let rules = Rules {
+        mode,
+        fallback,
+        may_stop: configuration.may_stop,
+        spending_max: configuration.spending_max,
+        latency_max_ns: configuration.latency_max_ns,
+        class_dwell_ns: CLASS_DWELL_NS,
+        ..Rules::default()
+    };
+    match configuration.online_millionths {
+        Some(explore_millionths) => Rules { explore_millionths, ..rules.online() },
+        None => rules,
     }
 }
 

@@ -4,14 +4,16 @@
 //! changed), and chores (management, statistics, settlement, tuning) are done when their time has come; then the
 //! core waits as its knob says. Nothing here is done per request.
 //!
-//! Files: `reprice` (a new price, and what it changes), `chores` (what is due by time), `drain` (the end),
-//! `succession` (going on in another process), `eyes` (what a person looks at), `provider` (asking for prices over the application's own stack), `reading` (cumulative figures).
+//! Files: `reprice` (a new price, and what it changes), `reload` (another configuration, and orders), `chores` (what is
+//! due by time), `drain` (the end), `succession` (going on in another process), `eyes` (what a person looks at),
+//! `provider` (asking for prices over the application's own stack), `reading` (cumulative figures).
 
 mod chores;
 mod drain;
 mod eyes;
 mod provider;
 mod reading;
+mod reload;
 mod reprice;
 mod succession;
 
@@ -119,6 +121,10 @@ pub struct Worker<I: Ingress, E: Egress, A: Application> {
     /// Since when.
     setting_ns: u64,
     knob_changes: u64,
+    /// The setting stays, whatever the tuner thinks.
+    frozen: bool,
+    /// Connections that tables were made for.
+    connections_made: u32,
     interval: Interval,
     last_window: Option<Window>,
     /// What the ledger said last when it could not settle.
@@ -197,6 +203,8 @@ impl<I: Ingress, E: Egress, A: Application> Worker<I, E, A> {
             setting,
             setting_ns: now_ns,
             knob_changes: 0,
+            frozen: false,
+            connections_made: connections,
             last_window: None,
             trouble: None,
             prices_owed: false,

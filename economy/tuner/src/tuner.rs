@@ -167,6 +167,18 @@ impl Tuner {
         self.trial = None;
     }
 
+    /// Other rules hold from now on; the setting in force stays. One that is only being tried is given up when it may not
+    /// be tried any more, which is something to do.
+    pub fn set_rules(&mut self, rules: Rules, now_ns: u64) -> Option<Decision> {
+        self.rules = rules;
+        self.news = None;
+        self.advised = None;
+        match rules.mode == Mode::On && rules.explores() {
+            true => None,
+            false => self.break_off(now_ns, "what is allowed"),
+        }
+    }
+
     /// Looks whether another setting should be in force. Cheap enough for every price change and every few
     /// milliseconds; `None` when there is nothing to do and nothing to say.
     pub fn decide(&mut self, moment: &Moment) -> Option<Decision> {

@@ -107,6 +107,61 @@ pub static VERBS: &[(Verb, Act)] = &[
     ),
     (
         Verb {
+            name: "freeze",
+            words: "[PORT]",
+            words_max: 1,
+            help: "keep the setting of a running service as it is, whatever prices and load do",
+            choices: &[],
+        },
+        crate::order::freeze,
+    ),
+    (
+        Verb {
+            name: "thaw",
+            words: "[PORT]",
+            words_max: 1,
+            help: "let the tuner of a frozen service go on",
+            choices: &[],
+        },
+        crate::order::thaw,
+    ),
+    (
+        Verb {
+            name: "set",
+            words: "KEY=VALUE [PORT]",
+            words_max: 2,
+            help: "change a key of a running service's configuration (`nom help configuration` says which can)",
+            choices: &[],
+        },
+        crate::order::set,
+    ),
+    (
+        Verb {
+            name: "reload",
+            words: "[PORT]",
+            words_max: 1,
+            help: "have a running process read its configuration file again",
+            choices: &[],
+        },
+        crate::order::reload,
+    ),
+    (
+        Verb {
+            name: "prices",
+            words: "show|record|replay WHAT",
+            words_max: 2,
+            help: "show a schedule or ask a feed, write a feed's prices down, or serve a schedule like a metadata service",
+            choices: &[
+                choice("speed", "N", "so many times faster (a day at 100 takes 864 s)"),
+                choice("out", "FILE", "record: where to write"),
+                choice("seconds", "N", "record, replay: end after so many seconds"),
+                choice("changes", "N", "record: end after so many prices"),
+            ],
+        },
+        crate::prices::prices,
+    ),
+    (
+        Verb {
             name: "ledger",
             words: "verify|csv|json|recover FILE",
             words_max: 2,

@@ -5,6 +5,8 @@
 //! many watch, a guest is asked for its counters at most once a [`ASK_INTERVAL`], and only while somebody watches.
 //!
 //! ```text
+//! order freeze, order thaw, order reload, order set KEY = VALUE
+//!              {"good":true,"text":".."}: what came of it
 //! about        {"pid":..,"port":..,"home":"guest",..}
 //! top          one JSON object: what there is, who has it, what it does
 //! connections  one JSON object: every connection of the service's stack
@@ -38,7 +40,7 @@ const SOCKET: &str = "watch.sock";
 /// Those that may watch at a time; more are turned away.
 const WATCHERS_MAX: usize = 16;
 /// Longest request.
-const REQUEST_LEN_MAX: u64 = 64;
+const REQUEST_LEN_MAX: u64 = 300;
 /// Lines of the service's own log that are kept; beyond them the oldest are forgotten.
 const LOG_LINES_MAX: usize = 4096;
 /// How long a watcher may take to read what it asked for.
@@ -81,6 +83,11 @@ struct State {
     refused: Option<String>,
     capture: Capture,
     walk: Walk,
+    /// An order of somebody, until it is passed on.
+    order: Option<Command>,
+    /// Somebody waits for what comes of an order: one at a time.
+    ordering: bool,
+    answer: Option<(bool, String)>,
     log: VecDeque<(Line, Level)>,
     log_forgotten: u64,
     ended: bool,
@@ -134,6 +141,10 @@ impl Hub {
             }
             Message::Captured(captured) => state.capture.heard(captured),
             Message::Connections(some) if state.walk.heard(some) => self.shared.changed.notify_all(),
+            Message::Answered { good, text } if state.ordering => {
+                state.answer = Some((*good == 1, text.clone()));
+                self.shared.changed.notify_all();
+            }
             Message::Log { level, text, .. } => {
                 if state.log.len() == LOG_LINES_MAX {
                     state.log.pop_front();
@@ -154,6 +165,7 @@ impl Hub {
             asked.push(Command::Machine);
         }
         let mut state = self.shared.lock();
+        asked.extend(state.order.take());
         if state.refused.is_none() {
             asked.extend(state.capture.asks().map(Command::Capture));
             asked.extend(state.walk.asks().map(Command::Connections));
@@ -175,6 +187,11 @@ impl Hub {
     /// The service refused something. True when it was our question: it is older than we are, and not asked again.
     pub fn refused(&self, reason: &str) -> bool {
         let mut state = self.shared.lock();
+        if state.ordering && state.order.is_none() && state.answer.is_none() {
+            state.answer = Some((false, reason.into()));
+            self.shared.changed.notify_all();
+            return true;
+        }
         let ours = state.refused.is_none()
             && (state.asked.is_some() && state.answers == 0 || state.capture.waits() || state.walk.waits());
         if ours {
@@ -248,9 +265,10 @@ impl Watcher {
                 "connections" => tell(stream, &self.shared.connections()),
                 "capture" => return drop(self.shared.capture(stream)),
                 "follow" => return drop(self.shared.log(stream, true)),
+                order if order.starts_with("order ") => tell(stream, &self.shared.ordered(&order[6..])),
                 _ => tell(
                     stream,
-                    &json!({ "error": "there are about, top, connections, capture, log and follow" }),
+                    &json!({ "error": "there are about, top, connections, capture, log, follow and order" }),
                 ),
             };
             if done.is_err() {
@@ -369,6 +387,30 @@ impl Shared {
                 }
                 std::thread::sleep(FOLLOW_INTERVAL);
             }
+        }
+    }
+
+    /// Passes an order on and waits for what comes of it.
+    fn ordered(&self, line: &str) -> Value {
+        let command = match Command::parse(line.as_bytes()) {
+            Some(command @ (Command::Reload | Command::Set(..) | Command::Freeze | Command::Thaw)) => command,
+            _ => return json!({ "error": "no order: there are reload, set KEY = VALUE, freeze and thaw" }),
+        };
+        let wait = |state, waits: &dyn Fn(&mut State) -> bool| {
+            let waited = self.changed.wait_timeout_while(state, ANSWER_PATIENCE, waits);
+            waited.unwrap_or_else(PoisonError::into_inner).0
+        };
+        let mut state = wait(self.lock(), &|state| state.ordering && !state.ended);
+        if state.ordering || state.ended {
+            return json!({ "error": "the service is busy with another order, or has ended" });
+        }
+        (state.ordering, state.order, state.answer) = (true, Some(command), None);
+        state = wait(state, &|state| state.answer.is_none() && !state.ended);
+        (state.ordering, state.order) = (false, None);
+        self.changed.notify_all();
+        match state.answer.take() {
+            Some((good, text)) => json!({ "good": good, "text": text }),
+            None => json!({ "error": "the service did not answer in time" }),
         }
     }
 

@@ -157,6 +157,9 @@ impl Serve for Service {
                 notifier.say("STOPPING=1");
                 worker.drain(home.now_ns());
             }
+            if home.is_asked_again() {
+                worker.reload(&mut home);
+            }
             if watched.has_changes() {
                 watched.apply(worker.application_mut().site_mut());
             }

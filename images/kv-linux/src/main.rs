@@ -188,6 +188,9 @@ impl Serve for Service {
                     Err(what) => eprintln!("nom-kv-linux: no restart: {what}"),
                 }
             }
+            if home.is_asked_again() {
+                worker.reload(&mut home);
+            }
         }
         match &contents {
             Some(path) => contents::leave(worker.engine().application().application(), path, home.now_ns()),

@@ -428,6 +428,93 @@ fn a_drain_answers_everything_that_a_slow_reader_asked_for() {
     assert_eq!((bye.accepted, bye.connections_cut), (SLOW_GETS as u64 + 1, 0));
 }
 
+/// The answers to orders since the last look, in order.
+fn answers(messages: &[Message]) -> Vec<(u32, String)> {
+    let answer = |message: &Message| match message {
+        Message::Answered { good, text } => Some((*good, text.clone())),
+        _ => None,
+    };
+    messages.iter().filter_map(answer).collect()
+}
+
+#[test]
+fn a_frozen_setting_stays_and_a_thawed_tuner_goes_on() {
+    // Prices that move the knob, as in the test above; the knob is frozen before the second one.
+    let run = |orders: &'static [(u64, &'static str)]| {
+        let mut simulation = Simulation::new(1);
+        let schedule = vec![(0, prices(1)), (2 * SECOND, prices(200)), (4 * SECOND, prices(1))];
+        let server = serving(Configuration::parse(CONFIGURATION).unwrap(), COST, schedule, 1);
+        let (server_id, server) = simulation.add(server);
+        let client = Config::new([2, 0, 0, 0, 0, 2], Ipv4Addr::new(10, 0, 2, 2), 24);
+        let mix = Mix { whose: Keys::Own, keys: 50, preload: false, ..Mix::default() };
+        let recording = Recording::draw(&mix, Pace::Poisson { per_s: 4_000.0 }, 8, 3, 8_000_000);
+        let (client_id, _) =
+            simulation.add(Player::new(client, Device::default(), recording, (SERVER, 11211), 2));
+        let ends = (End { node: server_id, port: 0 }, End { node: client_id, port: 0 });
+        simulation.connect(ends.0, ends.1, Link::gigabit());
+        server.borrow_mut().command("hello 0123456789abcdef\n");
+        for (at_ns, order) in orders {
+            simulation.run_until(*at_ns);
+            server.borrow_mut().command(order);
+            simulation.touch(server_id);
+        }
+        simulation.run_until(8 * SECOND);
+        let messages = server.borrow_mut().messages();
+        let moves: Vec<u64> = messages
+            .iter()
+            .filter_map(|message| match message {
+                Message::Knobs(change) => Some(change.in_force_ns / SECOND),
+                _ => None,
+            })
+            .collect();
+        (moves, answers(&messages))
+    };
+    let (free, _) = run(&[]);
+    assert!(free.contains(&2) && free.contains(&4), "{free:?}");
+    let (frozen, said) = run(&[(SECOND + SECOND / 2, "freeze\n"), (6 * SECOND, "freeze\n")]);
+    assert!(frozen.iter().all(|at_s| *at_s < 2), "{frozen:?}");
+    assert!(said[0].0 == 1 && said[0].1.starts_with("frozen at ") && said[1].0 == 0, "{said:?}");
+    let (thawed, said) =
+        run(&[(SECOND + SECOND / 2, "freeze\n"), (3 * SECOND, "thaw\n"), (7 * SECOND, "thaw\n")]);
+    assert!(thawed.contains(&3) && !thawed.contains(&2), "{thawed:?}");
+    assert_eq!(said[2], (0, "it is not frozen".into()));
+}
+
+#[test]
+fn keys_are_set_while_it_serves_and_a_bad_one_changes_nothing() {
+    let mut simulation = Simulation::new(1);
+    let server = serving(Configuration::parse(CONFIGURATION).unwrap(), COST, Vec::new(), 1);
+    let (server_id, server) = simulation.add(server);
+    server.borrow_mut().command("hello 0123456789abcdef\n");
+    simulation.run_until(SECOND);
+    let mut order = |order: &str| {
+        server.borrow_mut().command(order);
+        simulation.touch(server_id);
+        let now_ns = simulation.now_ns();
+        simulation.run_until(now_ns + SECOND);
+        let messages = server.borrow_mut().messages();
+        let stats = last_stats(&messages).clone();
+        (answers(&messages), stats.setting)
+    };
+    let (_, before) = order("report\n");
+    for bad in ["set bacth = 1 ms\n", "set batch = 1\n", "set batch =\n", "set points = x\n", "reload\n"] {
+        let (said, setting) = order(bad);
+        assert!(said.len() == 1 && said[0].0 == 0 && setting == before, "{bad}: {said:?}");
+    }
+    assert!(order("set bacth = 1 ms\n").0[0].1.contains("did you mean 'batch'?"));
+    let (said, _) = order("set tuner = off\n");
+    assert_eq!(said, [(1, String::from("tuner: absent -> off"))]);
+    let (said, setting) = order("set batch = 2 ms\n");
+    assert!(said[0].0 == 1 && said[0].1.starts_with("batch: "), "{said:?}");
+    assert!(setting.contains("batch=2ms"), "{setting}");
+    let (said, setting) = order("set listen = 80\n");
+    assert!(said[0].1.starts_with("nothing changes now; after a restart: listen: "), "{said:?}");
+    assert!(setting.contains("batch=2ms"));
+    assert_eq!(order("set batch = 2 ms\n").0, [(1, String::from("nothing has changed"))]);
+    let (said, _) = order("set connections = 1000000\n");
+    assert!(said[0].1.contains("after a restart: connections"), "more than tables were made for: {said:?}");
+}
+
 fn last_stats(messages: &[Message]) -> &nom_service::management::Stats {
     let last = messages.iter().rev().find_map(|message| match message {
         Message::Stats(stats) => Some(stats),

@@ -1,5 +1,6 @@
 //! The table of keys.
 
+use super::live::LIVE;
 use alloc::string::String;
 use core::fmt::Write;
 
@@ -178,6 +179,18 @@ pub const KEYS: &[Key] = &[
     key("ack.delay", "40 ms", "10 ms", "How long an acknowledgement may wait for a reply to ride on."),
     key("tuner", "on", "observe", "on: changes knobs; observe: says what it would do; off."),
     key(
+        "tuner.online",
+        "no",
+        "yes",
+        "Whether points follow what is seen while it serves, and other settings are tried within tuner.budget.",
+    ),
+    key(
+        "tuner.budget",
+        "1 %",
+        "0.5 %",
+        "What trying other settings may cost, as a part of an hour's revenue; 0 % learns without trying.",
+    ),
+    key(
         "tuner.stop",
         "no",
         "yes",
@@ -280,6 +293,9 @@ pub fn help() -> String {
         let _ = writeln!(out, "    {}", key.meaning);
         if !key.default.is_empty() {
             let _ = writeln!(out, "    When absent: {}", key.default);
+        }
+        if LIVE.contains(&key.name) {
+            let _ = writeln!(out, "    Takes effect at a reload.");
         }
     }
     out.push_str(

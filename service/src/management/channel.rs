@@ -20,7 +20,7 @@ pub const WINDOWS_MAX: usize = 256;
 const READ_MAX: usize = 1024;
 
 /// What the host asked for, once it may ask.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Asked {
     /// It showed the right token: say hello.
     Hello,
@@ -32,6 +32,14 @@ pub enum Asked {
     Capture(u32),
     /// Connections from this place on.
     Connections(u32),
+    /// The configuration is to be read again.
+    Reload,
+    /// A key of the configuration is to be changed.
+    Set(String, String),
+    /// The setting is to stay.
+    Freeze,
+    /// The tuner is to go on.
+    Thaw,
     /// The end.
     Drain,
 }
@@ -212,9 +220,13 @@ impl Channel {
             Some(Command::Machine) => Some(Asked::Machine),
             Some(Command::Capture(snap)) => Some(Asked::Capture(snap)),
             Some(Command::Connections(from)) => Some(Asked::Connections(from)),
+            Some(Command::Reload) => Some(Asked::Reload),
+            Some(Command::Set(key, value)) => Some(Asked::Set(key, value)),
+            Some(Command::Freeze) => Some(Asked::Freeze),
+            Some(Command::Thaw) => Some(Asked::Thaw),
             Some(Command::Drain) => Some(Asked::Drain),
             None => {
-                self.refuse("unknown command; there are hello TOKEN, report, machine, capture BYTES, connections FROM, drain");
+                self.refuse("unknown command; there are hello TOKEN, report, machine, capture BYTES, connections FROM, reload, set KEY = VALUE, freeze, thaw, drain");
                 None
             }
         }

@@ -142,8 +142,14 @@ struct Refused {
     reason: String,
 }
 
+struct Answered {
+    good: u32,
+    text: String,
+}
+
 record!(Log { at_ns, level, text });
 record!(Refused { reason });
+record!(Answered { good, text });
 record!(Machine { at_ns, words });
 record!(Captured { at_ns, lost, more, frames });
 record!(Connections { at_ns, next, rows });
@@ -205,6 +211,10 @@ impl Message {
                 let text = cut(text, LINE_MAX / 6 - 32).into();
                 Message::Log { at_ns: *at_ns, level: *level, text }.whole_line()
             }
+            Message::Answered { good, text } if line.len() > LINE_MAX => {
+                let text = cut(text, LINE_MAX / 6 - 32).into();
+                Message::Answered { good: *good, text }.whole_line()
+            }
             Message::Knobs(change) if line.len() > LINE_MAX => {
                 let why = cut(&change.why, 256).into();
                 Message::Knobs(KnobChange { why, ..change.clone() }).whole_line()
@@ -217,6 +227,9 @@ impl Message {
         let (kind, object) = match self {
             Message::Hello(hello) => ("hello", hello.object()),
             Message::Refused { reason } => ("refused", Refused { reason: reason.clone() }.object()),
+            Message::Answered { good, text } => {
+                ("answered", Answered { good: *good, text: text.clone() }.object())
+            }
             Message::Log { at_ns, level, text } => {
                 ("log", Log { at_ns: *at_ns, level: *level, text: text.clone() }.object())
             }
@@ -247,6 +260,9 @@ impl Message {
         match kind {
             "hello" => Hello::read(object).map(Message::Hello),
             "refused" => Refused::read(object).map(|refused| Message::Refused { reason: refused.reason }),
+            "answered" => {
+                Answered::read(object).map(|Answered { good, text }| Message::Answered { good, text })
+            }
             "log" => Log::read(object).map(|Log { at_ns, level, text }| Message::Log { at_ns, level, text }),
             "stats" => Stats::read(object).map(Message::Stats),
             "machine" => Machine::read(object).map(Message::Machine),
@@ -286,6 +302,7 @@ mod tests {
                 ..Hello::default()
             }),
             Message::Refused { reason: "wrong token".into() },
+            Message::Answered { good: 1, text: "batch: 0 -> 2 ms".into() },
             Message::Log { at_ns: u64::MAX, level: Level::Warning, text: "a \"b\"\n\u{0}".into() },
             Message::Stats(Stats {
                 profit_picodollars: i128::MIN,
@@ -322,6 +339,8 @@ mod tests {
             let line = Message::Log { at_ns: u64::MAX, level: Level::Warning, text: text.clone() }.line();
             assert!(line.len() <= LINE_MAX);
             assert!(Message::parse(&line).is_ok());
+            let answered = Message::Answered { good: 0, text: text.clone() }.line();
+            assert!(answered.len() <= LINE_MAX && Message::parse(&answered).is_ok());
             let why = Message::Knobs(KnobChange { why: text, ..KnobChange::default() }).line();
             assert!(why.len() <= LINE_MAX && Message::parse(&why).is_ok());
         }

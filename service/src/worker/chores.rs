@@ -41,6 +41,10 @@ impl<I: Ingress, E: Egress, A: Application> Worker<I, E, A> {
                 Some(Asked::Capture(snap)) => self.show_frames(snap, now_ns),
                 Some(Asked::Connections(from)) => self.show_connections(from, now_ns),
                 Some(Asked::Drain) => self.drain(now_ns),
+                Some(Asked::Reload) => self.ordered_reload(home),
+                Some(Asked::Set(key, value)) => self.set(home, &key, &value),
+                Some(Asked::Freeze) => self.freeze(home),
+                Some(Asked::Thaw) => self.thaw(home),
                 None => break,
             }
         }

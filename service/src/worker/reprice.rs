@@ -145,6 +145,14 @@ impl<I: Ingress, E: Egress, A: Application> Worker<I, E, A> {
         }
     }
 
+    /// Does what was decided for another reason than a price.
+    pub(super) fn decided(&mut self, home: &mut impl Home, decision: Decision, seen_ns: u64) {
+        match decision.change {
+            Some(setting) => self.change(home, setting, &decision.why, seen_ns, false),
+            None => self.log(seen_ns, Level::Info, decision.why.line()),
+        }
+    }
+
     fn change(&mut self, home: &mut impl Home, setting: Setting, why: &Why, seen_ns: u64, priced: bool) {
         let before = core::mem::replace(&mut self.setting, setting);
         self.engine.set_knobs(setting::knobs(setting, &self.configuration.knobs), home.now_ns());

@@ -9,7 +9,7 @@ pub mod ledger;
 mod linux;
 mod load;
 mod options;
-mod prices;
+pub mod prices;
 pub mod profile;
 mod session;
 mod teller;
@@ -63,7 +63,7 @@ pub trait Service {
 /// The command.
 pub fn run(typed: &Typed) -> Outcome<ExitCode> {
     let options = Options::read(typed)?;
-    let interrupted = signals()?;
+    let interrupted = interrupts()?;
     let mut teller = Teller::new(options.json.as_deref())?;
     let settled = serve(typed, &options, &mut teller, &interrupted)?;
     teller
@@ -104,7 +104,7 @@ fn serve(
 }
 
 /// Ctrl-C, a closed terminal and a polite kill all mean the same: settle and end.
-fn signals() -> Outcome<Arc<AtomicBool>> {
+pub fn interrupts() -> Outcome<Arc<AtomicBool>> {
     let interrupted = Arc::new(AtomicBool::new(false));
     for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM, signal_hook::consts::SIGHUP] {
         // A second one ends the process at once: somebody means it.

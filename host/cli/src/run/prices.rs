@@ -23,7 +23,12 @@ impl Schedule {
     pub fn read(path: &Path) -> Outcome<Self> {
         let text = read_text(path)?;
         let schedule = nom_feeds::trace::read(&text).context(|| path.display().to_string())?;
-        Ok(Self { schedule, began_unix_ns: OnceLock::new() })
+        Ok(Self::new(schedule))
+    }
+
+    /// A schedule that was read.
+    pub fn new(schedule: nom_feeds::Schedule) -> Self {
+        Self { schedule, began_unix_ns: OnceLock::new() }
     }
 }
 

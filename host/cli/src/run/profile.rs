@@ -2,7 +2,7 @@
 
 use super::options::{Options, Place};
 use super::teller::Teller;
-use super::{serve, signals};
+use super::{interrupts, serve};
 use crate::arguments::Typed;
 use crate::service::{configuration, progress};
 use nom_experiments::profile::{Block, Load, Plan, Profile, Subject, measure};
@@ -33,7 +33,7 @@ const LOOK: Duration = Duration::from_millis(250);
 
 /// The command.
 pub fn profile(typed: &Typed) -> Outcome<ExitCode> {
-    let interrupted = signals()?;
+    let interrupted = interrupts()?;
     let bare = typed.with("set", "tuner=off").with("port", "0").with("points", "none");
     let options = Options::read(&bare)?;
     let contract =

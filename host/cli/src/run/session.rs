@@ -193,7 +193,10 @@ impl Session {
         if let Some(hub) = &self.hub {
             hub.heard(&message);
         }
-        if matches!(message, Message::Machine(_) | Message::Captured(_) | Message::Connections(_)) {
+        if matches!(
+            message,
+            Message::Machine(_) | Message::Answered { .. } | Message::Captured(_) | Message::Connections(_)
+        ) {
             // An answer to somebody else's question.
             return Ok(());
         }
@@ -211,6 +214,7 @@ impl Session {
             Message::Log { level: Level::Info, .. }
             | Message::Machine(_)
             | Message::Captured(_)
+            | Message::Answered { .. }
             | Message::Connections(_) => {}
             Message::Log { level, text, .. } => teller.say(&format!("{level:?}: {text}").to_lowercase()),
             Message::Stats(stats) => {

@@ -106,6 +106,39 @@ fn a_service_that_cannot_tell_is_not_asked_again() {
     assert!(!hub.refused("wrong token"));
 }
 
+/// Waits until the run is to pass an order on.
+fn passed_on(hub: &Hub) -> Command {
+    let asked = Instant::now();
+    loop {
+        if let Some(order) = hub.asks().pop() {
+            return order;
+        }
+        assert!(asked.elapsed() < Duration::from_secs(60));
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+#[test]
+fn an_order_is_passed_on_and_answered() {
+    let hub = hub(None);
+    hub.heard(&Message::Answered { good: 1, text: "nobody asked".into() });
+    for (order, command, good) in [
+        ("order freeze\n", Command::Freeze, 1),
+        ("order set batch = 2 ms\n", Command::Set("batch".into(), "2 ms".into()), 0),
+    ] {
+        let mut watcher = ask(&hub, order);
+        assert_eq!(passed_on(&hub), command);
+        hub.heard(&Message::Answered { good, text: "said".into() });
+        assert_eq!(line(&mut watcher), json!({ "good": good == 1, "text": "said" }));
+    }
+    // A service that does not know such orders refuses them, which is an answer.
+    let mut watcher = ask(&hub, "order thaw\n");
+    assert_eq!(passed_on(&hub), Command::Thaw);
+    assert!(hub.refused("unknown command"));
+    assert_eq!(line(&mut watcher), json!({ "good": false, "text": "unknown command" }));
+    assert!(line(&mut ask(&hub, "order drain\n"))["error"].as_str().unwrap().contains("no order"));
+}
+
 #[test]
 fn the_log_is_told_and_followed() {
     let hub = hub(None);
@@ -140,7 +173,7 @@ fn nonsense_and_crowds_are_turned_away() {
     let mut nonsense = ask(&hub, "tip\nabout\n");
     assert!(line(&mut nonsense)["error"].is_string());
     assert_eq!(line(&mut nonsense)["home"], "guest");
-    let mut long = ask(&hub, &"x".repeat(200));
+    let mut long = ask(&hub, &"x".repeat(400));
     assert_eq!(line(&mut long), Value::Null);
     let crowd: Vec<_> = (0..WATCHERS_MAX + 1).map(|_| ask(&hub, "follow\n")).collect();
     let turned_away = |mut one: BufReader<UnixStream>| {

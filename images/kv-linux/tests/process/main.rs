@@ -156,6 +156,28 @@ fn a_successor_has_the_contents_and_the_manager_hears_of_both() {
     }
 }
 
+#[test]
+fn a_hangup_reads_the_configuration_again_and_a_bad_one_changes_nothing() {
+    let Some(mut process) = Process::start("reload") else { return };
+    let management = process.management();
+    writeln!(&management, "hello {TOKEN}").unwrap();
+    let mut lines = BufReader::new(&management).lines().map(Result::unwrap);
+    let mut said = |text: &str| {
+        std::fs::write(process.place.0.join("kv.conf"), text).unwrap();
+        Command::new("kill").args(["-HUP", &process.child.id().to_string()]).status().unwrap();
+        lines.find(|line| line.starts_with("{\"log\":") && line.contains("reload")).unwrap()
+    };
+    let bad = said(&CONFIGURATION.replace("window =", "widnow ="));
+    assert!(bad.contains("nothing has changed") && bad.contains("did you mean 'window'?"), "{bad}");
+    let good = said(&(CONFIGURATION.replace("window = 100 ms", "window = 1 s") + "batch = 2 ms\n"));
+    assert!(good.contains("batch: absent -> 2 ms"), "{good}");
+    assert!(good.contains("after a restart: window: 100 ms -> 1 s"), "{good}");
+    let moved = lines.find(|line| line.contains("\"setting\":")).unwrap();
+    assert!(moved.contains("batch=2ms"), "{moved}");
+    process.terminate();
+    assert!(process.child.wait().unwrap().success());
+}
+
 /// The recording's answers in virtual time.
 fn in_virtual_time(recording: &Recording) -> Answers {
     let mut simulation = Simulation::new(1);

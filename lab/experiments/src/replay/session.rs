@@ -150,7 +150,11 @@ impl Ear {
             }
             Message::Bye(bye) => self.bye = Some(bye),
             Message::Refused { reason } => return Err(Trouble::new(format!("it refused us: {reason}"))),
-            Message::Log { .. } | Message::Machine(_) | Message::Captured(_) | Message::Connections(_) => {}
+            Message::Log { .. }
+            | Message::Answered { .. }
+            | Message::Machine(_)
+            | Message::Captured(_)
+            | Message::Connections(_) => {}
         }
         if self.windows.len().max(self.moves.len()) > KEPT_MAX {
             return Err(Trouble::new(format!("it sealed more than {KEPT_MAX} windows or moved as often")));

@@ -116,6 +116,13 @@ pub fn clock_ns(clock: ClockId) -> u64 {
     time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
 }
 
+impl LinuxHome {
+    /// Whether the configuration is to be read again.
+    pub fn is_asked_again(&self) -> bool {
+        self.parts.outside.is_asked_again()
+    }
+}
+
 impl Home for LinuxHome {
     /// The same for all processes of a machine, so that the board's stamps can be compared.
     fn now_ns(&self) -> u64 {
@@ -190,6 +197,10 @@ impl Home for LinuxHome {
         let len = self.statm.as_ref().and_then(|file| file.read_at(&mut text, 0).ok()).unwrap_or(0);
         let words = std::str::from_utf8(&text[..len]).unwrap_or_default();
         words.split(' ').nth(1).and_then(|pages| pages.parse::<u64>().ok()).unwrap_or(0) * PAGE_LEN
+    }
+
+    fn configuration(&mut self) -> Option<Result<String, String>> {
+        Some(self.parts.outside.configuration())
     }
 
     fn told(&mut self, stats: &Stats) {

@@ -3,6 +3,7 @@
 //! Both are opened before the host's network is left and privileges are given up, and used by the home.
 
 use crate::arguments::{Arguments, Program};
+use crate::start::read_text;
 use nom_linux_ledger::{Export, ExportError};
 use nom_linux_metrics::{Figures, Server, listen};
 use nom_service::Window;
@@ -10,12 +11,18 @@ use nom_service::configuration::Configuration;
 use nom_service::management::Stats;
 use nom_service::metrics::Who;
 use std::net::TcpListener;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// What was asked for; each may be absent.
 #[derive(Debug)]
 pub struct Outside {
     program: Program,
+    config: PathBuf,
+    /// SIGHUP came.
+    again: Arc<AtomicBool>,
     export: Option<Export>,
     export_failed: bool,
     listener: Option<TcpListener>,
@@ -47,9 +54,14 @@ impl Outside {
             version: env!("CARGO_PKG_VERSION").into(),
             home: "linux".into(),
         };
+        let again = Arc::new(AtomicBool::new(false));
+        signal_hook::flag::register(signal_hook::consts::SIGHUP, Arc::clone(&again))
+            .map_err(|error| format!("no handler for SIGHUP: {error}"))?;
         let interval = Duration::from_nanos(configuration.stats_interval_ns);
         Ok(Self {
             program,
+            config: arguments.config.clone(),
+            again,
             export,
             export_failed: false,
             listener: configuration.metrics_port.map(listen).transpose()?,
@@ -64,6 +76,16 @@ impl Outside {
             self.server = Some(Server::start(listener, self.figures.clone())?);
         }
         Ok(())
+    }
+
+    /// Whether SIGHUP came since the last question: the configuration is to be read again.
+    pub fn is_asked_again(&self) -> bool {
+        self.again.swap(false, Ordering::Relaxed)
+    }
+
+    /// The configuration as its file is now.
+    pub fn configuration(&self) -> Result<String, String> {
+        read_text(&self.config)
     }
 
     /// Figures of the moment.

@@ -1,9 +1,9 @@
 //! What a process does before it serves: reads its configuration, opens its management socket, listens for signals.
 
-use nom_service::configuration::{Configuration, PriceSource};
+use nom_service::configuration::{Configuration, LEN_MAX, PriceSource};
 use std::fmt::Display;
-use std::fs;
-use std::io::Write;
+use std::fs::{self, File};
+use std::io::{Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::sync::Arc;
@@ -16,11 +16,20 @@ pub fn die_with_parent() -> Result<(), String> {
 
 /// Reads a configuration. A Linux process never asks for prices itself: `priced` does, and writes the board.
 pub fn read_configuration(path: &Path) -> Result<Configuration, String> {
-    let text = fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
+    let text = read_text(path)?;
     let mut configuration =
         Configuration::parse(&text).map_err(|error| format!("{}: {error}", path.display()))?;
     configuration.prices = PriceSource::Board;
     Ok(configuration)
+}
+
+/// Reads a configuration's text; more than the longest is not read.
+pub fn read_text(path: &Path) -> Result<String, String> {
+    let mut text = String::new();
+    File::open(path)
+        .and_then(|file| file.take(LEN_MAX as u64 + 1).read_to_string(&mut text))
+        .map_err(|error| format!("{}: {error}", path.display()))?;
+    Ok(text)
 }
 
 /// The management socket. One that an earlier process left is replaced.

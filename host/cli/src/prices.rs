@@ -1,0 +1,299 @@
+//! `nom prices`: what a schedule or a feed says, a feed's prices written down, and a schedule played as a metadata
+//! service, as fast as one likes.
+//!
+//! A feed is asked as `priced` asks it: every answer is checked, and what is refused is said and not written down.
+
+use crate::arguments::{Typed, nearest};
+use crate::run::{interrupts, prices as schedules};
+use crate::service::{progress, read_text};
+use nom_feeds::board::from_board;
+use nom_feeds::priced::{Action, Settings};
+use nom_feeds::{Feed, Priced, Schedule, trace};
+use nom_machine::metadata::Metadata;
+use nom_machine::trouble::{Context, Outcome, Trouble};
+use nom_money::{Prices, print_duration};
+use std::fs::File;
+use std::io::{ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// What can be done.
+const DEEDS: [&str; 3] = ["show", "record", "replay"];
+/// How long a feed may take until it has a price to show.
+const SHOW_PATIENCE: Duration = Duration::from_secs(30);
+/// How long a connection may take to open.
+const CONNECT_PATIENCE: Duration = Duration::from_secs(5);
+/// How long one wait for bytes lasts: clock and Ctrl-C are looked at in between.
+const TURN: Duration = Duration::from_millis(20);
+/// Steps of a schedule that are shown.
+const STEPS_SHOWN_MAX: usize = 100;
+/// Furthest that a schedule is made faster.
+const SPEED_MAX: u32 = 1_000_000;
+
+/// The command.
+pub fn prices(typed: &Typed) -> Outcome<ExitCode> {
+    let [deed, what] = typed.words.as_slice() else {
+        return Err(Trouble::new(
+            "nom prices show|record|replay WHAT: say what to do with which schedule or feed",
+        ));
+    };
+    match deed.as_str() {
+        "show" if is_feed(what) => show_feed(&feed(what)?),
+        "show" => {
+            print!("{}", shown(&schedule(typed, what)?));
+            Ok(ExitCode::SUCCESS)
+        }
+        "record" if is_feed(what) => record(typed, &feed(what)?),
+        "record" => Err(Trouble::new(format!(
+            "nom prices record: {what:?} is no feed; it has an address such as http://127.0.0.1:8080/prices"
+        ))),
+        "replay" if !is_feed(what) => replay(typed, what),
+        "replay" => Err(Trouble::new("nom prices replay: a schedule's file is expected, not a feed")),
+        _ => {
+            let near = nearest(deed, DEEDS.into_iter());
+            let hint = near.map_or_else(
+                || format!("there are {}", DEEDS.join(", ")),
+                |near| format!("did you mean {near}?"),
+            );
+            Err(Trouble::new(format!("nom prices: no {deed:?}; {hint}")))
+        }
+    }
+}
+
+fn is_feed(what: &str) -> bool {
+    what.contains("://")
+}
+
+fn feed(line: &str) -> Outcome<Feed> {
+    Feed::parse(line).context(|| format!("the feed {line:?}"))
+}
+
+/// A schedule or table, as fast as was asked for.
+fn schedule(typed: &Typed, file: &str) -> Outcome<Schedule> {
+    let schedule = trace::read(&read_text(Path::new(file))?).context(|| file.into())?;
+    match typed.number("speed", 1, SPEED_MAX)? {
+        None => Ok(schedule),
+        Some(speed) => schedule
+            .faster(speed)
+            .ok_or_else(|| Trouble::new(format!("--speed {speed}: two steps of {file} would become one"))),
+    }
+}
+
+/// Its first steps, as a schedule again, or as many as there are before it begins anew.
+fn shown(schedule: &Schedule) -> String {
+    let text = schedule.to_string();
+    let count = text.lines().count();
+    let mut out: String = text.lines().take(STEPS_SHOWN_MAX).map(|line| format!("{line}\n")).collect();
+    if count > STEPS_SHOWN_MAX {
+        out.push_str(&format!("# and {} lines more\n", count - STEPS_SHOWN_MAX));
+    }
+    out
+}
+
+fn show_feed(feed: &Feed) -> Outcome<ExitCode> {
+    let interrupted = AtomicBool::new(false);
+    let mut asking = Asking::new(feed)?;
+    let deadline = Instant::now() + SHOW_PATIENCE;
+    while Instant::now() < deadline {
+        if let Some(prices) = asking.turn(&interrupted) {
+            println!("now: {prices}");
+            match asking.priced.next() {
+                Some(next) => {
+                    let ahead = next.at_ns.saturating_sub(asking.now_ns());
+                    println!("in {}: {}", print_duration(ahead / 1_000_000_000 * 1_000_000_000), next.prices);
+                }
+                None => println!("nothing is known ahead"),
+            }
+            return Ok(ExitCode::SUCCESS);
+        }
+    }
+    Err(Trouble::new(match asking.reported {
+        Some(why) => format!("no price: {why}"),
+        None => format!("no price within {} s", SHOW_PATIENCE.as_secs()),
+    }))
+}
+
+/// Writes down what a feed says, as a schedule that can be played again.
+fn record(typed: &Typed, feed: &Feed) -> Outcome<ExitCode> {
+    let Some(out) = typed.text("out") else {
+        return Err(Trouble::new("nom prices record: say where to write with --out FILE"));
+    };
+    let time = typed.number("seconds", 1, 100_000_000)?.map(Duration::from_secs);
+    let most = typed.number("changes", 1, nom_feeds::schedule::STEPS_MAX)?;
+    let most = most.unwrap_or(nom_feeds::schedule::STEPS_MAX);
+    let mut file = File::create(out).context(|| format!("cannot write {out}"))?;
+    let interrupted = interrupts()?;
+    let mut asking = Asking::new(feed)?;
+    let (started, mut begun, mut last) = (Instant::now(), None, None);
+    let mut count = 0;
+    while count < most
+        && !interrupted.load(Ordering::SeqCst)
+        && time.is_none_or(|time| started.elapsed() < time)
+    {
+        let Some(prices) = asking.turn(&interrupted) else { continue };
+        if last.replace(prices) == Some(prices) {
+            continue;
+        }
+        let at = begun.get_or_insert_with(Instant::now).elapsed();
+        // Whole milliseconds, and never two steps at one time.
+        let at_ms = if count == 0 { 0 } else { (at.as_millis() as u64).max(1) };
+        let line = format!("at {at_ms} ms: {prices}");
+        writeln!(file, "{line}").and_then(|()| file.flush()).context(|| format!("cannot write {out}"))?;
+        println!("{line}");
+        count += 1;
+    }
+    match count {
+        0 => Err(Trouble::new(asking.reported.unwrap_or_else(|| "the feed has said no price".into()))),
+        _ => Ok(ExitCode::SUCCESS),
+    }
+}
+
+/// Serves a schedule as a cloud's metadata service would.
+fn replay(typed: &Typed, file: &str) -> Outcome<ExitCode> {
+    let schedule = schedule(typed, file)?;
+    let time = typed.number("seconds", 1, 100_000_000)?.map(Duration::from_secs);
+    let interrupted = interrupts()?;
+    let service = Metadata::start(schedules::Schedule::new(schedule))?;
+    println!("prices on http://127.0.0.1:{}/prices; Ctrl-C ends", service.port());
+    std::io::stdout().flush().context(|| "cannot say where".into())?;
+    let started = Instant::now();
+    while !interrupted.load(Ordering::SeqCst) && time.is_none_or(|time| started.elapsed() < time) {
+        std::thread::sleep(TURN);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A feed that is asked.
+struct Asking {
+    priced: Priced,
+    started: Instant,
+    stream: Option<TcpStream>,
+    /// What was said last about a price that did not come.
+    reported: Option<String>,
+}
+
+impl Asking {
+    fn new(feed: &Feed) -> Outcome<Self> {
+        let settings = Settings::of(vec![feed.clone()]).context(|| "the feed".into())?;
+        let priced = Priced::new(settings, u64::from(std::process::id()), 0);
+        Ok(Self { priced, started: Instant::now(), stream: None, reported: None })
+    }
+
+    fn now_ns(&self) -> u64 {
+        self.started.elapsed().as_nanos() as u64
+    }
+
+    /// Does what is due and waits a moment for bytes. A price that is good comes back.
+    fn turn(&mut self, interrupted: &AtomicBool) -> Option<Prices> {
+        let mut published = None;
+        while let Some(action) = self.priced.poll(self.now_ns()) {
+            match action {
+                Action::Connect { address, port } => {
+                    let target = SocketAddr::from((address, port));
+                    let opened = TcpStream::connect_timeout(&target, CONNECT_PATIENCE)
+                        .and_then(|stream| stream.set_read_timeout(Some(TURN)).map(|()| stream));
+                    match opened {
+                        Ok(stream) => {
+                            self.stream = Some(stream);
+                            self.priced.connected(self.now_ns());
+                        }
+                        Err(_) => self.priced.closed(self.now_ns()),
+                    }
+                }
+                Action::Send(bytes) => {
+                    let sent = self.stream.as_mut().map(|stream| stream.write_all(&bytes));
+                    if !matches!(sent, Some(Ok(()))) {
+                        self.over();
+                    }
+                }
+                Action::Disconnect => self.stream = None,
+                Action::Publish(prices) => published = Some(from_board(&prices).0),
+                Action::Report(text) => {
+                    progress(&text);
+                    self.reported = Some(text);
+                }
+            }
+            if interrupted.load(Ordering::SeqCst) {
+                return published;
+            }
+        }
+        if published.is_some() {
+            return published;
+        }
+        let mut bytes = [0; 4096];
+        match self.stream.as_mut().map(|stream| stream.read(&mut bytes)) {
+            None => std::thread::sleep(TURN),
+            Some(Ok(0)) => self.over(),
+            Some(Ok(len)) => {
+                let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+                self.priced.received(self.now_ns(), unix.as_nanos() as u64, &bytes[..len]);
+            }
+            Some(Err(error)) => {
+                let later = [ErrorKind::WouldBlock, ErrorKind::TimedOut, ErrorKind::Interrupted];
+                if !later.contains(&error.kind()) {
+                    self.over();
+                }
+            }
+        }
+        None
+    }
+
+    fn over(&mut self) {
+        self.stream = None;
+        self.priced.closed(self.now_ns());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A day in 864 s, 100 times faster; here an hour's steps in a few seconds.
+    #[test]
+    fn what_is_recorded_from_a_replay_is_the_schedule() {
+        let text = "at 0 s: core 1 $/core/h\nat 60 s: core 2 $/core/h\nat 120 s: core 3 $/core/h\n";
+        let schedule = Schedule::parse(text).unwrap().faster(100).unwrap();
+        let service = Metadata::start(schedules::Schedule::new(schedule.clone())).unwrap();
+        let feed = feed(&format!("http://127.0.0.1:{}/prices", service.port())).unwrap();
+        let mut asking = Asking::new(&feed).unwrap();
+        let interrupted = AtomicBool::new(false);
+        let steps: Vec<Prices> =
+            [0, 600_000_000, 1_200_000_000].map(|at_ns| schedule.at(at_ns).prices).into();
+        let deadline = Instant::now() + Duration::from_secs(60);
+        let mut told = Vec::new();
+        while told.last() != steps.last() {
+            assert!(Instant::now() < deadline, "{told:?} {:?}", asking.reported);
+            told.extend(asking.turn(&interrupted));
+            told.dedup();
+        }
+        // A machine that stalls may miss a step that is over, but it never hears one twice or out of order.
+        let mut rest = steps.iter();
+        assert!(told.iter().all(|prices| rest.any(|step| step == prices)), "{told:?}");
+    }
+
+    #[test]
+    fn feeds_and_files_are_told_apart_and_mistakes_are_named() {
+        let typed = |words: &[&str]| {
+            let (verb, _) = crate::verbs::find("prices").unwrap();
+            crate::arguments::read(verb, words.iter().map(Into::into)).unwrap()
+        };
+        for (words, said) in [
+            (&["show"][..], "say what to do"),
+            (&["shwo", "x"], "did you mean show?"),
+            (&["record", "x"], "is no feed"),
+            (&["record", "http://127.0.0.1:1/"], "--out FILE"),
+            (&["replay", "http://127.0.0.1:1/"], "not a feed"),
+            (&["show", "nowhere://x"], "http://"),
+            (&["show", "/nowhere"], "cannot read /nowhere"),
+        ] {
+            let error = prices(&typed(words)).unwrap_err().to_string();
+            assert!(error.contains(said), "{words:?}: {error}");
+        }
+        let long: String =
+            (0..500).map(|step| format!("at {step} s: core {} $/core/h\n", step + 1)).collect();
+        assert!(shown(&Schedule::parse(&long).unwrap()).ends_with("# and 400 lines more\n"));
+    }
+}
