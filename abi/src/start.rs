@@ -2,7 +2,7 @@
 //! `rdi`, on a stack with an unmapped page below it.
 
 /// First word of a [`Start`], with the version of the whole contract.
-pub const MAGIC: u64 = 0x6e6f_6d73_7400_0003;
+pub const MAGIC: u64 = 0x6e6f_6d73_7400_0004;
 
 /// Where everything is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,6 +14,10 @@ pub struct Start {
     pub configuration: u64,
     /// Its length in bytes.
     pub configuration_len: u64,
+    /// What the image carries for the application alone (read-only).
+    pub content: u64,
+    /// Its length in bytes.
+    pub content_len: u64,
     /// The page of the bulletin board (read-only).
     pub board: u64,
     /// The page of the clock (read-only), see [`crate::clock`].
@@ -33,4 +37,4 @@ pub struct Start {
 }
 
 /// Bytes of a [`Start`].
-pub const START_LEN: usize = 8 * 10 + crate::application::NAME_LEN_MAX as usize;
+pub const START_LEN: usize = 8 * 12 + crate::application::NAME_LEN_MAX as usize;

@@ -23,10 +23,12 @@ const PURE: [&str; 12] = [
 /// Rooms that may contain unsafe code.
 const UNSAFE: [&str; 5] = ["kernel/image", "user/", "drivers/", "platforms/linux/", "lab/packetdrill"];
 /// Rooms in which `no_std` is required although they touch a machine.
-const BARE: [&str; 6] = [
+const BARE: [&str; 8] = [
     "kernel/image",
     "user/",
+    "platforms/guest",
     "images/kv-guest",
+    "images/httpd-guest",
     "images/trial-guest",
     "images/drivers-guest",
     "images/switch-guest",

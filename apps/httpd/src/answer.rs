@@ -81,6 +81,15 @@ impl Reply {
         }
     }
 
+    /// When the content changed, where that is told.
+    pub(crate) fn modified(&mut self, variant: &Variant) {
+        if let Some(unix_s) = variant.told_modified_s() {
+            self.text(b"Last-Modified: ");
+            self.text(&date::written(unix_s));
+            self.text(b"\r\n");
+        }
+    }
+
     pub(crate) fn media(&mut self, media: &str) {
         self.text(b"Content-Type: ");
         self.text(media.as_bytes());

@@ -66,6 +66,8 @@ pub(crate) struct Variant {
     pub modified_s: u64,
     pub media: &'static str,
     pub coding: Coding,
+    /// What is only recommended is left out of answers.
+    lean: bool,
     /// There are others under the same path.
     pub varies: bool,
     /// The usual answer as it goes out: head, and the content where that is small.
@@ -91,6 +93,11 @@ impl Variant {
     /// Whether the content stands in one piece with the head.
     pub(crate) fn is_inline(&self) -> bool {
         self.answer.len() - self.head_len == self.body.len()
+    }
+
+    /// When it changed, where answers tell that.
+    pub(crate) fn told_modified_s(&self) -> Option<u64> {
+        (!self.lean && self.modified_s > 0).then_some(self.modified_s)
     }
 
     pub(crate) fn len(&self) -> u64 {
@@ -279,6 +286,7 @@ impl Site {
             modified_s,
             media,
             coding,
+            lean: self.lean,
             varies,
             answer,
             head_len,

@@ -4,13 +4,14 @@ use crate::arguments::Typed;
 use crate::service::{self, progress};
 use crate::shared;
 use nom_machine::trouble::{Context, Outcome, Trouble};
-use nom_machine::{artefacts, image as images};
+use nom_machine::{artefacts, configuration as lines, content, image as images};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// Applications that can be put into an image: the name a person types, and the package.
 pub const APPLICATIONS: &[(&str, &str)] = &[
     ("kv", "nom-kv-guest"),
+    ("httpd", "nom-httpd-guest"),
     ("switch", "nom-switch-guest"),
     ("trial", "nom-trial-guest"),
     ("drivers", "nom-drivers-guest"),
@@ -53,7 +54,12 @@ fn assemble(typed: &Typed) -> Outcome<ExitCode> {
 /// Builds the kernel and an application, and assembles them with a configuration.
 pub fn build(application: &str, configuration: &str) -> Outcome<Vec<u8>> {
     let [kernel, program] = programs(application)?;
-    images::assemble(&kernel, configuration, &[(application, &program)])
+    let content = lines::value(configuration, "web.content").filter(|_| application == "httpd");
+    let contents = match content {
+        Some(folder) => vec![(application, content::pack(Path::new(folder))?)],
+        None => Vec::new(),
+    };
+    images::assemble_with(&kernel, configuration, &[(application, &program)], &contents)
 }
 
 /// Builds the kernel and an application, and assembles an image that holds it under several names.

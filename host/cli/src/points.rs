@@ -1,7 +1,7 @@
 //! The working points that go into a configuration: those of a file, or those that were measured for the example.
 
 use crate::arguments::Typed;
-use crate::service::read_text;
+use crate::service::{application, read_text};
 use nom_machine::artefacts;
 use nom_machine::trouble::{Context, Outcome, Trouble};
 use nom_points::Points;
@@ -20,7 +20,10 @@ pub fn added(typed: &Typed, text: String) -> Outcome<String> {
         None if own || typed.has("config") => None,
         None => {
             let home = typed.text("on").unwrap_or("guest");
-            Some(artefacts::root()?.join(format!("examples/kv-{home}.points")))
+            let name = application(typed)?;
+            let file = artefacts::root()?.join(format!("examples/{name}-{home}.points"));
+            // Not every application has been measured in every home.
+            file.is_file().then_some(file)
         }
     };
     match file {

@@ -7,8 +7,8 @@ use nom_machine::{artefacts, configuration as lines};
 use nom_service::configuration::Configuration;
 use std::path::{Path, PathBuf};
 
-/// The configuration of the demonstration, from the root of the checkout.
-const EXAMPLE: &str = "examples/kv.conf";
+/// Applications that can be run by name; each has an example.
+pub const NAMES: [&str; 2] = ["kv", "httpd"];
 /// Longest configuration text; more is a mistake, and a guest would refuse it.
 const TEXT_LEN_MAX: u64 = 64 << 10;
 
@@ -38,15 +38,33 @@ pub fn read_text(path: &Path) -> Outcome<String> {
     std::fs::read_to_string(path).context(reading)
 }
 
+/// Which application a person named; kv without a name.
+pub fn application(typed: &Typed) -> Outcome<&'static str> {
+    let word = typed.words.first().map(String::as_str).or(typed.text("application"));
+    match word {
+        None => Ok(NAMES[0]),
+        Some(word) => NAMES.into_iter().find(|name| *name == word).ok_or_else(|| {
+            Trouble::new(format!("no application {word:?}; there are {}", NAMES.join(" and ")))
+        }),
+    }
+}
+
 /// The configuration that was asked for, with what the person and the command set, checked.
 pub fn configuration(typed: &Typed, ours: &[(&str, &str)]) -> Outcome<String> {
-    let path = file_or_example(typed, "config", EXAMPLE)?;
+    let name = application(typed).unwrap_or(NAMES[0]);
+    let path = file_or_example(typed, "config", &format!("examples/{name}.conf"))?;
     let text = read_text(&path)?;
     check(&text).context(|| path.display().to_string())?;
     let text = points::added(typed, text)?;
     let mut settings = ours.to_vec();
     for typed in typed.all("set") {
         settings.push(lines::setting(typed)?);
+    }
+    // A folder of content is named from where the configuration lies.
+    let beside = path.parent().map(Path::to_path_buf).unwrap_or_default();
+    let content = lines::value(&text, "web.content").map(|folder| beside.join(folder).display().to_string());
+    if let Some(folder) = &content {
+        settings.insert(0, ("web.content", folder));
     }
     let text = lines::with(&text, &settings);
     check(&text).context(|| "with what was set".into())?;

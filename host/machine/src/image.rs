@@ -14,6 +14,16 @@ const CONFIGURATION: &str = "configuration";
 
 /// Puts an image together and checks it.
 pub fn assemble(kernel: &Path, configuration: &str, applications: &[(&str, &Path)]) -> Outcome<Vec<u8>> {
+    assemble_with(kernel, configuration, applications, &[])
+}
+
+/// The same with content for some of the applications.
+pub fn assemble_with(
+    kernel: &Path,
+    configuration: &str,
+    applications: &[(&str, &Path)],
+    contents: &[(&str, Vec<u8>)],
+) -> Outcome<Vec<u8>> {
     let read = |path: &Path| std::fs::read(path).context(|| format!("cannot read {}", path.display()));
     let kernel_bytes = read(kernel)?;
     let files: Vec<(&str, Vec<u8>)> =
@@ -21,6 +31,7 @@ pub fn assemble(kernel: &Path, configuration: &str, applications: &[(&str, &Path
     let mut parts =
         vec![Part { kind: Kind::Configuration, name: CONFIGURATION, bytes: configuration.as_bytes() }];
     parts.extend(files.iter().map(|(name, bytes)| Part { kind: Kind::Application, name, bytes }));
+    parts.extend(contents.iter().map(|(name, bytes)| Part { kind: Kind::Content, name, bytes }));
     let mut bundle = vec![0; bundle::encoded_len(&parts).min(bundle::LEN_MAX)];
     let len = bundle::write(&parts, &mut bundle).context(|| "cannot assemble the image".into())?;
     bundle.truncate(len);
@@ -72,6 +83,9 @@ pub fn describe(image: &[u8]) -> Outcome<String> {
             let flags: String = flags.iter().map(|(letter, is)| if *is { *letter } else { "-" }).collect();
             let _ = writeln!(text, "  {:#012x} {:>9} bytes {flags}", segment.address, segment.memory_len);
         }
+    }
+    for part in bundle.parts().filter(|part| part.kind == Kind::Content) {
+        let _ = writeln!(text, "content of {}: {} bytes", part.name, part.bytes.len());
     }
     text.push_str("configuration:\n");
     for line in bundle.configuration().lines() {

@@ -7,6 +7,7 @@
 
 pub mod artefacts;
 pub mod configuration;
+pub mod content;
 pub mod image;
 pub mod kvm;
 pub mod machine;

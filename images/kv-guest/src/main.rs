@@ -1,5 +1,4 @@
-//! kv in a guest: a network card or a port of the switch that has it, a console, and the service that every deployed
-//! application shares.
+//! kv in a guest.
 
 #![no_std]
 #![no_main]
@@ -7,73 +6,21 @@
 
 extern crate alloc;
 
-mod home;
-mod network;
-
-use alloc::format;
 use alloc::string::{String, ToString};
-use home::Guest;
-use network::{Incoming, Outgoing, Watch};
-use nom_dma::HeapMemory;
-use nom_guest_devices::{Acquired, NoSource, contribute_entropy, memory};
+use nom_guest_home::{Place, ended};
 use nom_kv::Kv;
-use nom_runtime::abi::device::kind;
-use nom_runtime::{heap_region, log};
-use nom_service::configuration::{self, Configuration, Offloads};
 use nom_service::home::Home;
-use nom_service::worker::{Identity, Worker, seed};
-use nom_virtio_net::{Config, Network, Wanted};
-use nom_virtqueue::transport::Mapped;
+use nom_service::worker::seed;
 
 nom_runtime::entry!(main);
 
-/// The exit code when the guest cannot serve: its log says why.
-const UNABLE: u8 = 1;
-/// How long the last lines may take to leave.
-const FAREWELL_NS: u64 = 500_000_000;
-/// Bytes that a source of entropy is asked for, where the machine has one.
-const ENTROPY_LEN: usize = 256;
-/// What rings, buffers and tables take beside the memories that the configuration names.
-const OVERHEAD_BYTES: usize = 2 << 20;
-/// What a card that cuts or merges large frames takes besides: places for some of them.
-const LARGE_FRAMES_BYTES: usize = 1 << 20;
-/// VIRTIO_NET_F_HOST_TSO4 and VIRTIO_NET_F_MRG_RXBUF.
-const LARGE_FRAMES: u64 = 1 << 11 | 1 << 15;
-
 fn main() -> u8 {
-    match serve() {
-        Ok(()) => 0,
-        Err(why) => {
-            log!("kv: {why}");
-            UNABLE
-        }
-    }
+    ended("kv", serve())
 }
 
 fn serve() -> Result<(), String> {
-    let configuration =
-        Configuration::parse_for(nom_runtime::configuration(), nom_runtime::name()).map_err(text)?;
-    enough_memory(&configuration, 0)?;
-    let memory = memory()
-        .map_err(|_| "the network device needs a machine with an IOMMU, or an image that is trusted; say image.trusted = yes".to_string())?;
-    let (mac, receiver, sender, features, event, bell) = match configuration.network {
-        configuration::Network::Switch => {
-            let (mac, receiver, sender, bell) = network::plug_in()?;
-            (mac, receiver, sender, 0, 0, Some(bell))
-        }
-        _ => {
-            let (card, event) = open_network(&memory, wanted(configuration.offloads))?;
-            let Network { device, receiver, sender } = card;
-            enough_memory(&configuration, device.features())?;
-            let (receiver, sender) = (Incoming::Card(receiver), Outgoing::Card(sender));
-            (device.mac(), receiver, sender, device.features(), event, None)
-        }
-    };
-    let mut home = Guest::new(&memory, event, configuration.management, bell);
-    match contribute_entropy(&memory, ENTROPY_LEN) {
-        Ok(_) | Err(NoSource::Device(_)) => {}
-        Err(why) => log!("kv: the source of entropy is not used: {why:?}"),
-    }
+    let mut place = Place::open("kv", |configuration| configuration.items_bytes)?;
+    let Place { configuration, home, .. } = &mut place;
     let allowed = configuration.allowed;
     let application = Kv::new(nom_kv::Config {
         item_bytes_max: configuration.item_bytes_max,
@@ -87,71 +34,11 @@ fn serve() -> Result<(), String> {
         may_watch: allowed.watch,
         may_move_time: allowed.move_time,
         start_unix_ns: home.unix_ns(),
-        ..nom_kv::Config::new(configuration.items_bytes, seed(&mut home).map_err(text)?, home.now_ns())
+        ..nom_kv::Config::new(
+            configuration.items_bytes,
+            seed(home).map_err(|error| error.to_string())?,
+            home.now_ns(),
+        )
     });
-    let identity = Identity {
-        application: "kv".into(),
-        version: env!("CARGO_PKG_VERSION").into(),
-        home: "guest".into(),
-    };
-    let port = configuration.listen;
-    let mut worker =
-        Worker::new(identity, configuration, mac, receiver, sender, application, &mut home).map_err(text)?;
-    log!("kv: serving on port {port}; network features {features:#x}");
-    let mut watch = Watch::default();
-    while worker.turn(&mut home) {
-        let (receiver, sender) = worker.engine().halves();
-        if let Some(fault) = network::fault(receiver, sender) {
-            return Err(fault);
-        }
-        watch.look(receiver);
-    }
-    let until_ns = home.now_ns() + FAREWELL_NS;
-    home.flush(until_ns);
-    Ok(())
-}
-
-/// Starts the network device; answers the event of its interrupt too.
-fn open_network(
-    memory: &HeapMemory,
-    wanted: Wanted,
-) -> Result<(Network<Mapped>, nom_runtime::Events), String> {
-    let card = nom_guest_devices::acquire(kind::NETWORK)
-        .map_err(|error| format!("no network device ({error:?}); start the machine with one"))?;
-    let vectors = card.vector(0).zip(card.vector(1));
-    let Acquired { registers, device, .. } = card;
-    let network = nom_virtio_net::start(registers, memory, Config { vectors, wanted, ..Config::default() })
-        .map_err(|error| format!("the network device does not start: {error}"))?;
-    Ok((network, device.event()))
-}
-
-/// What the card is asked to do. Left to us, a rule decides and no measurement: at its start a guest has no peer to move
-/// bulk with. The rule is to take all that is offered. Checksums and merging save passes through the stack; cutting saves
-/// more, and a card that only pretends costs what we would have spent ourselves. `nom bench virtio` checks the rule.
-fn wanted(offloads: Offloads) -> Wanted {
-    let nothing = Wanted { checksum: false, segmentation: false, merging: false };
-    match offloads {
-        Offloads::None => nothing,
-        Offloads::Checksum => Wanted { checksum: true, ..nothing },
-        Offloads::Merging => Wanted { checksum: true, merging: true, ..nothing },
-        Offloads::Auto | Offloads::All => Wanted { checksum: true, segmentation: true, merging: true },
-    }
-}
-
-fn enough_memory(configuration: &Configuration, features: u64) -> Result<(), String> {
-    let wanted = configuration.items_bytes
-        + configuration.send_memory_bytes
-        + configuration.receive_memory_bytes
-        + OVERHEAD_BYTES
-        + if features & LARGE_FRAMES == 0 { 0 } else { LARGE_FRAMES_BYTES };
-    let heap = heap_region().len;
-    if heap < wanted {
-        let mebibytes = wanted.div_ceil(1 << 20);
-        return Err(format!("a heap of {heap} bytes is too small here; say kernel.heap = {mebibytes} MiB"));
-    }
-    Ok(())
-}
-
-fn text(error: impl core::fmt::Display) -> String {
-    error.to_string()
+    place.serve(application)
 }

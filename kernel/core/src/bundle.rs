@@ -35,6 +35,8 @@ pub enum Kind {
     Configuration = 1,
     /// An application's ELF file; at least one.
     Application = 2,
+    /// What an application finds in its memory, read-only, besides the configuration; named as the application.
+    Content = 3,
 }
 
 /// One part of a bundle.
@@ -213,6 +215,7 @@ pub fn read(bytes: &[u8]) -> Result<Bundle<'_>, Refused> {
                 }
             }
             Kind::Application => applications += 1,
+            Kind::Content => {}
         }
     }
     match (configurations, applications) {
@@ -252,6 +255,13 @@ impl<'a> Bundle<'a> {
             .unwrap_or("")
     }
 
+    /// What the application of this name finds in its memory.
+    pub fn content(&self, name: &str) -> &'a [u8] {
+        self.parts()
+            .find(|part| part.kind == Kind::Content && part.name == name)
+            .map_or(&[], |part| part.bytes)
+    }
+
     /// The application of this name, or without a name the first one.
     pub fn application(&self, name: Option<&str>) -> Option<Part<'a>> {
         self.parts().find(|part| part.kind == Kind::Application && name.is_none_or(|name| name == part.name))
@@ -262,6 +272,7 @@ fn kind(entry: &[u8]) -> Option<Kind> {
     match u32_at(entry, 0) {
         1 => Some(Kind::Configuration),
         2 => Some(Kind::Application),
+        3 => Some(Kind::Content),
         _ => None,
     }
 }

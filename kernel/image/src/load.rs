@@ -12,7 +12,7 @@ use crate::paging::{self, Leaf, Space};
 /// The first stack's end; below its lowest page nothing is mapped.
 pub const STACK_END: u64 = 0x7f00_0000_0000;
 const STACK_PAGES: u64 = 64;
-/// Where an application finds its start page, then board, clock, counters, then the configuration text.
+/// Where an application finds its start page, then board, clock, counters, then the configuration text and behind it its content.
 pub const SHARED: u64 = 0x7f80_0000_0000;
 
 /// Memory ran out.
@@ -26,6 +26,8 @@ pub struct Plan<'a> {
     pub file: elf::Application<'a>,
     /// The configuration text.
     pub configuration: &'a str,
+    /// What the image carries for it alone.
+    pub content: &'a [u8],
     /// Physical addresses of board, clock and counters.
     pub shared: [u64; 3],
     /// What else the start page says.
@@ -67,10 +69,16 @@ fn fill(plan: &Plan<'_>, space: &Space, owner: Owner, frames: &mut Frames<'_>) -
     for (place, part) in (0..).zip(plan.configuration.as_bytes().chunks(PAGE_LEN as usize)) {
         own_page(space, text + place * PAGE_LEN, 0, part, constant, owner, frames)?;
     }
+    let content = text + (plan.configuration.len() as u64).next_multiple_of(PAGE_LEN);
+    for (place, part) in (0..).zip(plan.content.chunks(PAGE_LEN as usize)) {
+        own_page(space, content + place * PAGE_LEN, 0, part, constant, owner, frames)?;
+    }
     let start = Start {
         magic: MAGIC,
         configuration: text,
         configuration_len: plan.configuration.len() as u64,
+        content,
+        content_len: plan.content.len() as u64,
         board: SHARED + PAGE_LEN,
         clock: SHARED + 2 * PAGE_LEN,
         statistics: SHARED + 3 * PAGE_LEN,
@@ -100,6 +108,8 @@ fn start_bytes(start: &Start) -> [u8; START_LEN] {
         start.magic,
         start.configuration,
         start.configuration_len,
+        start.content,
+        start.content_len,
         start.board,
         start.clock,
         start.statistics,

@@ -42,7 +42,7 @@ pub use heap::{Region, heap_region};
 pub use log::log_line;
 pub use nom_abi as abi;
 pub use nom_abi::call::CallError;
-pub use start::{configuration, core_count, name, trusted};
+pub use start::{configuration, content, core_count, name, trusted};
 pub use upcall::{Events, context, wait};
 
 /// Names the function that an image begins with: `fn() -> u8`, whose value is the exit code (0 to 127).

@@ -64,6 +64,19 @@ pub fn configuration() -> &'static str {
     }
 }
 
+/// What the image carries for this application alone; nothing when it carries none.
+pub fn content() -> &'static [u8] {
+    let start = start();
+    // SAFETY: the kernel maps the content read-only next to the start page, for the application's whole life; where
+    // there is none, the length is 0 and the address aligned and not null.
+    unsafe {
+        core::slice::from_raw_parts(
+            start.content as *const u8,
+            usize::try_from(start.content_len).unwrap_or(0),
+        )
+    }
+}
+
 /// The application's own name in the image.
 pub fn name() -> &'static str {
     let name = &start().name;

@@ -78,6 +78,7 @@ impl Httpd {
                 reply.content_range(Some(*part), variant.len());
                 reply.length(len);
                 reply.etag(variant);
+                reply.modified(variant);
                 reply.end(answer.after);
                 sending = Some((*slot, *part, Vec::new(), false));
             }
@@ -91,6 +92,7 @@ impl Httpd {
                 reply.coding(variant);
                 reply.length(len);
                 reply.etag(variant);
+                reply.modified(variant);
                 reply.end(answer.after);
                 let rest: Vec<Part> = parts.iter().rev().copied().collect();
                 sending = Some((*slot, Part { from: 0, to: 0 }, rest, true));

@@ -46,20 +46,28 @@ pub fn plug_in() -> Result<([u8; 6], Incoming, Outgoing, Doorbell), String> {
 }
 
 /// Says when a switch is gone or has begun anew.
-#[derive(Default)]
 pub struct Watch {
+    name: &'static str,
     /// Whether it was there, and in which of its lives that were seen.
     known: Option<(bool, u64)>,
 }
 
 impl Watch {
+    /// Nothing seen yet.
+    pub fn new(name: &'static str) -> Self {
+        Self { name, known: None }
+    }
+
     /// Looks how it is.
     pub fn look(&mut self, incoming: &Incoming) {
         let Incoming::Port(port) = incoming else { return };
         let now = (port.is_up(), port.counters().lives);
+        let name = self.name;
         match self.known.replace(now) {
-            Some((_, lives)) if lives != now.1 => log!("kv: the switch is back, in life {} from here", now.1),
-            Some((true, _)) if !now.0 => log!("kv: the switch is gone"),
+            Some((_, lives)) if lives != now.1 => {
+                log!("{name}: the switch is back, in life {} from here", now.1)
+            }
+            Some((true, _)) if !now.0 => log!("{name}: the switch is gone"),
             _ => {}
         }
     }

@@ -30,12 +30,13 @@ pub struct Guest {
 impl Guest {
     /// A guest that sleeps on these events, and on its console when it may have one.
     pub fn new(
+        name: &str,
         memory: &nom_dma::HeapMemory,
         events: nom_runtime::Events,
         management: bool,
         switch: Option<Doorbell>,
     ) -> Self {
-        let (console, console_event) = match management.then(|| open_console(memory)).flatten() {
+        let (console, console_event) = match management.then(|| open_console(name, memory)).flatten() {
             Some((console, event)) => (Some(console), event),
             None => (None, 0),
         };
@@ -58,14 +59,14 @@ impl Guest {
     }
 }
 
-fn open_console(memory: &nom_dma::HeapMemory) -> Option<(Console<Mapped>, nom_runtime::Events)> {
+fn open_console(name: &str, memory: &nom_dma::HeapMemory) -> Option<(Console<Mapped>, nom_runtime::Events)> {
     let acquired = nom_guest_devices::acquire(kind::CONSOLE).ok()?;
     let vector = acquired.vector(0);
     let Acquired { registers, device, .. } = acquired;
     match nom_virtio_console::start(registers, memory, vector) {
         Ok(console) => Some((console, device.event())),
         Err(error) => {
-            nom_runtime::log!("kv: no management channel: {error}");
+            nom_runtime::log!("{name}: no management channel: {error}");
             None
         }
     }
