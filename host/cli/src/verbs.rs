@@ -16,14 +16,14 @@ pub static VERBS: &[(Verb, Act)] = &[
     (
         Verb {
             name: "run",
-            words: "",
-            words_max: 0,
+            words: "[kv|httpd]",
+            words_max: 1,
             help: "start a service with prices and a small load, and watch it earn",
             choices: &[
                 choice("seconds", "N", "end after so many seconds (default: until Ctrl-C)"),
                 choice("on", "HOME", "guest (default) or linux"),
-                choice("port", "N", "port on localhost for any memcached client (default 11211)"),
-                choice("config", "FILE", "configuration (default examples/kv.conf)"),
+                choice("port", "N", "port on localhost for any client (default 11211; httpd: 8080)"),
+                choice("config", "FILE", "configuration (default examples/kv.conf or examples/httpd.conf)"),
                 choice("set", "KEY=VALUE", "overrides a line of the configuration; may be repeated"),
                 choice(
                     "points",
@@ -31,7 +31,11 @@ pub static VERBS: &[(Verb, Act)] = &[
                     "measured working points, or none (default examples/kv-HOME.points)",
                 ),
                 choice("prices", "FILE", "price schedule (default examples/day.prices)"),
-                choice("rate", "N", "requests a second of the load, 0 for none (default 6000)"),
+                choice(
+                    "rate",
+                    "N",
+                    "requests a second of the load, 0 for none (default 6000; httpd has none)",
+                ),
                 choice("connections", "N", "connections of the load (default 4)"),
                 choice("machine", "TYPE", "microvm (default) or q35"),
                 choice("memory", "MIB", "memory of the machine (default 64)"),
@@ -249,7 +253,7 @@ pub static VERBS: &[(Verb, Act)] = &[
                 choice("cost", "", "kv, httpd: instructions a request (what is measured without it, too)"),
                 choice("hits", "", "kv: items held and requests that hit, beside memcached"),
                 choice("soak", "", "kv: 10,000 connections for a minute, with clients that misbehave"),
-                choice("peer", "DIR", "memcached-suite: a checkout of memcached"),
+                choice("peer", "DIR", "memcached-suite: a checkout of memcached; conformance: one of h1spec"),
                 choice("on", "HOME", "kv: beside memcached, on linux or vm; httpd: beside nginx, on linux"),
                 choice("recording", "FILE", "replay: recorded arrivals (default: drawn from a seed)"),
                 choice("prices", "FILE", "replay: price schedule (default: the test's own)"),

@@ -8,6 +8,7 @@
 pub mod beside;
 pub mod boot;
 pub mod caslap;
+pub mod conformance;
 pub mod emulator_threads;
 pub mod figures;
 pub mod first_answer;
@@ -93,6 +94,7 @@ pub static BENCHES: &[Bench] = &[
     Bench { name: "switch", claim: switch::CLAIM, measure: switch::measure },
     Bench { name: "kv", claim: kv::CLAIM, measure: kv::measure },
     Bench { name: "httpd", claim: httpd::CLAIM, measure: httpd::measure },
+    Bench { name: "conformance", claim: conformance::CLAIM, measure: conformance::measure },
     Bench { name: "memcached-suite", claim: memcached_suite::CLAIM, measure: memcached_suite::measure },
     Bench { name: "virtio", claim: virtio::CLAIM, measure: virtio::measure },
     Bench { name: "memory_link", claim: memory_link::CLAIM, measure: memory_link::measure },

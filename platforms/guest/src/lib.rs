@@ -32,6 +32,10 @@ const FAREWELL_NS: u64 = 500_000_000;
 const ENTROPY_LEN: usize = 256;
 /// What rings, buffers and tables take beside the memories that the configuration names.
 const OVERHEAD_BYTES: usize = 2 << 20;
+/// What a card that cuts or merges large frames takes besides: places for some of them.
+const LARGE_FRAMES_BYTES: usize = 1 << 20;
+/// VIRTIO_NET_F_HOST_TSO4 and VIRTIO_NET_F_MRG_RXBUF.
+const LARGE_FRAMES: u64 = 1 << 11 | 1 << 15;
 
 /// The exit code of an application, and its log when it could not serve.
 pub fn ended(name: &str, result: Result<(), String>) -> u8 {
@@ -66,7 +70,8 @@ impl Place {
     ) -> Result<Self, String> {
         let configuration =
             Configuration::parse_for(nom_runtime::configuration(), nom_runtime::name()).map_err(text)?;
-        enough_memory(&configuration, items_bytes(&configuration))?;
+        let items_bytes = items_bytes(&configuration);
+        enough_memory(&configuration, items_bytes, 0)?;
         let memory = memory()
             .map_err(|_| "the network device needs a machine with an IOMMU, or an image that is trusted; say image.trusted = yes".to_string())?;
         let (mac, receiver, sender, features, event, bell) = match configuration.network {
@@ -77,6 +82,7 @@ impl Place {
             _ => {
                 let (card, event) = open_network(&memory, wanted(configuration.offloads))?;
                 let Network { device, receiver, sender } = card;
+                enough_memory(&configuration, items_bytes, device.features())?;
                 let (receiver, sender) = (Incoming::Card(receiver), Outgoing::Card(sender));
                 (device.mac(), receiver, sender, device.features(), event, None)
             }
@@ -142,9 +148,12 @@ fn wanted(offloads: Offloads) -> Wanted {
     }
 }
 
-fn enough_memory(configuration: &Configuration, items_bytes: usize) -> Result<(), String> {
-    let wanted =
-        items_bytes + configuration.send_memory_bytes + configuration.receive_memory_bytes + OVERHEAD_BYTES;
+fn enough_memory(configuration: &Configuration, items_bytes: usize, features: u64) -> Result<(), String> {
+    let wanted = items_bytes
+        + configuration.send_memory_bytes
+        + configuration.receive_memory_bytes
+        + OVERHEAD_BYTES
+        + if features & LARGE_FRAMES == 0 { 0 } else { LARGE_FRAMES_BYTES };
     let heap = heap_region().len;
     if heap < wanted {
         let mebibytes = wanted.div_ceil(1 << 20);

@@ -42,7 +42,7 @@ pub fn build(options: &Options) -> Outcome<()> {
     if options.apps.is_some() {
         image::programs("switch")?;
     }
-    image::programs("kv").map(drop)
+    image::programs(options.application).map(drop)
 }
 
 /// Starts it.
@@ -73,7 +73,7 @@ pub fn start(
             ];
             let text = configuration(typed, &ours)?;
             let bytes = match options.apps {
-                None => image::build("kv", &text)?,
+                None => image::build(options.application, &text)?,
                 Some(count) => shared::build(count, &text)?,
             };
             (bytes, token.to_string())

@@ -86,14 +86,14 @@ struct Pair {
 }
 
 /// Builds them: the application, then `priced`.
-pub fn build() -> Outcome<Vec<PathBuf>> {
-    artefacts::linux(&["nom-kv-linux", "nom-priced-linux"], &mut progress)
+pub fn build(application: &str) -> Outcome<Vec<PathBuf>> {
+    artefacts::linux(&[&format!("nom-{application}-linux"), "nom-priced-linux"], &mut progress)
 }
 
 /// Starts them.
 pub fn start(
     typed: &Typed,
-    _options: &Options,
+    options: &Options,
     port: u16,
     metadata_port: u16,
     token: &str,
@@ -108,7 +108,7 @@ pub fn start(
         ));
     }
     let contract = read.contract;
-    let programs = build()?;
+    let programs = build(options.application)?;
     let folder = Scratch::new()?;
     let file = folder.file("configuration");
     std::fs::write(&file, &text).context(|| format!("cannot write {}", file.display()))?;
@@ -126,7 +126,7 @@ pub fn start(
         .arg("--port")
         .arg(port.to_string());
     application.arg("--board").arg(folder.file(BOARD));
-    let application = Process::start("kv", application)?;
+    let application = Process::start(options.application, application)?;
     Ok(Pair { application, priced, token: token.into(), contract, folder })
 }
 
@@ -141,7 +141,12 @@ impl Service for Pair {
             match UnixStream::connect(&path) {
                 Ok(stream) => return Management::open(stream, &self.token),
                 Err(_) if Instant::now() < deadline => std::thread::sleep(Duration::from_millis(5)),
-                Err(error) => return Err(Trouble::new(format!("kv opened no management socket: {error}"))),
+                Err(error) => {
+                    return Err(Trouble::new(format!(
+                        "{} opened no management socket: {error}",
+                        self.application.name
+                    )));
+                }
             }
         }
     }

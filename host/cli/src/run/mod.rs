@@ -89,7 +89,7 @@ fn serve(
         }
         (None, Place::Linux) => {
             service::configuration(typed, &[])?;
-            linux::build()?;
+            linux::build(options.application)?;
         }
     }
     let token = token()?;

@@ -2,7 +2,7 @@
 
 use super::wire::Wire;
 use crate::arguments::Typed;
-use crate::service::file_or_example;
+use crate::service::{self, file_or_example};
 use crate::shared;
 use nom_machine::qemu::Kind;
 use nom_machine::trouble::{Outcome, Trouble};
@@ -14,8 +14,8 @@ use std::time::Duration;
 const SCHEDULE: &str = "examples/day.prices";
 /// Memory of a machine, for each application.
 const MEMORY_MIB: u32 = 64;
-/// The port that memcached clients expect.
-const PORT: u16 = 11211;
+/// The ports that clients expect.
+const PORTS: [(&str, u16); 2] = [("kv", 11211), ("httpd", 8080)];
 
 /// Where the service runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,6 +29,8 @@ pub enum Place {
 /// The checked options.
 #[derive(Debug)]
 pub struct Options {
+    /// What is served.
+    pub application: &'static str,
     /// Where.
     pub place: Place,
     /// How long; `None`: until somebody ends it.
@@ -92,11 +94,18 @@ impl Options {
             )));
         }
         let wire = typed.text("tap").map(Wire::find).transpose()?;
+        let application = service::application(typed)?;
+        let caches = application == "kv";
+        if !caches && (apps.is_some() || typed.number("rate", 0, 1_000_000)?.unwrap_or(0) > 0) {
+            return Err(Trouble::new("--apps and --rate are for kv: leave them out"));
+        }
+        let usual = PORTS.iter().find(|(name, _)| *name == application).map_or(0, |(_, port)| *port);
         Ok(Self {
+            application,
             place,
             time: typed.number("seconds", 1, 10_000_000)?.map(Duration::from_secs),
-            port: typed.number("port", 0, u16::MAX)?.unwrap_or(PORT),
-            rate: typed.number("rate", 0, 1_000_000)?.unwrap_or(6_000),
+            port: typed.number("port", 0, u16::MAX)?.unwrap_or(usual),
+            rate: typed.number("rate", 0, 1_000_000)?.unwrap_or(if caches { 6_000 } else { 0 }),
             connections: typed.number("connections", 1, 1_000)?.unwrap_or(4),
             load_time: None,
             kind: typed.text("machine").map_or(Ok(Kind::Microvm), Kind::parse)?,

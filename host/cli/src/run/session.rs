@@ -56,9 +56,10 @@ pub fn watch(
     };
     let mut session = Session { figures, ledger, recent: VecDeque::new(), bye: None, ready: None, hub };
     session.wait_for_hello(service, &management, teller, interrupted)?;
+    let client = if options.application == "kv" { "memcached client" } else { "browser" };
     let place = if target.ip().is_loopback() { "localhost".into() } else { target.ip().to_string() };
     teller.say(&format!(
-        "serving on {place}:{}, for any memcached client; Ctrl-C settles and ends",
+        "serving on {place}:{}, for any {client}; Ctrl-C settles and ends",
         target.port()
     ));
     for port in service.beside() {

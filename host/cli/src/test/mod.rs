@@ -22,6 +22,7 @@ mod switch;
 mod tap;
 mod unit;
 mod watching;
+mod web;
 
 use crate::arguments::{Typed, nearest};
 use crate::service::progress;

@@ -62,7 +62,7 @@ fn alone(arguments: &[&str]) -> Outcome<()> {
     if counted != accepted as i128 {
         return Err(Trouble::new(format!("the client did {accepted} operations, the ledger has {counted}")));
     }
-    Ok(())
+    web::web(cases)
 }
 
 /// With load and prices: a knob moves, and what is not the load's is the client's.

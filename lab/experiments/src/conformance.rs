@@ -1,0 +1,224 @@
+//! Rules of HTTP/1.1 that others wrote down, tried on the web server as a Linux process.
+//!
+//! `--peer DIR` names a checkout of h1spec (github.com/uNetworking/h1spec), whose rules deno runs: one in `PATH`, or what
+//! `npm install deno` leaves in that folder. A rule that asks for what a server of static content does not do is not
+//! applicable; it is listed with its reason and not run for the count. httplint (PyPI), where it is found in the same places,
+//! reads our answers; what it calls bad is counted.
+//!
+//! - `conformance.passed`, `conformance.applicable`;
+//! - `conformance.lint_bad`: notes of httplint that are bad, over answers of every kind.
+
+use crate::Settings;
+use crate::figures::Figure;
+use nom_machine::machine::dying_with_us;
+use nom_machine::scratch::Scratch;
+use nom_machine::trouble::{Context, Outcome, Trouble};
+use nom_machine::{artefacts, packages};
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{Ipv4Addr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+/// What is claimed.
+pub const CLAIM: &str =
+    "every applicable rule of h1spec holds (--peer DIR), and httplint finds nothing bad in our answers";
+
+/// The rules' file in a checkout.
+const RULES: &str = "http_test.ts";
+/// Rules that are not for us, by their names, and why.
+const NOT_APPLICABLE: [(&str, &str); 2] = [
+    ("Valid POST request with body", "it wants its content back; static content cannot be posted to (405)"),
+    ("Chunked Transfer-Encoding", "the same"),
+];
+const PATIENCE: Duration = Duration::from_secs(30);
+/// What is asked for httplint to read.
+const ASKED: [&str; 6] = [
+    "GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+    "GET /large.txt HTTP/1.1\r\nHost: x\r\nConnection: close\r\nRange: bytes=0-9\r\n\r\n",
+    "GET /large.txt HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAccept-Encoding: gzip\r\n\r\n",
+    "GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nIf-None-Match: *\r\n\r\n",
+    "GET /none HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+    "OPTIONS / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+];
+
+/// The server, ended with us.
+struct Served {
+    child: Child,
+    port: u16,
+    _folder: Scratch,
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Tries.
+pub fn measure(settings: &Settings, progress: &mut dyn FnMut(&str)) -> Outcome<Vec<Figure>> {
+    let checkout = settings.peer.as_ref().ok_or_else(|| {
+        Trouble::new("name a checkout of h1spec (github.com/uNetworking/h1spec): --peer DIR")
+    })?;
+    let rules = checkout.join(RULES);
+    if !rules.is_file() {
+        return Err(Trouble::new(format!("{}: there is no {RULES}; is this h1spec?", checkout.display())));
+    }
+    let deno =
+        beside(checkout, "node_modules/.bin/deno").or_else(|| packages::find("deno")).ok_or_else(|| {
+            Trouble::new(format!("deno is missing: run `npm install deno` in {}", checkout.display()))
+        })?;
+    let program = artefacts::linux(&["nom-httpd-linux"], progress)?.remove(0);
+    let served = serve(&program)?;
+    let (passed, applicable) = h1spec(&deno, &rules, served.port, progress)?;
+    let mut figures = vec![
+        Figure::of("conformance.passed", "", Some(">=31"), &[passed]),
+        Figure::of("conformance.applicable", "", None, &[applicable]),
+    ];
+    match beside(checkout, "bin/httplint").or_else(|| packages::find("httplint")) {
+        Some(lint) => {
+            figures.push(Figure::of(
+                "conformance.lint_bad",
+                "",
+                Some("<=0"),
+                &[linted(&lint, served.port, progress)?],
+            ));
+        }
+        None => progress("httplint is missing (PyPI: httplint): answers are not linted"),
+    }
+    Ok(figures.into_iter().flatten().collect())
+}
+
+fn beside(folder: &Path, file: &str) -> Option<PathBuf> {
+    Some(folder.join(file)).filter(|file| file.is_file())
+}
+
+fn serve(program: &Path) -> Outcome<Served> {
+    let folder = Scratch::new()?;
+    let root = folder.file("content");
+    let content = || "content".to_string();
+    fs::create_dir_all(root.join("hello")).context(content)?;
+    let large = "a line of text\n".repeat(10_000);
+    for (name, text) in [
+        ("index.html", "<p>hello"),
+        ("hello/index.html", "<p>hello"),
+        ("large.txt", &large),
+        ("large.txt.gz", "not looked into"),
+    ] {
+        fs::write(root.join(name), text).context(content)?;
+    }
+    let configuration = folder.file("configuration");
+    let text = format!(
+        "listen = 80\naddress = 10.77.0.2/24\nweb.content = {}\ntuner = off\nmanagement.token = {}\n",
+        root.display(),
+        "0".repeat(32)
+    );
+    fs::write(&configuration, text).context(|| "a configuration".into())?;
+    let mut child = dying_with_us(program)
+        .arg("--config")
+        .arg(configuration)
+        .arg("--run")
+        .arg(folder.path())
+        .args(["--port", "0"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .context(|| "cannot start nom-httpd-linux".into())?;
+    let mut line = String::new();
+    let out = child.stdout.take().ok_or_else(|| Trouble::new("the server has no output"))?;
+    BufReader::new(out).read_line(&mut line).context(|| "the server's first line".into())?;
+    let port = line.trim().strip_prefix("ready port=").and_then(|port| port.parse().ok());
+    let port = port.ok_or_else(|| Trouble::new("nom-httpd-linux does not serve (see above)"))?;
+    Ok(Served { child, port, _folder: folder })
+}
+
+/// How many rules passed, and how many are applicable.
+fn h1spec(deno: &Path, rules: &Path, port: u16, progress: &mut dyn FnMut(&str)) -> Outcome<(f64, f64)> {
+    let output = dying_with_us(deno)
+        .args(["run", "--no-lock", "--allow-net"])
+        .arg(rules)
+        .args(["127.0.0.1", &port.to_string()])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .output()
+        .context(|| "cannot start deno".into())?;
+    let text =
+        String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    let verdicts = verdicts(&text);
+    if verdicts.is_empty() {
+        return Err(Trouble::new(format!(
+            "h1spec said nothing: {}",
+            text.lines().last().unwrap_or_default()
+        )));
+    }
+    let (mut passed, mut applicable) = (0, 0);
+    for (rule, holds) in verdicts {
+        if let Some((_, why)) = NOT_APPLICABLE.iter().find(|(name, _)| *name == rule) {
+            progress(&format!("  not applicable: {rule}: {why}"));
+            continue;
+        }
+        applicable += 1;
+        passed += u32::from(holds);
+        if !holds {
+            progress(&format!("  failed: {rule}"));
+        }
+    }
+    Ok((passed.into(), applicable.into()))
+}
+
+/// Rules and whether they hold: a green or a red mark, `NAME: words`.
+fn verdicts(text: &str) -> Vec<(&str, bool)> {
+    let marked = |mark: char, line: &'_ str| line.trim_start().starts_with(mark);
+    let (green, red) = ('\u{2705}', '\u{274c}');
+    text.lines()
+        .filter(|line| marked(green, line) || marked(red, line))
+        .filter_map(|line| {
+            let (rule, _) = line.trim_start().split_once(':')?;
+            Some((rule.trim_start_matches([green, red]).trim(), marked(green, line)))
+        })
+        .collect()
+}
+
+/// Notes that are bad, over all answers.
+fn linted(lint: &Path, port: u16, progress: &mut dyn FnMut(&str)) -> Outcome<f64> {
+    let mut bad = 0;
+    for asked in ASKED {
+        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).context(|| "the server".into())?;
+        stream.set_read_timeout(Some(PATIENCE)).context(|| "the server".into())?;
+        let mut answer = Vec::new();
+        stream.write_all(asked.as_bytes()).context(|| "a request".into())?;
+        stream.read_to_end(&mut answer).context(|| "an answer".into())?;
+        let mut child = Command::new(lint)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .context(|| "cannot start httplint".into())?;
+        if let Some(mut input) = child.stdin.take() {
+            input.write_all(&answer).context(|| "httplint".into())?;
+        }
+        let output = child.wait_with_output().context(|| "httplint".into())?;
+        for line in String::from_utf8_lossy(&output.stdout).lines().filter(|line| line.contains("[BAD]")) {
+            bad += 1;
+            progress(&format!(
+                "  httplint on {:?}: {}",
+                asked.lines().next().unwrap_or_default(),
+                line.trim()
+            ));
+        }
+    }
+    Ok(bad.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn verdicts_are_read() {
+        let text = "\u{2705} Fragmented method: Server waited successfully\n\
+                    \u{274c} Invalid line: Response Status Code 200, Expected ranges: [[400,499]]\n\n1 out of 2 tests passed.\n";
+        assert_eq!(verdicts(text), [("Fragmented method", true), ("Invalid line", false)]);
+    }
+}
