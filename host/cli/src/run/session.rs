@@ -58,10 +58,7 @@ pub fn watch(
     session.wait_for_hello(service, &management, teller, interrupted)?;
     let client = if options.application == "kv" { "memcached client" } else { "browser" };
     let place = if target.ip().is_loopback() { "localhost".into() } else { target.ip().to_string() };
-    teller.say(&format!(
-        "serving on {place}:{}, for any {client}; Ctrl-C settles and ends",
-        target.port()
-    ));
+    teller.say(&format!("serving on {place}:{}, for any {client}; Ctrl-C settles and ends", target.port()));
     for port in service.beside() {
         teller.say(&format!("another one of it on localhost:{port}, behind the same network card"));
     }

@@ -3,7 +3,7 @@
 use super::client::converse;
 use super::guest::free_port;
 use super::started::{Started, runs};
-use super::{Cases, Verdict, eyes, per_request, tap, watching};
+use super::{Cases, Verdict, eyes, per_request, tap, watching, web};
 use nom_machine::packages;
 use nom_machine::trouble::{Outcome, Trouble};
 use std::net::{Ipv4Addr, TcpListener};
@@ -49,7 +49,8 @@ pub fn services(cases: &mut Cases) -> Outcome<()> {
         case("a killed command leaves nothing running", killed(arguments).into());
     }
     tap::tap(cases)?;
-    per_request::per_request(cases)
+    per_request::per_request(cases)?;
+    web::web(cases)
 }
 
 /// Without a load, the ledger holds exactly what our client did.
@@ -62,7 +63,7 @@ fn alone(arguments: &[&str]) -> Outcome<()> {
     if counted != accepted as i128 {
         return Err(Trouble::new(format!("the client did {accepted} operations, the ledger has {counted}")));
     }
-    web::web(cases)
+    Ok(())
 }
 
 /// With load and prices: a knob moves, and what is not the load's is the client's.
