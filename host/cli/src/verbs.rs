@@ -254,7 +254,11 @@ pub static VERBS: &[(Verb, Act)] = &[
                 choice("hits", "", "kv: items held and requests that hit, beside memcached"),
                 choice("soak", "", "kv: 10,000 connections for a minute, with clients that misbehave"),
                 choice("peer", "DIR", "memcached-suite: a checkout of memcached; conformance: one of h1spec"),
-                choice("on", "HOME", "kv: beside memcached, on linux or vm; httpd: beside nginx, on linux"),
+                choice(
+                    "on",
+                    "HOME",
+                    "kv: beside memcached, on linux or vm; httpd: beside nginx, on linux or vm",
+                ),
                 choice("recording", "FILE", "replay: recorded arrivals (default: drawn from a seed)"),
                 choice("prices", "FILE", "replay: price schedule (default: the test's own)"),
                 choice("kvm", "", "hardware virtualisation, where a probe guest shows that it works"),

@@ -17,6 +17,7 @@ mod homes;
 pub mod httpd;
 pub mod httpd_cost;
 pub mod httpd_linux;
+pub mod httpd_vm;
 pub mod idle;
 pub mod instructions;
 pub mod kernel;
