@@ -27,8 +27,8 @@ const MS: u64 = 1_000_000;
 const FITTING: usize = 100;
 const PROMISE_NS: u64 = MS / 2;
 const AT_ONCE: usize = 25;
-/// Who was refused tries again after so long.
-const AGAIN_MS: u64 = 10;
+/// So many of those who were refused try again in a millisecond.
+const AGAIN_A_MS: usize = 10;
 /// How long it is looked at, after it has come to rest.
 const REST_MS: u64 = 50;
 const LOOK_MS: u64 = 100;
@@ -216,11 +216,18 @@ impl World {
         self.simulation.touch(self.crowds_place);
     }
 
+    /// Those who were refused come again, a few in a millisecond.
     fn run(&mut self, milliseconds: u64) {
-        for _ in 0..milliseconds / AGAIN_MS {
-            let until_ns = self.simulation.now_ns() + AGAIN_MS * MS;
+        for _ in 0..milliseconds {
+            let until_ns = self.simulation.now_ns() + MS;
             self.simulation.run_until(until_ns);
-            let again = std::mem::take(&mut self.crowd.borrow_mut().engine_mut().application_mut().waiting);
+            let again = {
+                let mut crowd = self.crowd.borrow_mut();
+                let waiting = &mut crowd.engine_mut().application_mut().waiting;
+                let again = AGAIN_A_MS.min(*waiting);
+                *waiting -= again;
+                again
+            };
             self.open(again);
         }
     }
