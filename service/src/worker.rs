@@ -5,7 +5,8 @@
 //! core waits as its knob says. Nothing here is done per request.
 //!
 //! Files: `reprice` (a new price, and what it changes), `reload` (another configuration, and orders), `chores` (what is
-//! due by time), `drain` (the end), `succession` (going on in another process), `eyes` (what a person looks at),
+//! due by time), `drain` (the end), `size` (the price of memory), `succession` (going on in
+//! another process), `eyes` (what a person looks at),
 //! `provider` (asking for prices over the application's own stack), `reading` (cumulative figures).
 
 mod chores;
@@ -15,6 +16,7 @@ mod provider;
 mod reading;
 mod reload;
 mod reprice;
+mod size;
 mod succession;
 
 use crate::configuration::{Configuration, PriceSource};
@@ -126,6 +128,7 @@ pub struct Worker<I: Ingress, E: Egress, A: Application> {
     /// Connections that tables were made for.
     connections_made: u32,
     interval: Interval,
+    sized: size::Sized,
     last_window: Option<Window>,
     /// What the ledger said last when it could not settle.
     trouble: Option<Trouble>,
@@ -193,6 +196,7 @@ impl<I: Ingress, E: Egress, A: Application> Worker<I, E, A> {
         let setting = setting::setting(&configuration.knobs);
         let mut worker = Self {
             interval: Interval::new(engine.meter(), now_ns),
+            sized: size::Sized::default(),
             ledger: Ledger::new(contract, configuration.window_ns, now_ns, reading),
             tuning: Tuning::new(&configuration, setting, now_ns),
             channel: Channel::new(configuration.token.clone()),

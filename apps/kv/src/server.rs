@@ -10,13 +10,14 @@ use crate::store::{Item, Reserved, Store, Verb};
 use crate::text::newline;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
-use nom_stack::application::{Application, ConnectionId, Ended, Io, Pin};
+use nom_stack::application::{Application, ConnectionId, Elastic, Ended, Io, Pin};
 use nom_stack::meter::Answer;
 
 mod admin;
 mod contents;
 mod detail;
 mod dump;
+mod elastic;
 mod expected;
 mod fetch;
 mod idle;
@@ -542,6 +543,10 @@ impl Application for Kv {
             self.store.release(Item::from_token(pin.token));
         }
         self.tally.connections -= u64::from(connection.open);
+    }
+
+    fn elastic(&mut self) -> Option<&mut dyn Elastic> {
+        Some(self)
     }
 
     fn hand_over(&mut self, id: ConnectionId) -> Option<Vec<u8>> {

@@ -23,6 +23,7 @@ mod explain;
 mod known;
 mod learn;
 mod rules;
+mod size;
 #[cfg(test)]
 mod tests;
 mod trial;
@@ -31,4 +32,5 @@ mod tuner;
 pub use choose::{Estimate, best, estimate};
 pub use explain::Why;
 pub use rules::{Mode, Rules};
+pub use size::{Resized, Sizing};
 pub use tuner::{Decision, Moment, Quoted, Tuner};

@@ -79,6 +79,21 @@ pub trait Io {
     fn abort(&mut self);
 }
 
+/// Memory of an application that may be more or less while it serves.
+pub trait Elastic {
+    /// How much there is, in bytes.
+    fn bytes(&self) -> u64;
+
+    /// Which part of what is asked would be missed with so much; nothing when that is not known yet.
+    fn miss_ratio(&self, bytes: u64) -> Option<f64>;
+
+    /// How often something was asked for since the start. May begin anew.
+    fn asked(&self) -> u64;
+
+    /// Makes it more or less. False, and no change, when that cannot be.
+    fn resize(&mut self, bytes: u64) -> bool;
+}
+
 /// An application (or several behind one face) on a stack.
 pub trait Application {
     /// A connection was established. `port` is the local port, `outgoing` tells who opened it.
@@ -109,6 +124,11 @@ pub trait Application {
     /// The connection is gone, and with it everything unsent. Its pins are released one by one, now or when the
     /// device has read them. Also called for an active opening that failed, which was never `opened`.
     fn ended(&mut self, connection: ConnectionId, reason: Ended);
+
+    /// Its memory, where that may be more or less.
+    fn elastic(&mut self) -> Option<&mut dyn Elastic> {
+        None
+    }
 
     /// What the application knows of a connection, as bytes, to go on in another one of its kind
     /// ([`crate::Engine::export`] takes the rest): from then on it knows nothing of it here. Nothing, and no change, when

@@ -2,13 +2,17 @@
 
 use super::{ConfigurationError, Lines, bytes, duration, shown};
 use alloc::format;
-use alloc::string::String;
+use alloc::string::{String, ToString};
+use nom_money::PerOperation;
+use nom_tuner::Sizing;
 
 /// What is allowed, and for how long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Allowed {
     /// Most memory for items that a client may ask for while the cache serves.
     pub items_bytes_max: usize,
+    /// Between which sizes the price of memory decides; none where it does not.
+    pub sizing: Option<Sizing>,
     /// What has no room makes others leave; otherwise it is refused.
     pub evicts: bool,
     /// Seconds between two pieces of a value; 0 for ever.
@@ -40,8 +44,26 @@ impl Lines<'_> {
         if most < items_bytes {
             return Err(self.wrong("memory.items.max", "it cannot be less than memory.items"));
         }
+        let least = self.optional("memory.items.min", bytes(64 << 10, 64 << 30))?;
+        let miss = self
+            .optional("miss.cost", |text| text.parse::<PerOperation>().map_err(|error| error.to_string()))?;
+        let sizing = match (least, miss) {
+            (None, None) => None,
+            (Some(least), Some(miss)) if least <= items_bytes && miss.0 >= 0 => {
+                Some(Sizing { least_bytes: least as u64, most_bytes: most as u64, miss })
+            }
+            (Some(_), Some(miss)) if miss.0 < 0 => {
+                return Err(self.wrong("miss.cost", "it cannot be negative"));
+            }
+            (Some(_), Some(_)) => {
+                return Err(self.wrong("memory.items.min", "it cannot be more than memory.items"));
+            }
+            (Some(_), None) => return Err(self.wrong("memory.items.min", "it needs miss.cost beside it")),
+            (None, Some(_)) => return Err(self.wrong("miss.cost", "it needs memory.items.min beside it")),
+        };
         Ok(Allowed {
             items_bytes_max: most,
+            sizing,
             evicts: self.value("memory.full", "evict", |text| match text {
                 "evict" => Ok(true),
                 "refuse" => Ok(false),

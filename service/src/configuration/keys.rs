@@ -93,6 +93,19 @@ pub const KEYS: &[Key] = &[
         "128 MiB",
         "Most that clients may make of it (cache_memlimit); without it they may only make it smaller.",
     ),
+    key(
+        "memory.items.min",
+        "",
+        "8 MiB",
+        "Least memory for items. With it and miss.cost the price of memory decides how much there is, from here to \
+         memory.items.max.",
+    ),
+    key(
+        "miss.cost",
+        "",
+        "2 $/Mop",
+        "What a miss costs whoever asked, such as a question to the database behind the cache. For memory.items.min.",
+    ),
     key("memory.full", "evict", "refuse", "What makes room when there is none: evict others, or refuse."),
     key(
         "memory.crawl",

@@ -103,6 +103,8 @@ fn examples_and_defaults_of_the_table_hold() {
                 "network.queue" | "network.copying" | "network.busy_poll" => {
                     "network = xdp\nnetwork.interface = eth0\n"
                 }
+                "memory.items.min" => "miss.cost = 2 $/Mop\n",
+                "miss.cost" => "memory.items.min = 1 MiB\n",
                 "gateway6" => "address6 = fd00::2/64\n",
                 "bonus.max" => "utility = bonus\nvalue = 1 $/Mop\nbonus = 0.00001 $ s/Mop\n",
                 _ => "",

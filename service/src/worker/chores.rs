@@ -29,6 +29,7 @@ impl<I: Ingress, E: Egress, A: Application> Worker<I, E, A> {
         if self.tuning.is_due(now_ns) {
             self.tune(home, now_ns, false);
         }
+        self.size(now_ns);
         if now_ns >= self.stats_ns {
             self.stats_ns = now_ns + self.configuration.stats_interval_ns;
             self.report(home);

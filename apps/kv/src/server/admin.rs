@@ -140,10 +140,7 @@ impl Kv {
         }
         let bytes = limit.checked_mul(1 << 20).and_then(|bytes| usize::try_from(bytes).ok());
         match bytes {
-            Some(bytes) if bytes <= self.config.memory_bytes_max && self.store.resize(bytes) => {
-                self.memory_bytes = bytes;
-                answer::OK
-            }
+            Some(bytes) if self.set_memory(bytes) => answer::OK,
             _ => NO_RESIZE,
         }
     }

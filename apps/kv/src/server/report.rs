@@ -48,6 +48,10 @@ impl Tally {
         }
     }
 
+    pub(super) fn gets(&self) -> u64 {
+        self.gets
+    }
+
     pub(super) fn touched(&mut self, found: bool) {
         self.touches += 1;
         self.touch_hits += u64::from(found);
