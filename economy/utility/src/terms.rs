@@ -6,7 +6,7 @@ use alloc::string::{String, ToString};
 use core::fmt;
 use core::str::FromStr;
 use nom_money::{
-    BonusPerByte, BonusPerOperation, Nano, PerByte, PerOperation, RefundPerByte, RefundPerOperation,
+    ATTO, BonusPerByte, BonusPerOperation, Nano, PerByte, PerOperation, RefundPerByte, RefundPerOperation,
     TextError, parse_duration_ns,
 };
 
@@ -143,7 +143,14 @@ impl Terms<'_> {
                 Kind::Bonus { gamma_atto, delta_atto }
             }
         };
-        Ok(Contract { basis, alpha_atto: worth("value", &value)?, kind, own: None })
+        let alpha_atto = worth("value", &value)?;
+        if alpha_atto > most(basis) {
+            return Err(wrong(
+                "value",
+                "beyond belief: at most 1000 $/op or 1000 $/Gbit; is the unit the right one?",
+            ));
+        }
+        Ok(Contract { basis, alpha_atto, kind, own: None })
     }
 
     fn own(&self) -> Result<Contract, TermsError> {
@@ -157,6 +164,14 @@ impl Terms<'_> {
             return Err(wrong("latency.limit", "is needed by an expression with late, and by no other"));
         }
         Contract::own(expression, limit_ns).map_err(|message| wrong("value", message))
+    }
+}
+
+/// Highest value that is believed: with one that somebody mistyped every setting pays, and sums overflow.
+fn most(basis: Basis) -> i128 {
+    match basis {
+        Basis::Operation => 1000 * ATTO,
+        Basis::UsefulByte => 1000 * ATTO / 125_000_000,
     }
 }
 
