@@ -2,7 +2,7 @@
 //!
 //! Without further words in the configuration it runs its cases: each prints `case NAME ok`, `case NAME FAILED why` or
 //! `case NAME skipped why`. With `# reflect = ...` it is the reflector that `nom bench virtio` measures ([`reflect`]), with
-//! `# pairs = 2` it tries several pairs of queues ([`pairs`]).
+//! `# pairs = 2` it tries several pairs of queues ([`pairs`]), with `# lie = ...` a card that lies ([`lie`]).
 
 #![no_std]
 #![no_main]
@@ -13,6 +13,7 @@ extern crate alloc;
 mod disk;
 mod entropy;
 mod frames;
+mod lie;
 mod network;
 mod pairs;
 mod reflect;
@@ -61,6 +62,9 @@ fn main() -> u8 {
                 1
             }
         };
+    }
+    if let Some(expected) = setting("lie") {
+        return u8::from(!lie::run(expected));
     }
     if setting("pairs").is_some() {
         return match pairs::run() {

@@ -67,6 +67,7 @@ pub fn full(cases: &mut Cases) -> Outcome<()> {
     some(cases, |_| true)?;
     plug(cases, false)?;
     super::drivers::behind_iommu(cases)?;
+    super::liar::liar(cases)?;
     super::pairs::pairs(cases)
 }
 

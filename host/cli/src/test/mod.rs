@@ -10,6 +10,7 @@ mod drivers;
 mod eyes;
 mod guest;
 mod hostile;
+mod liar;
 mod lives;
 mod monitor;
 mod pairs;
