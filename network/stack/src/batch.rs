@@ -23,7 +23,14 @@ pub(crate) struct Outbox<E: Egress> {
     mtu: usize,
     queued: u32,
     oldest_ns: u64,
+    /// The number of the last frame.
+    last: u64,
+    /// What was complete when that last changed, and since when.
+    stands: (u64, u64),
 }
+
+/// A device that has read nothing for so long is told again of what it was shown.
+const REMIND_NS: u64 = 20_000_000;
 
 /// Operations between their answer and their measurement.
 ///
@@ -106,6 +113,19 @@ impl<E: Egress> Outbox<E> {
             gathering: Gathering { epoch_in: 1, epoch_out: 1, ..Gathering::default() },
             queued: 0,
             oldest_ns: 0,
+            last: 0,
+            stands: (0, 0),
+        }
+    }
+
+    /// Reminds a device that stands still although it was shown frames.
+    #[inline]
+    pub(crate) fn look_after(&mut self, completed: u64, now_ns: u64) {
+        if completed == self.last || completed != self.stands.0 {
+            self.stands = (completed, now_ns);
+        } else if now_ns.saturating_sub(self.stands.1) >= REMIND_NS {
+            self.stands.1 = now_ns;
+            self.egress.remind();
         }
     }
 
@@ -151,6 +171,7 @@ impl<E: Egress> Outbox<E> {
             self.oldest_ns = now_ns;
         }
         self.queued += 1;
+        self.last = number;
         self.counters.frames_out += 1;
         self.counters.bytes_out += len as u64;
         Some(number)
@@ -236,5 +257,63 @@ impl Gathering {
     /// Connections with an answer queued.
     pub(crate) fn answered(&self) -> u32 {
         self.count_out
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A device that reads nothing until it is reminded.
+    struct Deaf {
+        sent: u64,
+        completed: u64,
+        reminders: u32,
+    }
+
+    impl Egress for Deaf {
+        fn offloads(&self) -> Offloads {
+            Offloads::default()
+        }
+        fn mtu(&self) -> usize {
+            1500
+        }
+        fn room(&self) -> usize {
+            8
+        }
+        fn capacity(&self) -> usize {
+            8
+        }
+        fn queue(&mut self, _: Frame<'_>) -> Result<u64, crate::port::Full> {
+            self.sent += 1;
+            Ok(self.sent)
+        }
+        fn kick(&mut self) -> bool {
+            true
+        }
+        fn completed(&mut self) -> u64 {
+            self.completed
+        }
+        fn remind(&mut self) {
+            self.reminders += 1;
+            self.completed = self.sent;
+        }
+    }
+
+    #[test]
+    fn a_device_that_stands_still_is_reminded() {
+        let mut out = Outbox::new(Deaf { sent: 0, completed: 0, reminders: 0 });
+        let look = |out: &mut Outbox<Deaf>, now_ns| {
+            let completed = out.egress.completed();
+            out.look_after(completed, now_ns);
+            out.egress.reminders
+        };
+        // Nothing was sent: nothing is owed, however long that lasts.
+        assert_eq!(look(&mut out, 10 * REMIND_NS), 0);
+        out.send(&[0; 54], (&[], None), None, 10 * REMIND_NS);
+        assert_eq!(look(&mut out, 11 * REMIND_NS - 1), 0);
+        assert_eq!(look(&mut out, 11 * REMIND_NS), 1);
+        // It has read all of it.
+        assert_eq!(look(&mut out, 20 * REMIND_NS), 1);
     }
 }

@@ -100,6 +100,7 @@ impl<I: Ingress, E: Egress, A: Application> Engine<I, E, A> {
     pub fn step(&mut self, now_ns: u64) -> Step {
         self.out.departures.measure(now_ns);
         let completed = self.out.egress.completed();
+        self.out.look_after(completed, now_ns);
         let batching = self.knobs.batching;
         self.split(now_ns, |tcp, world, _| tcp.complete(world, completed));
         self.ingress.look(now_ns);

@@ -114,4 +114,7 @@ pub trait Egress {
 
     /// Every frame up to this sequence number has been read by the device for the last time.
     fn completed(&mut self) -> u64;
+
+    /// Frames were shown long ago and nothing was read since: tells the device again, whether it asked to be told or not.
+    fn remind(&mut self) {}
 }

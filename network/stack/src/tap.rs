@@ -225,6 +225,10 @@ impl<E: Egress> Egress for Tapped<E> {
     fn completed(&mut self) -> u64 {
         self.half.completed()
     }
+
+    fn remind(&mut self) {
+        self.half.remind();
+    }
 }
 
 /// Pieces of a frame that are kept; payload beyond them is cut, which only a gather list of many pins can reach.

@@ -157,4 +157,8 @@ impl Egress for Outgoing {
     fn completed(&mut self) -> u64 {
         either!(self, Outgoing, half => half.completed())
     }
+
+    fn remind(&mut self) {
+        either!(self, Outgoing, half => half.remind());
+    }
 }
