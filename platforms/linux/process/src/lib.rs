@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 pub mod arguments;
+pub mod deployed;
 pub mod home;
 pub mod management;
 pub mod network;
