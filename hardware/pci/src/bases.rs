@@ -27,24 +27,6 @@ pub struct Base {
 /// A function's base addresses in memory, by register. Those for ports are left out.
 pub type Bases = [Option<Base>; BASES_MAX as usize];
 
-/// The physical address in a base address register; `None` for ports, an empty register, or no such register.
-pub fn base_address(space: &impl ConfigurationSpace, function: Function, register: u8) -> Option<u64> {
-    if register >= BASES_MAX {
-        return None;
-    }
-    let low = space.read(function, BASE_ADDRESS + 4 * register);
-    if low & PORTS != 0 {
-        return None;
-    }
-    let high = match low >> 1 & 3 {
-        0 => 0,
-        2 if register + 1 < BASES_MAX => space.read(function, BASE_ADDRESS + 4 * register + 4),
-        _ => return None,
-    };
-    let address = u64::from(low & !KIND) | u64::from(high) << 32;
-    (address != 0).then_some(address)
-}
-
 /// Finds out where the base addresses are and how much room each takes, by writing to them: meanwhile the function
 /// does not answer there. What was written before is written again.
 pub fn bases(space: &impl Configurable, function: Function) -> Bases {

@@ -12,7 +12,7 @@ mod express;
 mod pin;
 mod virtio;
 
-pub use bases::{Base, Bases, COMMAND_PORTS, assign, base_address, bases, memory_window, ports};
+pub use bases::{Base, Bases, COMMAND_PORTS, assign, bases, memory_window, ports};
 pub use express::{Port, port};
 pub use pin::pin;
 pub use virtio::{Messages, Place, Virtio, function_messages, is_virtio, virtio};

@@ -12,20 +12,14 @@ macro_rules! ports {
         pub fn $read(port: u16) -> $value {
             let value;
             // SAFETY: only the kernel's own devices and, by its checks, their owners' are named; no memory is touched.
-            unsafe {
-                asm!(concat!("in ", $register, ", dx"), in("dx") port, out($register) value,
-                    options(nomem, nostack, preserves_flags));
-            }
+            unsafe { asm!(concat!("in ", $register, ", dx"), in("dx") port, out($register) value, options(nomem, nostack)) }
             value
         }
 
         /// Writes to a port.
         pub fn $write(port: u16, value: $value) {
             // SAFETY: as for reading.
-            unsafe {
-                asm!(concat!("out dx, ", $register), in("dx") port, in($register) value,
-                    options(nomem, nostack, preserves_flags));
-            }
+            unsafe { asm!(concat!("out dx, ", $register), in("dx") port, in($register) value, options(nomem, nostack)) }
         }
     };
 }

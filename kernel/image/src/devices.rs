@@ -146,13 +146,9 @@ impl Found {
         let ecam = self.ecam.ok_or("has no configuration space")?;
         let virtio = nom_pci::virtio(&ecam, function, bases).ok_or("makes no sense, or is a legacy one")?;
         // Interrupt messages are writes to anywhere: their table is the kernel's alone.
-        let on_table = |place: Place| {
-            let lies = |messages: nom_pci::Messages| {
-                place.shares_page(&messages.table) || place.shares_page(&messages.pending)
-            };
-            virtio.messages.is_some_and(lies)
-        };
-        if structures(&virtio).any(on_table) {
+        let tables =
+            virtio.messages.map_or_else(Default::default, |messages| [messages.table, messages.pending]);
+        if structures(&virtio).any(|place| tables.iter().any(|table| place.shares_page(table))) {
             return Err("has registers on the page of its MSI-X table");
         }
         let pin = match virtio.messages {
@@ -162,11 +158,8 @@ impl Found {
         let (set, clear) = if pin.is_some() { (0, COMMAND_NO_PIN) } else { (COMMAND_NO_PIN, 0) };
         ecam.command(function, COMMAND_MEMORY | set, COMMAND_BUS_MASTER | clear);
         let mut show = |place: Place| space.show_registers(place.address, place.len, frames);
-        let common_seen = show(virtio.common).ok_or("cannot be mapped")?;
-        let table_seen = match virtio.messages {
-            Some(messages) => show(messages.table).ok_or("cannot be mapped")?,
-            None => 0,
-        };
+        let seen = show(virtio.common).zip(show(tables[0]));
+        let (common_seen, table_seen) = seen.ok_or("cannot be mapped")?;
         let requester = function.requester();
         let confined = self.iommu.as_mut().is_some_and(|iommu| {
             iommu.covers(root) && offers_platform_access(common_seen) && iommu.prepare(requester, frames)
@@ -202,7 +195,7 @@ impl Found {
     fn free_pin(&self, ecam: &Ecam, one: &nom_pci::Found) -> Result<u32, &'static str> {
         let pin = nom_pci::pin(ecam, one).filter(|&pin| pin < interrupts::pins());
         let pin = pin.ok_or("has no MSI-X, and nobody knows where its pin leads")?;
-        if self.iommu.as_ref().is_some_and(|iommu| iommu.controller() == 0) {
+        if self.iommu.as_ref().is_some_and(|iommu| iommu.found.controller == 0) {
             return Err("has no MSI-X, and the IOMMU's table does not name the I/O interrupt controller");
         }
         let taken = self.lines.iter().any(|standing| standing.source == Source::Pin(pin));

@@ -46,9 +46,11 @@ pub const PORT_ENTRY: u16 = LINES_MAX as u16;
 const INTERRUPTS_SIZE: u64 = 7;
 /// An IOMMU in use.
 pub struct Iommu {
-    found: nom_acpi::Iommu,
+    /// What firmware says of it.
+    pub found: nom_acpi::Iommu,
     registers: u64,
-    unit: Unit,
+    /// What it can do.
+    pub unit: Unit,
     buses: Frame,
     queue: Frame,
     interrupts: Frame,
@@ -95,11 +97,6 @@ impl Iommu {
         this.command(TRANSLATE)?;
         this.command(REMAP)?;
         Ok(this)
-    }
-
-    /// Its tables may have leaves of 2 MiB.
-    pub fn has_large_leaves(&self) -> bool {
-        self.unit.large
     }
 
     fn set(&self, register: u64, value: u64) {
@@ -172,11 +169,6 @@ impl Iommu {
         let entry = tables.map_or([0, 0], |(root, domain)| iommu::function_entry(root, domain, quiet));
         put(table, u64::from(requester & 0xff), entry);
         self.forget(&[Forget::Functions, Forget::Translations]);
-    }
-
-    /// What the I/O interrupt controller's requests carry.
-    pub fn controller(&self) -> u16 {
-        self.found.controller
     }
 
     /// Where an interrupt leads, and whose it is; `None`: nowhere.

@@ -89,7 +89,7 @@ impl Found {
         let number = line.number() as u16;
         if let Some(iommu) = &mut self.iommu {
             let level = matches!(standing.source, Source::Pin(_));
-            let requester = if level { iommu.controller() } else { requester };
+            let requester = if level { iommu.found.controller } else { requester };
             let entry = interrupt_entry(vector(line), interrupts::identity(), requester, level);
             iommu.route(number, here.map(|_| entry));
         }

@@ -12,7 +12,6 @@ use nom_kernel_core::devices::Device;
 use nom_kernel_core::frames::Owner;
 use nom_kernel_core::iommu::{Forget, domain};
 
-use crate::iommu::Iommu;
 use crate::paging::{self, Space};
 use crate::processors;
 use crate::serial::say;
@@ -81,7 +80,7 @@ impl Kernel {
     pub fn register_dma(&mut self, caller: &Caller, address: u64, pages: u64, new: bool) {
         let there = self.living(caller.number).and_then(|running| running.reach);
         let Some(reach) = (if new { self.reach(caller.number) } else { there }) else { return };
-        let large = self.found.iommu.as_ref().is_some_and(Iommu::has_large_leaves);
+        let large = self.found.iommu.as_ref().is_some_and(|iommu| iommu.unit.large);
         let mut at = address;
         while at < address + pages * PAGE_LEN {
             let end = caller.space.page_end(at);
