@@ -288,10 +288,12 @@ impl<'a> Head<'a> {
         let mut rest = self.fields;
         core::iter::from_fn(move || {
             loop {
-                let (found, value, behind) = field(rest)?;
-                rest = behind;
-                if found.eq_ignore_ascii_case(name) {
-                    return Some(value);
+                // Everything was checked when the head was read.
+                let feed = line_feed(rest)?;
+                let line = rest.get(..feed.checked_sub(1)?)?;
+                rest = &rest[feed + 1..];
+                if line.get(name.len()) == Some(&b':') && line[..name.len()].eq_ignore_ascii_case(name) {
+                    return Some(trimmed(&line[name.len() + 1..]));
                 }
             }
         })
