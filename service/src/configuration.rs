@@ -96,7 +96,7 @@ pub enum Offloads {
 pub struct Configuration {
     /// Port that is served.
     pub listen: u16,
-    /// Our address.
+    /// Our address; unspecified when a DHCP server is asked for one.
     pub address: Ipv4Addr,
     /// How many leading bits of addresses are the same on our link.
     pub prefix_len: u8,
@@ -189,7 +189,10 @@ impl Configuration {
 
     fn read(text: &str, application: Option<&str>) -> Result<Self, ConfigurationError> {
         let lines = Lines::read(text, application)?;
-        let (address, prefix_len) = lines.value("address", "10.0.2.15/24", address_and_prefix)?;
+        let (address, prefix_len) = lines.value("address", "10.0.2.15/24", |text| match text {
+            "dhcp" => Ok((Ipv4Addr::UNSPECIFIED, 32)),
+            _ => address_and_prefix(text),
+        })?;
         let promise = lines.promise()?;
         let contract = match promise {
             Some(promise) => Some(promise.contract()),
@@ -261,6 +264,7 @@ impl Configuration {
             text: text.into(),
             application: application.map(String::from),
         };
+        configuration.check_dhcp(&lines)?;
         lines.value("processors", "1", whole(1, 1))?;
         if configuration.item_bytes_max > configuration.items_bytes {
             return Err(lines.wrong("item.max", "an item cannot be larger than memory.items"));

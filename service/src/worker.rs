@@ -12,6 +12,7 @@
 mod chores;
 mod drain;
 mod eyes;
+mod lease;
 mod provider;
 mod reading;
 mod reload;
@@ -40,6 +41,7 @@ use nom_points::Setting;
 use nom_stack::Engine;
 use nom_stack::application::Application;
 use nom_stack::config::Config;
+use nom_stack::dhcp;
 use nom_stack::knobs::Wait;
 use nom_stack::port::{Egress, Ingress};
 use nom_stack::tap::Tapped;
@@ -108,6 +110,8 @@ impl Identity {
 pub struct Worker<I: Ingress, E: Egress, A: Application> {
     engine: Engine<Tapped<I>, Tapped<E>, Together<A>>,
     eyes: Eyes,
+    /// Who asks for our address, where that is not configured.
+    lease: Option<dhcp::Client>,
     identity: Identity,
     configuration: Configuration,
     channel: Channel,
@@ -220,8 +224,12 @@ impl<I: Ingress, E: Egress, A: Application> Worker<I, E, A> {
             identity,
             configuration,
             eyes,
+            lease: None,
             engine,
         };
+        if worker.configuration.address.is_unspecified() {
+            worker.begin_lease(mac, u64::from_le_bytes(seed(home)?), now_ns);
+        }
         if let Some(line) = worker.tuning.opening() {
             worker.log(now_ns, Level::Info, line);
         }
@@ -274,6 +282,9 @@ impl<I: Ingress, E: Egress, A: Application> Worker<I, E, A> {
         let step = self.engine.step(now_ns);
         // What is changed here may make work for the stack: it is asked again before anybody sleeps.
         let mut again = step.worked;
+        if self.lease.is_some() {
+            again |= self.keep_lease(now_ns);
+        }
         if self.priced.is_some() {
             again |= self.ask_for_prices(home, now_ns);
         }

@@ -6,6 +6,8 @@ use nom_feeds::metadata::Answer;
 use nom_kernel_core::bundle::{self, Kind, Part};
 use nom_kernel_core::elf;
 use nom_service::management::Message;
+use nom_stack::dhcp;
+use nom_stack::wire::dns;
 
 /// Words of texts with units.
 const UNITS: &[&[u8]] =
@@ -66,7 +68,66 @@ pub static TARGETS: &[Target] = &[
         },
     },
     Target {
+        name: "dhcp",
+        what: "what servers say that lend addresses (network/stack)",
+        seeds: || {
+            let mut offer = vec![0; 240];
+            offer[..3].copy_from_slice(&[2, 1, 6]);
+            offer[16..20].copy_from_slice(&[10, 0, 0, 9]);
+            offer[236..].copy_from_slice(&[99, 130, 83, 99]);
+            let tail = [53, 1, 2, 54, 4, 10, 0, 0, 1, 1, 4, 255, 255, 255, 0, 51, 4, 0, 0, 14, 16, 255];
+            vec![[&offer[..], &tail].concat()]
+        },
+        tokens: &[&[53, 1, 5], &[53, 1, 6], &[3, 4, 10, 0, 0, 1], &[58, 4, 0, 0, 0, 1], &[255]],
+        run: |bytes| {
+            let mac = [2, 0, 0, 0, 0, 1];
+            let mut client = dhcp::Client::new(mac, 7, 0);
+            let mut answer = bytes.to_vec();
+            // An offer, and the same bytes as whatever comes after the request.
+            for now_ns in [1, 2] {
+                let (Some(asked), _) = client.run(now_ns) else { break };
+                if answer.len() >= 240 {
+                    answer[4..8].copy_from_slice(&asked.bytes[4..8]);
+                    answer[28..34].copy_from_slice(&mac);
+                }
+                client.receive(&answer, now_ns);
+                if let Some(place) = answer.windows(3).position(|option| option == [53, 1, 2]) {
+                    answer[place + 2] = 5;
+                }
+            }
+            if let Some(lease) = client.lease() {
+                assert!(
+                    nom_stack::wire::ipv4::is_host(lease.address) && (1..=30).contains(&lease.prefix_len)
+                );
+                assert!(lease.until_ns > 2 && client.deadline_ns() <= lease.until_ns);
+            }
+        },
+    },
+    Target {
+        name: "dns",
+        what: "what servers say that know names (network/stack)",
+        seeds: || {
+            let name = dns::Name::parse("prices.example").expect("it is a name");
+            let mut answer = dns::question(7, &name, dns::Kind::A);
+            answer[2..8].copy_from_slice(&[0x81, 0x80, 0, 1, 0, 2]);
+            answer
+                .extend_from_slice(&[0xc0, 12, 0, 5, 0, 1, 0, 0, 0, 9, 0, 6, 3, b'w', b'w', b'w', 0xc0, 19]);
+            answer.extend_from_slice(&[0xc0, 44, 0, 1, 0, 1, 0, 0, 0, 9, 0, 4, 10, 0, 0, 7]);
+            vec![answer]
+        },
+        tokens: &[&[0xc0, 12], &[0xc0, 44], &[0, 5, 0, 1], &[0, 28, 0, 1], &[0xff, 0xff], &[0]],
+        run: |bytes| {
+            let name = dns::Name::parse("prices.example").expect("it is a name");
+            for kind in [dns::Kind::A, dns::Kind::Aaaa] {
+                if let Some(dns::Answer::Address { address, .. }) = dns::answer(bytes, 7, &name, kind) {
+                    assert_eq!(address.is_ipv4(), kind == dns::Kind::A);
+                }
+            }
+        },
+    },
+    Target {
         name: "configuration",
+
         what: "a service's configuration (service) and the kernel's part of it (kernel/core)",
         seeds: || {
             let keys = nom_service::configuration::KEYS;

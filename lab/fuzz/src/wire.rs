@@ -5,9 +5,11 @@ use nom_kv::{Config as KvConfig, Kv};
 use nom_stack::config::{Address6, Config6};
 use nom_stack::knobs::{Batching, Knobs};
 use nom_stack::port::{Arrival, Egress, Frame, Full, Ingress, Offloads};
+use nom_stack::wire::checksum::Sum;
+use nom_stack::wire::ipv6::{self, Ipv6};
 use nom_stack::{Config, Engine};
 use std::collections::{BTreeMap, VecDeque};
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 const OURS: [u8; 6] = [2, 0, 0, 0, 0, 1];
 const THEIRS: [u8; 6] = [2, 0, 0, 0, 0, 2];
@@ -131,6 +133,7 @@ pub fn play(bytes: &[u8]) {
                 None
             }
             1 => Some(take(usize::from(what >> 3) * 8).to_vec()),
+            2 if what & 0x40 != 0 => Some(packet6(what, take(usize::from(what >> 3) * 4))),
             2 => Some(ethernet([8, 6], take(28))),
             3 => Some(internet(take(1).first().copied().unwrap_or(1), take(usize::from(what >> 3)))),
             _ => Some(segment(what, take(6), take(usize::from(what >> 3) * 3), engine.egress_mut())),
@@ -160,6 +163,30 @@ pub fn play(bytes: &[u8]) {
 
 fn ethernet(kind: [u8; 2], content: &[u8]) -> Vec<u8> {
     [&OURS[..], &THEIRS, &kind, content].concat()
+}
+
+/// A packet of IPv6 from a neighbour, to us or to all: a message with a right checksum, or whatever the bytes say.
+fn packet6(what: u8, content: &[u8]) -> Vec<u8> {
+    let link = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0);
+    let all = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
+    let (source, ours) = (ipv6::of_interface(link, THEIRS), ipv6::of_interface(link, OURS));
+    let destination = if what & 8 == 0 { ours } else { all };
+    let (&first, rest) = content.split_first().unwrap_or((&0, &[]));
+    let protocol = if what & 16 == 0 { 58 } else { first };
+    let mut content = if protocol == 58 { content.to_vec() } else { rest.to_vec() };
+    if protocol == 58 && content.len() >= 4 {
+        // Messages that somebody acts on are the more interesting ones.
+        content[0] = [1, 2, 128, 129, 133, 134, 135, 136][usize::from(first & 7)];
+        content[1..4].fill(0);
+        let mut sum = Sum::new();
+        sum.add_pseudo_header6(source, destination, protocol, content.len());
+        sum.add(&content);
+        content[2..4].copy_from_slice(&sum.finish());
+    }
+    let mut packet = vec![0; ipv6::HEADER];
+    Ipv6 { source, destination, protocol, hop_limit: 255 }.emit(&mut packet, content.len());
+    packet.extend(content);
+    ethernet([0x86, 0xdd], &packet)
 }
 
 fn internet(protocol: u8, content: &[u8]) -> Vec<u8> {

@@ -51,10 +51,12 @@ pub enum Drop {
     Denied,
     /// An extension header of IPv6 that asks for what is not done here.
     Extension,
+    /// A datagram for a port that nobody bound.
+    NoPort,
 }
 
 /// Kinds of [`Drop`].
-pub const DROPS: usize = 14;
+pub const DROPS: usize = 15;
 
 /// Everything counted since the start.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -123,6 +125,10 @@ pub struct Counters {
     pub ended: u64,
     /// Addresses that we wanted and that somebody else has.
     pub addresses_taken: u64,
+    /// Datagrams that arrived for a port.
+    pub datagrams_in: u64,
+    /// Datagrams sent.
+    pub datagrams_out: u64,
     /// Connections taken out to go on elsewhere.
     pub exported: u64,
     /// Connections put in that began elsewhere.

@@ -6,12 +6,13 @@
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
-use core::net::{IpAddr, Ipv6Addr};
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::application::{Application, ConnectionId};
 use crate::batch::Outbox;
 use crate::config::Config;
 use crate::counters::{Counters, Flush};
+use crate::datagrams::{BindError, Datagram, SendError};
 use crate::frames::{self, Door};
 use crate::knobs::{Batching, Early, Knobs};
 use crate::meter::Meter;
@@ -68,8 +69,6 @@ pub struct Engine<I: Ingress, E: Egress, A: Application> {
     /// What the knobs allowed when they changed: the frames held then leave by these times.
     held_until_ns: Option<u64>,
     queued_until_ns: Option<u64>,
-    /// When the link has something to do by itself.
-    tidy_ns: u64,
 }
 
 impl<I: Ingress, E: Egress, A: Application> Engine<I, E, A> {
@@ -89,9 +88,7 @@ impl<I: Ingress, E: Egress, A: Application> Engine<I, E, A> {
             knobs: Knobs::default(),
             held_until_ns: None,
             queued_until_ns: None,
-            tidy_ns: u64::MAX,
         };
-        engine.note_tidy();
         engine.set_knobs(Knobs::default(), now_ns);
         engine
     }
@@ -104,8 +101,7 @@ impl<I: Ingress, E: Egress, A: Application> Engine<I, E, A> {
         let batching = self.knobs.batching;
         self.split(now_ns, |tcp, world, _| tcp.complete(world, completed));
         self.ingress.look(now_ns);
-        let due = self.tidy_ns <= now_ns;
-        if due {
+        if self.neighbours.tidy_ns <= now_ns {
             self.tidy(now_ns);
         }
         let mut worked = match batching {
@@ -119,7 +115,6 @@ impl<I: Ingress, E: Egress, A: Application> Engine<I, E, A> {
         if self.held.is_empty() {
             self.held_until_ns = None;
         }
-        worked |= due;
         worked |= self.call_wanted(now_ns);
         worked |= self.split(now_ns, |tcp, world, _| {
             let timers = tcp.run_timers(world);
@@ -127,9 +122,6 @@ impl<I: Ingress, E: Egress, A: Application> Engine<I, E, A> {
             tcp.send_due(world);
             timers
         });
-        if self.neighbours.six.is_some() {
-            self.note_tidy();
-        }
         worked |= self.flush_due(now_ns);
         // What left in this step is measured in the next one, which must not be put off by a sleep.
         worked |= self.out.departures.wait();
@@ -138,15 +130,12 @@ impl<I: Ingress, E: Egress, A: Application> Engine<I, E, A> {
 
     /// Does what the link has to do by itself.
     #[cold]
+    #[inline(never)]
     fn tidy(&mut self, now_ns: u64) {
         if let Some(six) = &mut self.neighbours.six {
             six.run(&mut self.out, now_ns);
         }
-        self.note_tidy();
-    }
-
-    fn note_tidy(&mut self) {
-        self.tidy_ns = self.neighbours.six.as_ref().map_or(u64::MAX, |six| six.deadline_ns());
+        self.neighbours.note_tidy();
     }
 
     /// Our IPv6 addresses to which nobody objected.
@@ -304,8 +293,11 @@ impl<I: Ingress, E: Egress, A: Application> Engine<I, E, A> {
             (one, other) => one.or(other),
         };
         let batch_ns = earlier(self.held_deadline_ns(), self.queued_deadline_ns());
-        let tidy_ns = (self.tidy_ns != u64::MAX).then_some(self.tidy_ns);
-        earlier(earlier(earlier(self.tcp.deadline_ns(), device_ns), batch_ns), tidy_ns)
+        let deadline_ns = earlier(earlier(self.tcp.deadline_ns(), device_ns), batch_ns);
+        match self.neighbours.tidy_ns {
+            u64::MAX => deadline_ns,
+            tidy_ns => Some(deadline_ns.map_or(tidy_ns, |deadline_ns| deadline_ns.min(tidy_ns))),
+        }
     }
 
     fn split<R>(
@@ -389,6 +381,60 @@ impl<I: Ingress, E: Egress, A: Application> Engine<I, E, A> {
         });
         self.flush_due(now_ns);
         result
+    }
+
+    /// We have this address, with the prefix length of its link, and this gateway from now on; none to have no address until
+    /// further notice. Connections of another address end at once, and nobody is told but the application.
+    pub fn set_address(&mut self, address: Option<(Ipv4Addr, u8)>, gateway: Option<Ipv4Addr>, now_ns: u64) {
+        let (address, prefix_len) = address.unwrap_or((Ipv4Addr::UNSPECIFIED, 32));
+        if address != self.config.address {
+            // What is held was sent to the old one.
+            self.out.gathering.in_left();
+            while let Some(arrival) = self.held.pop_front() {
+                self.ingress.give_back(arrival);
+            }
+            self.neighbours.set_address(address);
+        }
+        self.split(now_ns, |tcp, world, _| tcp.set_address(world, (address, prefix_len), gateway));
+        self.door.set_address(address);
+        self.config.address = address;
+        self.config.prefix_len = prefix_len;
+        self.config.gateway = gateway;
+    }
+
+    /// Takes datagrams for this port from now on; they wait for [`Engine::take_datagram`].
+    pub fn bind(&mut self, port: u16) -> Result<(), BindError> {
+        self.door.datagrams.bind(port)
+    }
+
+    /// Takes no more datagrams for this port, and forgets those that wait.
+    pub fn unbind(&mut self, port: u16) {
+        self.door.datagrams.unbind(port);
+    }
+
+    /// The oldest datagram that waits at a port.
+    pub fn take_datagram(&mut self, port: u16) -> Option<Datagram> {
+        self.door.datagrams.take(port)
+    }
+
+    /// Sends a datagram from a port to an address and a port there; to everybody on the link by the address
+    /// 255.255.255.255. It may wait for a neighbour's Ethernet address, and is lost when that does not come.
+    pub fn send_datagram(
+        &mut self,
+        port: u16,
+        to: (Ipv4Addr, u16),
+        payload: &[u8],
+        now_ns: u64,
+    ) -> Result<(), SendError> {
+        let hop = match to.0 {
+            everybody if everybody.is_broadcast() => everybody,
+            one => self.tcp.next_hop(one).ok_or(SendError::NoRoute)?,
+        };
+        let us = self.door.us();
+        let way = (&mut self.neighbours, &mut self.out);
+        let sent = self.door.datagrams.send(us, hop, (port, to.0, to.1), payload, way, now_ns);
+        self.flush_due(now_ns);
+        sent
     }
 
     /// Takes an open connection out as a value, to go on in another stack ([`Engine::import`]). Its frames must come

@@ -6,6 +6,7 @@ use core::net::Ipv4Addr;
 use crate::application::Application;
 use crate::config::Config;
 use crate::counters::Drop;
+use crate::datagrams::{Datagrams, Sender};
 use crate::frames6;
 use crate::port::Egress;
 use crate::rate::Bucket;
@@ -14,6 +15,7 @@ use crate::wire::ethernet::{self, BROADCAST, Ethernet, TYPE_ARP, TYPE_IPV4, TYPE
 use crate::wire::icmp::{self, Echo, TooBig};
 use crate::wire::ipv4::{self, Ipv4, PROTOCOL_ICMP, PROTOCOL_TCP, Refusal};
 use crate::wire::tcp::{Segment, checksum_good};
+use crate::wire::udp::PROTOCOL_UDP;
 
 /// Echo replies that we send in a second.
 const ECHOES_PER_SECOND: u32 = 1_000;
@@ -23,11 +25,26 @@ pub(crate) struct Door {
     pub(crate) mac: [u8; 6],
     address: Ipv4Addr,
     pub(crate) echoes: Bucket,
+    pub(crate) datagrams: Datagrams,
 }
 
 impl Door {
     pub(crate) fn new(config: &Config) -> Self {
-        Self { mac: config.mac, address: config.address, echoes: Bucket::new(ECHOES_PER_SECOND) }
+        Self {
+            mac: config.mac,
+            address: config.address,
+            echoes: Bucket::new(ECHOES_PER_SECOND),
+            datagrams: Datagrams::new(),
+        }
+    }
+
+    /// Who we are. The unspecified address: nobody yet.
+    pub(crate) fn us(&self) -> Sender {
+        Sender { mac: self.mac, address: self.address }
+    }
+
+    pub(crate) fn set_address(&mut self, address: Ipv4Addr) {
+        self.address = address;
     }
 
     /// Acts on one frame.
@@ -58,7 +75,13 @@ impl Door {
             TYPE_ARP => {
                 if let Some((address, mac)) = world.neighbours.receive(content, world.out, world.now_ns) {
                     tcp.neighbour_found(address, mac);
+                    let us = self.us();
+                    self.datagrams.neighbour_found(us, (address, mac), world.out, world.now_ns);
                 }
+                return;
+            }
+            TYPE_IPV4 => {
+                self.receive_broadcast(world, header.source, content, checksum_known_good);
                 return;
             }
             TYPE_IPV6 if ours => {
@@ -113,6 +136,9 @@ impl Door {
                     self.echo(world, tcp, header.source, packet.source, content);
                 }
             }
+            PROTOCOL_UDP => {
+                self.datagram(world, header.source, packet, content, checksum_known_good);
+            }
             _ => world.out.counters.drop(Drop::Protocol),
         }
     }
@@ -134,6 +160,46 @@ impl Door {
         }
     }
 
+    /// Acts on a datagram. It gets copies, so that nothing of what comes for connections need stand in memory.
+    #[cold]
+    #[inline(never)]
+    fn datagram<A: Application, E: Egress>(
+        &mut self,
+        world: &mut World<'_, A, E>,
+        mac: [u8; 6],
+        packet: Ipv4,
+        content: &[u8],
+        checksum_known_good: bool,
+    ) {
+        let us = self.us();
+        let from = (mac, &packet);
+        self.datagrams.receive(us, from, content, checksum_known_good, world.out, world.now_ns);
+    }
+
+    /// Acts on what was sent to everybody: only datagrams to the address of everybody are for us.
+    #[cold]
+    #[inline(never)]
+    fn receive_broadcast<A: Application, E: Egress>(
+        &mut self,
+        world: &mut World<'_, A, E>,
+        mac: [u8; 6],
+        content: &[u8],
+        checksum_known_good: bool,
+    ) {
+        match Ipv4::parse(content) {
+            Ok((packet, content))
+                if packet.destination.is_broadcast()
+                    && packet.protocol == PROTOCOL_UDP
+                    && !packet.fragment
+                    && packet.source != self.address
+                    && ipv4::is_host(packet.source) =>
+            {
+                self.datagram(world, mac, packet, content, checksum_known_good);
+            }
+            _ => world.out.counters.drop(Drop::Protocol),
+        }
+    }
+
     fn echo<A: Application, E: Egress>(
         &mut self,
         world: &mut World<'_, A, E>,
@@ -142,7 +208,7 @@ impl Door {
         address: Ipv4Addr,
         content: &[u8],
     ) {
-        let Some(echo) = Echo::parse_request(content) else {
+        let Some(echo) = Echo::parse_request(content).filter(|_| !self.address.is_unspecified()) else {
             world.out.counters.drop(Drop::Protocol);
             return;
         };
@@ -173,6 +239,7 @@ impl Door {
 }
 
 /// The connection to which a frame seems to belong, before anything of it is checked: only to count who was heard.
+#[inline(never)]
 pub(crate) fn peek(tcp: &Tcp, frame: &[u8]) -> Option<u32> {
     let (header, content) = Ethernet::parse(frame)?;
     if header.ethertype != TYPE_IPV4 {

@@ -10,7 +10,7 @@ use crate::tcp::{From, Tcp, World};
 use crate::wire::checksum::Sum;
 use crate::wire::ethernet::{self, Ethernet, TYPE_IPV6};
 use crate::wire::icmpv6::{self, Message};
-use crate::wire::ipv4::{NOT_CAPABLE, PROTOCOL_TCP};
+use crate::wire::ipv4::PROTOCOL_TCP;
 use crate::wire::ipv6::{self, HOP_LIMIT, Ipv6, PROTOCOL_ICMP, Refusal};
 use crate::wire::tcp::Segment;
 
@@ -36,6 +36,7 @@ impl Door {
             world.out.counters.drop(Drop::Protocol);
             return;
         };
+        let congestion = content.get(1).map_or(0, |byte| (byte >> 4) & 3);
         let (packet, content) = match Ipv6::parse(content) {
             Ok(parsed) => parsed,
             Err(refusal) => {
@@ -68,11 +69,7 @@ impl Door {
                     world.out.counters.drop(Drop::NoRecord);
                     return;
                 };
-                tcp.receive(
-                    world,
-                    &From { address, mac: frame.source, arrived_ns, congestion: NOT_CAPABLE },
-                    &segment,
-                );
+                tcp.receive(world, &From { address, mac: frame.source, arrived_ns, congestion }, &segment);
             }
             PROTOCOL_ICMP => self.message6(world, tcp, frame.source, &packet, content, single),
             _ => world.out.counters.drop(Drop::Protocol),
@@ -102,6 +99,7 @@ impl Door {
                 {
                     tcp.neighbour_found6();
                 }
+                world.neighbours.note_tidy();
             }
             _ => world.out.counters.drop(Drop::Protocol),
         }

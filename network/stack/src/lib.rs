@@ -22,7 +22,9 @@
 //!  application who is called with the bytes in place
 //! ```
 //!
-//! Limits today: no UDP. Time stamps and marks of congestion are there for peers who ask, see [`Config`].
+//! Datagrams go from `frames` to `datagrams`; `dhcp` and `dns` are clients over them, pure as everything here.
+//!
+//! Limits today: datagrams over IPv4 only. Time stamps and marks of congestion are there for peers who ask, see [`Config`].
 
 #![no_std]
 #![forbid(unsafe_code)]
@@ -34,6 +36,9 @@ pub mod application;
 mod batch;
 pub mod config;
 pub mod counters;
+pub mod datagrams;
+pub mod dhcp;
+pub mod dns;
 mod engine;
 mod frames;
 mod frames6;

@@ -40,6 +40,8 @@ pub(crate) struct Neighbours {
     address: Ipv4Addr,
     /// Those of IPv6, where it is spoken.
     pub(crate) six: Option<Box<Link6>>,
+    /// When the link has something to do by itself.
+    pub(crate) tidy_ns: u64,
 }
 
 impl Neighbours {
@@ -52,7 +54,21 @@ impl Neighbours {
             mac: config.mac,
             address: config.address,
             six: config.ipv6.as_ref().map(|six| Box::new(Link6::new(config, six, now_ns))),
+            // The first addresses are to be tried at once.
+            tidy_ns: if config.ipv6.is_some() { now_ns } else { u64::MAX },
         }
+    }
+
+    /// The link has changed: it may have something to do sooner or later than before.
+    pub(crate) fn note_tidy(&mut self) {
+        self.tidy_ns = self.six.as_ref().map_or(u64::MAX, |six| six.deadline_ns());
+    }
+
+    /// We have another address, perhaps on another link: nobody is known there.
+    pub(crate) fn set_address(&mut self, address: Ipv4Addr) {
+        self.address = address;
+        self.table = [None; NEIGHBOURS];
+        self.questions = [None; QUESTIONS];
     }
 
     /// The Ethernet address of a neighbour, if it is known.
@@ -96,7 +112,11 @@ impl Neighbours {
             out.counters.drop(Drop::Malformed);
             return None;
         };
-        if arp.target != self.address || arp.sender == self.address || !ethernet::is_station(arp.sender_mac) {
+        if self.address.is_unspecified()
+            || arp.target != self.address
+            || arp.sender == self.address
+            || !ethernet::is_station(arp.sender_mac)
+        {
             out.counters.drop(Drop::NotForUs);
             return None;
         }

@@ -1,6 +1,6 @@
 //! Our IPv6 addresses.
 
-use super::{ConfigurationError, Lines, shown};
+use super::{Configuration, ConfigurationError, Lines, Network, shown};
 use alloc::format;
 use alloc::string::String;
 use core::net::Ipv6Addr;
@@ -26,6 +26,25 @@ impl Lines<'_> {
                     .wrong("gateway6", "with address6 = auto a router says so itself; remove one of them"))
             }
             (address, gateway) => Ok(address.map(|address| Config6 { address, gateway })),
+        }
+    }
+}
+
+impl Configuration {
+    /// An address can be lent only where everything that is sent to everybody comes in.
+    pub(super) fn check_dhcp(&self, lines: &Lines<'_>) -> Result<(), ConfigurationError> {
+        if !self.address.is_unspecified() {
+            return Ok(());
+        }
+        match self.network {
+            Network::Xdp { .. } | Network::Packet { .. } => {
+                Err(lines.wrong("address", "xdp and packet take frames of one address; say which"))
+            }
+            _ if self.gateway.is_some() => {
+                Err(lines
+                    .wrong("gateway", "with address = dhcp the server says so itself; remove one of them"))
+            }
+            _ => Ok(()),
         }
     }
 }
@@ -57,6 +76,18 @@ mod tests {
     use crate::configuration::Configuration;
     use alloc::string::ToString;
     use nom_stack::config::{Address6, Config6};
+
+    #[test]
+    fn an_address_is_lent_where_that_can_be() {
+        let read = |text: &str| {
+            Configuration::parse(text).map(|read| read.address).map_err(|error| error.to_string())
+        };
+        assert_eq!(read("address = dhcp\n"), Ok(core::net::Ipv4Addr::UNSPECIFIED));
+        let xdp = read("address = dhcp\nnetwork = xdp\nnetwork.interface = eth0\n").expect_err("xdp");
+        assert!(xdp.contains("line 1: address: xdp and packet"), "{xdp}");
+        let both = read("address = dhcp\ngateway = 10.0.0.1\n").expect_err("both");
+        assert!(both.contains("line 2: gateway: with address = dhcp"), "{both}");
+    }
 
     #[test]
     fn addresses_are_read_and_what_nobody_can_have_is_refused() {

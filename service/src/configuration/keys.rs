@@ -30,7 +30,12 @@ const fn repeating(name: &'static str, example: &'static str, meaning: &'static 
 /// All keys, in the order of their documentation.
 pub const KEYS: &[Key] = &[
     key("listen", "11211", "11211", "Port that is served."),
-    key("address", "10.0.2.15/24", "10.0.2.15/24", "Our IPv4 address, with the prefix length of our link."),
+    key(
+        "address",
+        "10.0.2.15/24",
+        "10.0.2.15/24",
+        "Our IPv4 address, with the prefix length of our link, or dhcp: a server on the link lends one.",
+    ),
     key("gateway", "", "10.0.2.2", "Who forwards what is not on our link."),
     key(
         "address6",

@@ -65,12 +65,15 @@ pub fn start(
             (bytes, own.unwrap_or_default())
         }
         None => {
+            let lent = typed.all("set").any(|set| matches!(lines::setting(set), Ok(("address", "dhcp"))));
             let ours = [
                 ("address", address.as_str()),
                 ("gateway", host.as_str()),
                 ("prices", prices.as_str()),
                 ("management.token", token),
             ];
+            // What is lent comes with its gateway.
+            let ours: Vec<_> = ours.into_iter().skip(if lent { 2 } else { 0 }).collect();
             let text = configuration(typed, &ours)?;
             let bytes = match options.apps {
                 None => image::build(options.application, &text)?,

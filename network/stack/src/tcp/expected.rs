@@ -9,6 +9,7 @@ use core::net::Ipv4Addr;
 use super::connection::{Connection, NEVER, Purpose, State};
 use super::deliver::SEGMENTS_PER_ACKNOWLEDGEMENT;
 use super::output::emit;
+use super::peers::is_name;
 use super::{Handle, Tcp, World};
 use crate::application::{Application, ConnectionId};
 use crate::port::Egress;
@@ -127,6 +128,7 @@ impl Tcp {
             && len <= u32::from(connection.segment_max)
             && written <= connection.window.min(connection.congestion_window)
             && !after_pause
+            && !is_name(connection.key.remote)
             && connection.is_undisturbed();
         if !expected {
             return false;
@@ -146,15 +148,9 @@ impl Tcp {
         };
         let destination = (connection.mac, Ipv4Addr::from_bits(connection.key.remote));
         let source = (self.config.mac, self.config.address);
-        let Some(frame) = emit(
-            (world.out, &self.peers),
-            now_ns,
-            source,
-            destination,
-            &header,
-            None,
-            (&[whole.bytes], None, NOT_CAPABLE),
-        ) else {
+        let Some(frame) =
+            emit(world.out, now_ns, source, destination, &header, None, (&[whole.bytes], None, NOT_CAPABLE))
+        else {
             return false;
         };
         let cursor = whole.end;

@@ -325,7 +325,7 @@ impl Tcp {
     }
 
     /// Where a packet to an address goes first.
-    pub(super) fn next_hop(&self, address: Ipv4Addr) -> Option<Ipv4Addr> {
+    pub(crate) fn next_hop(&self, address: Ipv4Addr) -> Option<Ipv4Addr> {
         if !ipv4::is_host(address) || address == self.config.address {
             return None;
         }

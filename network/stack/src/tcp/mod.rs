@@ -47,7 +47,7 @@ pub use moving::ImportError;
 pub(crate) use table::Key;
 pub use view::View;
 
-use crate::application::{Application, ConnectionId};
+use crate::application::{Application, ConnectionId, Ended};
 use crate::batch::Outbox;
 use crate::config::Config;
 use crate::counters::Drop;
@@ -241,7 +241,10 @@ impl Tcp {
         segment: Segment<'_>,
     ) {
         let segment = &segment;
-        if segment.has(RST) {
+        if self.config.address.is_unspecified() && !peers::is_name(from.address.to_bits()) {
+            // Nobody can mean us yet.
+            world.out.counters.drop(Drop::NotForUs);
+        } else if segment.has(RST) {
             world.out.counters.drop(Drop::NoConnection);
         } else if self.listens(segment.destination_port) && segment.flags & (SYN | ACK) == SYN {
             self.open_passively(world, from, segment);
@@ -351,6 +354,26 @@ impl Tcp {
             self.schedule(slot, world.now_ns);
         }
         true
+    }
+
+    /// We have another address: connections of the old one are over, and nothing may be said about that from it.
+    pub(crate) fn set_address<A: Application, E: Egress>(
+        &mut self,
+        world: &mut World<'_, A, E>,
+        (address, prefix_len): (Ipv4Addr, u8),
+        gateway: Option<Ipv4Addr>,
+    ) {
+        if address != self.config.address {
+            for slot in 0..self.table.len() {
+                let connection = self.table.get(slot);
+                if connection.state.is_used() && !peers::is_name(connection.key.remote) {
+                    self.end(world, slot, Ended::Aborted);
+                }
+            }
+        }
+        self.config.address = address;
+        self.config.prefix_len = prefix_len;
+        self.config.gateway = gateway;
     }
 
     /// Something waits for room in the ring.

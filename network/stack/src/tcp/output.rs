@@ -359,7 +359,7 @@ impl Tcp {
         let address = (self.config.mac, self.config.address);
         let content = (payload, segment_len, congestion);
         let out = (&mut *world.out, &self.peers);
-        let frame = emit(out, world.now_ns, address, (mac, remote), &header, options, content)?;
+        let frame = emit_either(out, world.now_ns, address, (mac, remote), &header, options, content)?;
         let (touched, len, end) = (gathered.touched(), gathered.len, gathered.end);
         if len > 0 {
             self.send.sent(touched, frame);
@@ -384,7 +384,7 @@ impl Tcp {
         options: &Options,
     ) {
         let address = (self.config.mac, self.config.address);
-        emit(
+        emit_either(
             (world.out, &self.peers),
             world.now_ns,
             address,
@@ -447,10 +447,8 @@ impl Tcp {
     }
 }
 
-/// Writes the headers, and the checksum as far as the device does not, and queues the frame. A length of segments beside
-/// the payload leaves cutting to the device.
-#[inline(always)]
-pub(super) fn emit<E: Egress>(
+/// [`emit`] to an address or to a name of one.
+fn emit_either<E: Egress>(
     (out, peers): (&mut Outbox<E>, &Option<Box<Peers>>),
     now_ns: u64,
     source: ([u8; 6], Ipv4Addr),
@@ -460,8 +458,24 @@ pub(super) fn emit<E: Egress>(
     (payload, segment_len, congestion): (&[&[u8]], Option<u16>, u8),
 ) -> Option<u64> {
     if peers::is_name(destination.1.to_bits()) {
-        return emit6(out, peers, now_ns, source.0, destination, header, options, payload);
+        let content = (payload, congestion);
+        return emit6(out, peers, now_ns, source.0, destination, header, options, content);
     }
+    emit(out, now_ns, source, destination, header, options, (payload, segment_len, congestion))
+}
+
+/// Writes the headers, and the checksum as far as the device does not, and queues the frame. A length of segments beside
+/// the payload leaves cutting to the device.
+#[inline(always)]
+pub(super) fn emit<E: Egress>(
+    out: &mut Outbox<E>,
+    now_ns: u64,
+    source: ([u8; 6], Ipv4Addr),
+    destination: ([u8; 6], Ipv4Addr),
+    header: &Header,
+    options: Option<&Options>,
+    (payload, segment_len, congestion): (&[&[u8]], Option<u16>, u8),
+) -> Option<u64> {
     let mut buffer = [0; HEADERS];
     Ethernet { destination: destination.0, source: source.0, ethertype: ethernet::TYPE_IPV4 }
         .emit(&mut buffer);

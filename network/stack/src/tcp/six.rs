@@ -148,18 +148,14 @@ impl Tcp {
         let slot = found().and_then(|(ours, theirs, local_port, remote_port, sequence)| {
             let name = self.meet(ours, theirs)?;
             let slot = self.find(name, remote_port, local_port)?;
-            let connection = self.table.get(slot);
-            (sequence.since(connection.una) < connection.max.since(connection.una)).then_some(slot)
+            Some((slot, sequence))
         });
-        let Some(slot) = slot else {
+        // Headers are longer than those that the other version's packets have.
+        let mtu = mtu.clamp(MTU_LEAST, 65_535) as u16 - LONGER;
+        let believed =
+            slot.is_some_and(|(slot, sequence)| self.packet_too_big(world, slot, sequence, (mtu, mtu)));
+        if !believed {
             world.out.counters.drop(Drop::Unacceptable);
-            return;
-        };
-        let payload = mtu.clamp(MTU_LEAST, 65_535) as u16 - (ipv6::HEADER + tcp::HEADER) as u16;
-        let connection = self.table.at(slot);
-        if payload < connection.segment_max {
-            // What was too long is missing at the other side, and comes again in shorter pieces like anything lost.
-            connection.segment_max = payload;
         }
     }
 }
@@ -176,7 +172,7 @@ pub(super) fn emit6<E: Egress>(
     destination: ([u8; 6], Ipv4Addr),
     header: &Header,
     options: Option<&Options>,
-    payload: &[&[u8]],
+    (payload, congestion): (&[&[u8]], u8),
 ) -> Option<u64> {
     let ends = peers.as_ref()?.ends(destination.1.to_bits())?;
     let mut buffer = [0; TCP_AT + tcp::HEADER + tcp::OPTIONS_MAX];
@@ -188,6 +184,7 @@ pub(super) fn emit6<E: Egress>(
     let packet =
         Ipv6 { source: ends.ours, destination: ends.theirs, protocol: PROTOCOL_TCP, hop_limit: HOP_LIMIT };
     packet.emit(&mut buffer[ethernet::HEADER..], transport_len);
+    buffer[ethernet::HEADER + 1] = congestion << 4;
     let end = TCP_AT + header_len;
     let mut sum = Sum::new();
     sum.add_pseudo_header6(ends.ours, ends.theirs, PROTOCOL_TCP, transport_len);

@@ -1,4 +1,4 @@
-//! ICMP echo (RFC 792), and what routers say of packets that are too big (RFC 1191).
+//! ICMP echo, that a port is unreachable (RFC 792), and what routers say of packets that are too big (RFC 1191).
 
 use core::net::Ipv4Addr;
 
@@ -9,6 +9,17 @@ use crate::tcp::sequence::Seq;
 
 /// Bytes of an echo header.
 pub const HEADER: usize = 8;
+
+/// Bytes of the message that a port is unreachable: its header, and what it quotes.
+pub const UNREACHABLE_LEN: usize = HEADER + 28;
+
+/// Writes the message that a port is unreachable, with the IPv4 header and eight more bytes of what came for it.
+pub fn emit_unreachable(buffer: &mut [u8], quoted: &[u8; 28]) {
+    buffer[..HEADER].copy_from_slice(&[3, 3, 0, 0, 0, 0, 0, 0]);
+    buffer[HEADER..UNREACHABLE_LEN].copy_from_slice(quoted);
+    let checksum = Sum::of(&buffer[..UNREACHABLE_LEN]).finish();
+    buffer[2..4].copy_from_slice(&checksum);
+}
 
 /// A checked echo request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
