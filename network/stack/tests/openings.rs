@@ -281,7 +281,7 @@ fn echoes_come_back_whole_and_the_rest_is_dropped_by_reason() {
         assert_eq!(reply[4..], content[4..]);
     }
     let dropped = |host: &Host<Talker>, reason: Drop| host.engine.counters().dropped(reason);
-    let good = packet(address(9), 17, &[0; 20]);
+    let good = packet(address(9), 99, &[0; 20]);
     let mut cases: Vec<(Vec<u8>, Drop)> = vec![(good.clone(), Drop::Protocol), (vec![1; 9], Drop::Malformed)];
     let mut elsewhere = good.clone();
     elsewhere[5] = 77;

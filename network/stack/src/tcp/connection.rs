@@ -74,6 +74,8 @@ impl Extras {
     pub(crate) const PROBE: Self = Self(16);
     /// A probe for what arrived of the last bytes is due.
     pub(crate) const TAIL_PROBE: Self = Self(32);
+    /// The other side is known by a name ([`super::peers`]): everything goes the long way.
+    pub(crate) const NAMED: Self = Self(64);
     /// What was agreed on, and what follows from it.
     pub(crate) const AGREED: u8 = 15;
 

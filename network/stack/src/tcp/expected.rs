@@ -9,7 +9,6 @@ use core::net::Ipv4Addr;
 use super::connection::{Connection, NEVER, Purpose, State};
 use super::deliver::SEGMENTS_PER_ACKNOWLEDGEMENT;
 use super::output::emit;
-use super::peers::is_name;
 use super::{Handle, Tcp, World};
 use crate::application::{Application, ConnectionId};
 use crate::port::Egress;
@@ -128,7 +127,6 @@ impl Tcp {
             && len <= u32::from(connection.segment_max)
             && written <= connection.window.min(connection.congestion_window)
             && !after_pause
-            && !is_name(connection.key.remote)
             && connection.is_undisturbed();
         if !expected {
             return false;

@@ -2,7 +2,7 @@
 
 use core::net::Ipv4Addr;
 
-use super::connection::{Connection, State};
+use super::connection::{Connection, Extras, State};
 use super::sequence::Seq;
 use super::table::Key;
 use super::{From, Tcp, World, peers};
@@ -116,6 +116,7 @@ impl Tcp {
         connection.max = initial;
         connection.recover = initial;
         connection.first = initial.plus(1);
+        connection.extras.set(Extras::NAMED, peers::is_name(connection.key.remote));
     }
 
     /// What is wanted of marks: IPv6's are neither read nor written.
