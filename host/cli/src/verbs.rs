@@ -253,7 +253,7 @@ pub static VERBS: &[(Verb, Act)] = &[
                 choice("cost", "", "kv, httpd: instructions a request (what is measured without it, too)"),
                 choice("hits", "", "kv: items held and requests that hit, beside memcached"),
                 choice("soak", "", "kv: 10,000 connections for a minute, with clients that misbehave"),
-                choice("peer", "DIR", "memcached-suite: a checkout of memcached; conformance: one of h1spec"),
+                choice("peer", "DIR", "memcached-suite, conformance, packetdrill: a checkout of the tests"),
                 choice(
                     "on",
                     "HOME",

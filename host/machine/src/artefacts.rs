@@ -63,11 +63,15 @@ fn build(profile: &str, packages: &[&str], progress: &mut dyn FnMut(&str)) -> Ou
         .collect()
 }
 
-/// Finds the program of a package among cargo's messages.
+/// Finds the program of a package, or its shared library, among cargo's messages.
 fn executable(messages: &str, package: &str) -> Option<PathBuf> {
     messages.lines().find_map(|line| {
         let message: serde_json::Value = serde_json::from_str(line).ok()?;
-        let executable = message.get("executable")?.as_str()?;
+        let library = || {
+            let files = message.get("filenames")?.as_array()?;
+            files.iter().filter_map(|file| file.as_str()).find(|file| file.ends_with(".so"))
+        };
+        let executable = message.get("executable").and_then(|file| file.as_str()).or_else(library)?;
         // A package is named by its folder and its name: `path+file:///…/kernel/image#nom-kernel@0.1.0`.
         let id = message.get("package_id")?.as_str()?;
         let name = id.rsplit('#').next()?.split('@').next()?;

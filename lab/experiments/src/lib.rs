@@ -32,6 +32,7 @@ pub mod linux_guest;
 pub mod memcached_suite;
 pub mod memory_link;
 pub mod netpipe;
+pub mod packetdrill;
 pub mod profile;
 pub mod profit;
 pub mod quiet;
@@ -97,6 +98,7 @@ pub static BENCHES: &[Bench] = &[
     Bench { name: "httpd", claim: httpd::CLAIM, measure: httpd::measure },
     Bench { name: "conformance", claim: conformance::CLAIM, measure: conformance::measure },
     Bench { name: "memcached-suite", claim: memcached_suite::CLAIM, measure: memcached_suite::measure },
+    Bench { name: "packetdrill", claim: packetdrill::CLAIM, measure: packetdrill::measure },
     Bench { name: "virtio", claim: virtio::CLAIM, measure: virtio::measure },
     Bench { name: "memory_link", claim: memory_link::CLAIM, measure: memory_link::measure },
     Bench { name: "link", claim: link::CLAIM, measure: link::measure },

@@ -364,6 +364,26 @@ impl<I: Ingress, E: Egress, A: Application> Engine<I, E, A> {
         result
     }
 
+    /// Gives a connection up at once, an opening too that was not answered yet: with a reset when the other side knows
+    /// of it. The application hears that it ended. False when there is no such connection.
+    pub fn give_up(&mut self, id: ConnectionId, now_ns: u64) -> bool {
+        let Some(slot) = self.tcp.resolve(id) else { return false };
+        self.split(now_ns, |tcp, world, _| tcp.give_up(world, slot));
+        self.flush_due(now_ns);
+        true
+    }
+
+    /// Changes the terms of one connection. False when there is no such connection.
+    pub fn set_terms(&mut self, id: ConnectionId, terms: Terms, now_ns: u64) -> Result<bool, TooManyTerms> {
+        let place = self.tcp.terms.place(terms)?;
+        let Some(slot) = self.tcp.resolve(id) else { return Ok(false) };
+        self.split(now_ns, |tcp, world, _| {
+            tcp.set_terms(slot, place);
+            tcp.send_due(world);
+        });
+        Ok(true)
+    }
+
     /// Calls the application with a connection outside of its turn, to write to it or to close it. What it did not
     /// consume is offered again after that. Nothing when the connection is not open.
     pub fn with_connection<R>(

@@ -139,6 +139,13 @@ impl Tcp {
         self.free_record(slot);
     }
 
+    /// Its owner gives a connection up. One that lingers does so on.
+    pub(crate) fn give_up<A: Application, E: Egress>(&mut self, world: &mut World<'_, A, E>, slot: u32) {
+        if self.table.get(slot).state != State::TimeWait {
+            self.abort(world, slot);
+        }
+    }
+
     /// This side gives the connection up and says so.
     pub(super) fn abort<A: Application, E: Egress>(&mut self, world: &mut World<'_, A, E>, slot: u32) {
         let connection = self.table.get(slot);

@@ -114,6 +114,16 @@ impl Connection {
 }
 
 impl Tcp {
+    /// Gives a connection other terms, from now on.
+    pub(crate) fn set_terms(&mut self, slot: u32, place: u8) {
+        let connection = self.table.at(slot);
+        connection.terms = place;
+        if matches!(connection.purpose, Purpose::KeepAlive | Purpose::Nothing) {
+            connection.purpose = Purpose::Nothing;
+            self.make_due(slot);
+        }
+    }
+
     /// A connection that is idle was silent for a while, or did not answer a question. Says whether to give it up.
     pub(super) fn ask_silent<A: Application, E: Egress>(
         &mut self,

@@ -4,7 +4,7 @@ mod lossy;
 
 use lossy::{LossyEgress, LossyIngress};
 use nom_stack::application::{Application, ConnectionId, Ended, Io, Pin};
-use nom_stack::config::{Address6, Config6};
+use nom_stack::config::{Address6, Agreement, Config6};
 use nom_stack::counters::Counters;
 use nom_stack::port::Offloads;
 use nom_stack::{Config, Engine};
@@ -93,6 +93,16 @@ fn serve(
     offloads: Offloads,
     clients: impl FnOnce() -> Vec<JoinHandle<()>>,
 ) -> Option<(Echo, Counters)> {
+    serve_as(|_| (), loss, offloads, clients)
+}
+
+/// The same, with something in the stack's configuration changed.
+fn serve_as(
+    change: impl FnOnce(&mut Config),
+    loss: f64,
+    offloads: Offloads,
+    clients: impl FnOnce() -> Vec<JoinHandle<()>>,
+) -> Option<(Echo, Counters)> {
     match namespace::enter() {
         Ok(()) => {}
         Err(error @ TapError::Namespace(_)) => {
@@ -114,7 +124,8 @@ fn serve(
     let now_ns = || start.elapsed().as_nanos() as u64 + 1;
     let address = Address6::Static { address: ADDRESS6, prefix_len: 64 };
     let ipv6 = Some(Config6 { address, gateway: None });
-    let config = Config { ipv6, ..Config::new([2, 0x6e, 0x6f, 0x6d, 0, 2], ADDRESS, 24) };
+    let mut config = Config { ipv6, ..Config::new([2, 0x6e, 0x6f, 0x6d, 0, 2], ADDRESS, 24) };
+    change(&mut config);
     let (ingress, egress) = (LossyIngress::new(ingress, loss), LossyEgress::new(egress, loss));
     let mut engine = Engine::new(config, ingress, egress, Echo::default(), [7; 32], now_ns());
     engine.listen(7);
@@ -276,6 +287,36 @@ fn resets_and_closed_ports_are_understood() {
             "{:?}",
             seen.ended
         );
+    }
+}
+
+/// Packets that came to Linux with the mark that their sender listens to marks.
+fn marked_packets() -> u64 {
+    let text = std::fs::read_to_string("/proc/thread-self/net/netstat").unwrap_or_default();
+    let mut lines = text.lines().filter_map(|line| line.strip_prefix("IpExt: "));
+    let (names, values) = (lines.next().unwrap_or_default(), lines.next().unwrap_or_default());
+    let mut both = names.split(' ').zip(values.split(' '));
+    both.find(|(name, _)| *name == "InECT0Pkts").and_then(|(_, value)| value.parse().ok()).unwrap_or(0)
+}
+
+#[test]
+fn linux_agrees_on_time_stamps_and_marks_of_congestion() {
+    const CUT: Offloads = Offloads { checksum: true, segmentation: false };
+    for loss in [0.0, 0.02] {
+        let wish = |config: &mut Config| config.time_stamps = Agreement::WhenAsked;
+        let seen = serve_as(wish, loss, CUT, || {
+            // Linux asks for time stamps by itself, for marks when it is told to.
+            std::fs::write("/proc/sys/net/ipv4/tcp_ecn", "1").expect("a network of our own");
+            vec![thread::spawn(|| {
+                exchange(1_000_000, 50_000, Duration::ZERO);
+                assert!(marked_packets() > 500, "{} marked packets", marked_packets());
+            })]
+        });
+        let Some((_, counters)) = seen else { return };
+        // Ethernet, IP and TCP take 54 bytes of a frame, a time stamp 12 more.
+        let headers = (counters.bytes_in - counters.payload_in) / counters.frames_in;
+        assert!(headers >= 66, "{headers} bytes of headers: {counters:?}");
+        assert_eq!(counters.old_duplicates, 0, "nothing of Linux's is old");
     }
 }
 
