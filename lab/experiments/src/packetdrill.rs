@@ -58,6 +58,7 @@ const NOT_APPLICABLE: &[(&str, &str)] = &[
     ("tcp_info/", "Linux's internal variables"),
     ("timestamping/", "an interface of Linux's: when a packet left"),
     ("ts_recent/invalid_ack", "expects silence where RFC 9293, 3.10.7.4 asks for an acknowledgement"),
+    ("user_timeout/user-timeout-probe", "fills a queue of Linux's own in front of the card"),
     ("zerocopy/", "an interface of Linux's"),
     ("blocking/blocking-write", "asks for the size of Linux's buffers"),
 ];

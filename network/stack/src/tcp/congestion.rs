@@ -7,6 +7,9 @@ use crate::config::CongestionControl;
 pub(crate) const CONGESTION_WINDOW_MAX: u32 = 1 << 26;
 /// Segments that a window never goes below after a loss (RFC 5681, 3.1).
 const SEGMENTS_LEAST: u32 = 2;
+/// Segments by which one acknowledgement opens the window at most, in slow start (RFC 9406, 4.2): receivers that merge
+/// segments acknowledge many at once.
+const SLOW_START_SEGMENTS: u32 = 8;
 /// Milliseconds after which the cubic curve is not followed any further: by then the bound on growth holds anyway.
 const CURVE_MS_MAX: u64 = 1 << 20;
 
@@ -59,7 +62,7 @@ impl Connection {
         let size = u32::from(self.segment_max);
         let window = self.congestion_window.max(1);
         let growth = if window < self.slow_start_end {
-            self.slow_start_growth(bytes.min(2 * size))
+            self.slow_start_growth(bytes.min(SLOW_START_SEGMENTS * size))
         } else {
             match control {
                 CongestionControl::NewReno => share(size, bytes.min(2 * size), window).max(1),

@@ -180,7 +180,8 @@ impl Tcp {
         let more = connection.range_count > 0;
         self.receive.consume(&mut connection.held, count, more);
         // Tell of the larger window once it is worth a segment (RFC 9293, 3.8.6.2.2).
-        let limit = self.config.receive_window_bytes;
+        // No more can be told than the field holds.
+        let limit = self.config.receive_window_bytes.min(0xffff << self.table.get(slot).shift_out);
         let step = (limit / 2).min(SEGMENTS_PER_ACKNOWLEDGEMENT * u32::from(self.segment_limit()));
         let connection = self.table.at(slot);
         if connection.edge(limit).since(connection.promised) >= step
