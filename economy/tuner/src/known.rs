@@ -19,12 +19,14 @@ pub(crate) struct Known {
     /// How much longer its clients wait than the server sees. Taken at the first sight and kept: whoever sees less and
     /// less latency is not believed to have become quicker than its profile.
     pub hidden_ns: Option<f64>,
+    /// When it was tried last.
+    pub tried_ns: Option<u64>,
 }
 
 impl Known {
     pub fn new(point: &Point, limit_ns: Option<u64>) -> Self {
         let profiled = !point.is_unmeasured();
-        Self { late: lateness(limit_ns, point), windows: 0, profiled, hidden_ns: None }
+        Self { late: lateness(limit_ns, point), windows: 0, profiled, hidden_ns: None, tried_ns: None }
     }
 
     /// Whether its figures were measured, for long enough to be compared with others.
@@ -58,6 +60,8 @@ impl Default for Spread {
 const SPREAD_FIRST: f64 = 0.05;
 /// Windows that the deviation remembers.
 const SPREAD_WINDOWS: f64 = 50.0;
+/// A window that is off by more than so many deviations counts for no more.
+const OUTLIER: f64 = 3.0;
 /// From the mean of absolute deviations to the standard deviation of a normal distribution.
 const DEVIATION: f64 = 1.253;
 
@@ -65,9 +69,10 @@ impl Spread {
     /// Takes how far a window was off.
     pub fn saw(&mut self, expected: &Point, mean_ns: f64, core_ns: f64, wire_bytes: f64) {
         let off = |seen: f64, expected: f64| {
-            if expected > 0.0 { ((seen - expected).abs() / expected).min(1.0) * DEVIATION } else { 0.0 }
+            if expected > 0.0 { (seen - expected).abs() / expected * DEVIATION } else { 0.0 }
         };
-        let toward = |old: &mut f64, new: f64| *old += (new - *old) / SPREAD_WINDOWS;
+        // What was expected quite wrongly says nothing about how much windows differ.
+        let toward = |old: &mut f64, new: f64| *old += (new.min(*old * OUTLIER) - *old) / SPREAD_WINDOWS;
         toward(&mut self.0.latency, off(mean_ns, expected.mean_ns));
         toward(&mut self.0.cores, off(core_ns, expected.core_ns));
         toward(&mut self.0.bytes, off(wire_bytes, expected.wire_bytes));

@@ -31,6 +31,10 @@ const DROWNED_TIMES: f64 = 4.0;
 const DROWNED_BUSY: f64 = 0.75;
 /// A setting that drowned is taken to drown again under this part of the load.
 const DROWNED_AGAIN: f64 = 0.97;
+/// That is remembered so many times longer than figures are: to try it again is dear.
+const DROWNED_REMEMBERED: u64 = 4;
+/// Time in queue is a rough guess: how far a setting is off under a load counts so many times for it.
+const ROUGH: f64 = 2.0;
 /// No figure is expected below this part of the first that was seen.
 const LEAST: f64 = 0.05;
 /// What is taken from another family may be off by this part.
@@ -143,22 +147,26 @@ impl Family {
     }
 
     /// What latency depends on, in units of the first that was seen, and whether the core is expected to drown.
-    fn waiting(&self, held_ns: f64, arrival_per_s: f64, core_ns: f64) -> ([f64; 3], bool) {
+    /// How busy the core is follows from what settings share: near the brim a small error of one setting's core time would
+    /// be a large one of its latency, and what is wrong with it anyway goes into how far its latency is off.
+    fn waiting(&self, held_ns: f64, arrival_per_s: f64) -> ([f64; 3], f64) {
+        let alone = self.alone(held_ns, arrival_per_s);
+        let core_ns = self.core.shared(&alone).max(LEAST) * self.unit[0];
         let busy = arrival_per_s * core_ns * 1e-9;
         let within = busy.min(FULL);
         let queue_ns = core_ns * within / (2.0 * (1.0 - within));
-        ([1.0, held_ns / self.unit[2], queue_ns / self.unit[2]], busy > self.full)
+        ([1.0, held_ns / self.unit[2], queue_ns / self.unit[2]], busy)
     }
 
     fn guess(&self, at: At, held_ns: f64, arrival_per_s: f64, limit_ns: Option<u64>) -> Guess {
         let alone = self.alone(held_ns, arrival_per_s);
         let core_ns = expected(&self.core, at, &alone, self.unit[0]);
         let wire_bytes = expected(&self.wire, at, &alone, self.unit[1]);
-        let (waiting, full) = self.waiting(held_ns, arrival_per_s, core_ns.value);
-        let mut mean_ns = expected(&self.latency, at, &waiting, self.unit[2]);
+        let (waiting, busy) = self.waiting(held_ns, arrival_per_s);
+        let mut mean_ns = expected(&self.latency, at.rough(ROUGH * waiting[2]), &waiting, self.unit[2]);
         let seen_drowned = self.drowned[at.member]
             .is_some_and(|(from_per_s, _)| arrival_per_s >= from_per_s * DROWNED_AGAIN);
-        let drowned = full || seen_drowned;
+        let drowned = busy > self.full || seen_drowned;
         if drowned {
             mean_ns.value += DROWNED * core_ns.value;
         }
@@ -242,7 +250,8 @@ impl Learnt {
             family.latency.age(now_ns, forget_ns);
             family.late.age(now_ns, forget_ns);
             for drowned in &mut family.drowned {
-                *drowned = drowned.filter(|(_, at_ns)| now_ns.saturating_sub(*at_ns) < forget_ns);
+                *drowned = drowned
+                    .filter(|(_, at_ns)| now_ns.saturating_sub(*at_ns) / DROWNED_REMEMBERED < forget_ns);
             }
         }
         let operations = seen.operations as f64;
@@ -271,7 +280,7 @@ impl Learnt {
     ) {
         let Some((family, member)) = self.places[class][place] else { return };
         let family = &mut self.families[family];
-        let at = At { member, class };
+        let at = At::new(member, class);
         let held_ns = family.held_ns[member];
         let arrival = figures.arrival_per_s;
         if !family.seen {
@@ -304,22 +313,19 @@ impl Learnt {
         }
         let wire = figures.wire_bytes / unit[1];
         family.wire.saw(at, &alone, None, (wire, noise(spread.bytes, wire)));
-        let guess = family.guess(at, held_ns, arrival, limit_ns);
-        let (waiting, full) = family.waiting(held_ns, arrival, guess.core_ns.value);
-        let likely_ns = family.latency.expected(at, &waiting, None).value.max(LEAST) * unit[2];
-        let busy = arrival * guess.core_ns.value * 1e-9;
+        let (waiting, busy) = family.waiting(held_ns, arrival);
+        let rough = at.rough(ROUGH * waiting[2]);
+        let likely_ns = family.latency.expected(rough, &waiting, None).value.max(LEAST) * unit[2];
         if busy > DROWNED_BUSY && figures.mean_ns > DROWNED_TIMES * likely_ns {
             family.drowned[member] = Some((arrival, now_ns));
             return;
         }
         // It does serve: it drowns later than was thought.
         family.drowned[member] = family.drowned[member].filter(|(from_per_s, _)| arrival < *from_per_s);
-        if full {
-            family.full = busy;
-        }
+        family.full = family.full.max(busy);
         family.served_per_s = family.served_per_s.max(arrival);
         let mean = figures.mean_ns / unit[2];
-        family.latency.saw(at, &waiting, None, (mean, noise(spread.latency, mean)));
+        family.latency.saw(rough, &waiting, None, (mean, noise(spread.latency, mean)));
         family.latency.bound(1, 0.0, 1.0);
         family.latency.bound(2, 0.0, 4.0);
         family.jitter += (figures.jitter_ns / figures.mean_ns.max(1.0) - family.jitter) * 0.1;
@@ -378,12 +384,12 @@ impl Learnt {
         if own.seen {
             return Some((
                 own,
-                own.guess(At { member, class }, own.held_ns[member], arrival_per_s, limit_ns),
+                own.guess(At::new(member, class), own.held_ns[member], arrival_per_s, limit_ns),
             ));
         }
         // Nothing was seen of its family: another one says about what to expect.
         let other = self.families.iter().find(|family| family.seen)?;
-        let at = At { member: 0, class };
+        let at = At::new(0, class);
         let mut guess = other.guess(at, own.held_ns[member], arrival_per_s, limit_ns);
         for figure in [&mut guess.core_ns, &mut guess.wire_bytes, &mut guess.mean_ns] {
             figure.variance += (FOREIGN * figure.value) * (FOREIGN * figure.value);
@@ -421,12 +427,12 @@ impl Learnt {
             });
         }
         let family = &self.families[family];
-        let at = |member: usize| At { member, class };
+        let at = |member: usize| At::new(member, class);
+        let rough = |member: usize, waiting: &[f64; 3]| at(member).rough(ROUGH * waiting[2]);
         let alone = |member: usize| family.alone(family.held_ns[member], arrival_per_s);
-        let waiting =
-            |member: usize, core_ns: f64| family.waiting(family.held_ns[member], arrival_per_s, core_ns).0;
+        let waiting = |member: usize| family.waiting(family.held_ns[member], arrival_per_s).0;
         let (alone_a, alone_b) = (alone(a), alone(b));
-        let (waiting_a, waiting_b) = (waiting(a, of_a.core_ns.value), waiting(b, of_b.core_ns.value));
+        let (waiting_a, waiting_b) = (waiting(a), waiting(b));
         let root = |variance: f64, unit: f64| libm::sqrt(variance) * unit;
         let late = limit_ns.map_or(0.0, |limit_ns| {
             let of = |guess: &Guess| [1.0, log(guess.mean_ns.value / limit_ns as f64)];
@@ -439,7 +445,11 @@ impl Learnt {
                 family.unit[1],
             ),
             mean_ns: root(
-                family.latency.difference((at(a), &waiting_a), (at(b), &waiting_b), None),
+                family.latency.difference(
+                    (rough(a, &waiting_a), &waiting_a),
+                    (rough(b, &waiting_b), &waiting_b),
+                    None,
+                ),
                 family.unit[2],
             ),
             late: libm::sqrt(late),

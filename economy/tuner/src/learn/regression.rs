@@ -20,10 +20,22 @@ pub(super) struct Prior<const SHARED: usize> {
 }
 
 /// Where a figure belongs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct At {
     pub member: usize,
     pub class: usize,
+    /// How far a setting is off under this class counts so much more: where the shared terms are known to be rough.
+    pub rough: f64,
+}
+
+impl At {
+    pub fn new(member: usize, class: usize) -> Self {
+        Self { member, class, rough: 0.0 }
+    }
+
+    pub fn rough(self, rough: f64) -> Self {
+        Self { rough, ..self }
+    }
 }
 
 /// What is expected.
@@ -96,14 +108,14 @@ impl<const SHARED: usize> Regression<SHARED> {
     }
 
     /// What the shared terms say.
-    fn shared(&self, features: &[f64; SHARED]) -> f64 {
+    pub fn shared(&self, features: &[f64; SHARED]) -> f64 {
         features.iter().zip(&self.mean).map(|(feature, term)| feature * term).sum()
     }
 
     /// The rows that a figure depends on, and how much: how far a setting is off counts in proportion to `scale`.
     fn rows(&self, at: At, features: &[f64; SHARED], scale: f64) -> Rows<SHARED> {
         let cell = SHARED + self.members + at.class * self.members + at.member;
-        Rows { features: *features, own: [SHARED + at.member, cell], scale }
+        Rows { features: *features, own: [(SHARED + at.member, scale), (cell, scale + at.rough)] }
     }
 
     /// What a setting is expected to show. Where figures are parts of themselves off, `scale` is `None` and what the
@@ -159,10 +171,10 @@ impl<const SHARED: usize> Regression<SHARED> {
         let off = figure - expected;
         if self.strain > STRAIN_MOST {
             // It is something else now: how far this setting is off is as doubtful as what is seen.
-            let own = rows.own[0];
-            let grown = off * off / (rows.scale * rows.scale).max(f64::MIN_POSITIVE);
+            let (own, scale) = rows.own[0];
+            let grown = off * off / (scale * scale).max(f64::MIN_POSITIVE);
             self.covariance[own * size + own] += grown;
-            toward[own] += grown * rows.scale;
+            toward[own] += grown * scale;
         }
         let all = variance + rows.each().map(|(row, weight)| toward[row] * weight).sum::<f64>();
         if all <= 0.0 || !all.is_finite() || !figure.is_finite() {
@@ -205,14 +217,12 @@ impl<const SHARED: usize> Regression<SHARED> {
 /// The few rows that a figure depends on.
 struct Rows<const SHARED: usize> {
     features: [f64; SHARED],
-    own: [usize; 2],
-    scale: f64,
+    own: [(usize, f64); 2],
 }
 
 impl<const SHARED: usize> Rows<SHARED> {
     fn each(&self) -> impl Iterator<Item = (usize, f64)> {
-        let own = self.own.iter().map(|row| (*row, self.scale));
-        self.features.iter().copied().enumerate().chain(own)
+        self.features.iter().copied().enumerate().chain(self.own)
     }
 }
 
@@ -223,7 +233,7 @@ mod tests {
     const PRIOR: Prior<2> = Prior { terms: [(0.5, 0.5), (0.5, 0.5)], member: 0.1, cell: 0.05 };
 
     fn at(member: usize) -> At {
-        At { member, class: 0 }
+        At::new(member, 0)
     }
 
     #[test]

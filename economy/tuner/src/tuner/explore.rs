@@ -86,7 +86,7 @@ impl Tuner {
 
     /// Whether a setting that is worth trying may pay although none that is known does. Stopping would end the search,
     /// so it waits as long as the budget lasts.
-    pub(super) fn is_looking_for_better(&self, class: usize, quoted: &Quoted) -> bool {
+    pub(super) fn is_looking_for_better(&self, now_ns: u64, class: usize, quoted: &Quoted) -> bool {
         if !self.rules.explores() || self.rules.mode != Mode::On || self.explorer.left(&self.rules) < 0.0 {
             return false;
         }
@@ -101,7 +101,7 @@ impl Tuner {
             now + gain + deviation > 0.0
         };
         (0..scales.load.points.len())
-            .any(|place| !scales.is_told(place) || self.may_try(&scales, place) && pays(place))
+            .any(|place| !scales.is_told(place) || self.may_try(now_ns, &scales, place) && pays(place))
     }
 
     pub(super) fn is_exploring(&self) -> bool {
@@ -163,6 +163,9 @@ impl Tuner {
             return None;
         }
         self.explorer.visit = None;
+        if let Some(place) = load.find(self.setting) {
+            self.known[class][place].tried_ns = Some(now_ns);
+        }
         let better = here.profit.total() > home.profit.total();
         if (danger || dear) && self.distrusted.len() < DISTRUSTED_MAX {
             let until_ns = now_ns.saturating_add(self.rules.distrust_ns);
@@ -215,8 +218,9 @@ impl Tuner {
         if !self.rules.explores() || self.rules.mode != Mode::On || !quiet {
             return None;
         }
-        let dwell_ns = self.rules.settle_ns + seen.window_ns * (u64::from(self.rules.explore_windows) + 1);
-        let (setting, risk) = self.worth_trying(class, quoted, seconds(dwell_ns))?;
+        // What is clearly worse is left after its first whole window.
+        let dwell_ns = self.rules.settle_ns + seen.window_ns * 2;
+        let (setting, risk) = self.worth_trying(now_ns, class, quoted, seconds(dwell_ns))?;
         let home = self.setting;
         let left = self.explorer.left(&self.rules);
         self.put(setting, now_ns);
@@ -229,7 +233,13 @@ impl Tuner {
     }
 
     /// The setting that is worth trying most, if what it may cost is left: with that cost.
-    fn worth_trying(&self, class: usize, quoted: &Quoted, dwell_s: f64) -> Option<(Setting, f64)> {
+    fn worth_trying(
+        &self,
+        now_ns: u64,
+        class: usize,
+        quoted: &Quoted,
+        dwell_s: f64,
+    ) -> Option<(Setting, f64)> {
         let (scales, arrival) = (self.scales(class, quoted), self.arrival_per_s);
         let learnt = scales.learnt?;
         let present = scales.present?;
@@ -238,12 +248,12 @@ impl Tuner {
         let remembered_s = seconds(self.rules.forget_ns) * REMEMBERED;
         let mut most: Option<(f64, Setting, f64)> = None;
         for place in (0..scales.load.points.len()).filter(|place| *place != present) {
-            if !self.may_try(&scales, place) {
+            if !self.may_try(now_ns, &scales, place) {
                 continue;
             }
             let (gain, deviation) = scales.outlook(learnt, place, arrival);
             let found = expected_gain(gain, deviation);
-            let risk = (deviation - gain).max(0.0) * dwell_s;
+            let risk = expected_gain(-gain, deviation) * dwell_s;
             let worth = found * remembered_s - (-gain).max(0.0) * dwell_s;
             if found > GAIN_LEAST * revenue
                 && worth > 0.0
@@ -257,9 +267,13 @@ impl Tuner {
     }
 
     /// Whether a setting may be tried at all: it is no step into the dark, and keeps the owner's limits as far as is known.
-    fn may_try(&self, scales: &Scales<'_>, place: usize) -> bool {
+    fn may_try(&self, now_ns: u64, scales: &Scales<'_>, place: usize) -> bool {
         let Some(learnt) = scales.learnt else { return false };
-        if scales.is_distrusted(place) || !learnt.is_near(scales.class, place) {
+        // What was found is remembered: it is not looked for again meanwhile.
+        let again_ns = (self.rules.forget_ns as f64 * REMEMBERED) as u64;
+        let tried = scales.known[place].tried_ns;
+        let again = tried.is_none_or(|tried_ns| now_ns.saturating_sub(tried_ns) >= again_ns);
+        if !again || scales.is_distrusted(place) || !learnt.is_near(scales.class, place) {
             return false;
         }
         let (point, arrival) = (&scales.load.points[place], self.arrival_per_s);

@@ -16,6 +16,8 @@ use nom_utility::{Evaluator, Flow};
 
 /// What is learnt counts as a gain when it is one by so many deviations less.
 const SURE: f64 = 0.5;
+/// No setting is taken to be quicker than this part of what is expected.
+const FASTEST: f64 = 0.2;
 
 /// Everything that one decision is made from.
 pub(super) struct Scales<'a> {
@@ -84,23 +86,26 @@ impl Scales<'_> {
         let Some(doubt) = learnt.doubt(self.class, self.present, place, arrival_per_s, limit_ns) else {
             return (total - now, 0.0);
         };
-        let mean_ns = expected.latency_mean_ns + doubt.mean_ns;
-        let slower = mean_ns / expected.latency_mean_ns.max(1.0);
         let power = learnt.late_power(self.class, place);
-        let worse = [
-            Flow {
-                latency_mean_ns: mean_ns,
-                late: (expected.late * libm::pow(slower, power)).min(1.0),
-                ..expected
-            },
-            Flow { cores: expected.cores + expected.operations_per_s * doubt.core_ns * 1e-9, ..expected },
-            Flow {
-                wire_bytes_per_s: expected.wire_bytes_per_s + expected.operations_per_s * doubt.wire_bytes,
-                ..expected
-            },
-            Flow { late: (expected.late * libm::exp(doubt.late)).min(1.0), ..expected },
-        ];
-        let lost = worse.iter().map(|worse| total - self.evaluator.evaluate(worse).total());
+        // Where one side is bound (nobody pays less than nothing), the other one still says how much may be gained.
+        let moved = |sign: f64| {
+            let slower = (1.0 + sign * doubt.mean_ns / expected.latency_mean_ns.max(1.0)).max(FASTEST);
+            let late = |times: f64| (expected.late * times).min(1.0);
+            let more = |figure: f64, doubt: f64| (figure + sign * expected.operations_per_s * doubt).max(0.0);
+            [
+                Flow {
+                    latency_mean_ns: expected.latency_mean_ns * slower,
+                    late: late(libm::pow(slower, power)),
+                    ..expected
+                },
+                Flow { cores: more(expected.cores, doubt.core_ns * 1e-9), ..expected },
+                Flow { wire_bytes_per_s: more(expected.wire_bytes_per_s, doubt.wire_bytes), ..expected },
+                Flow { late: late(libm::exp(sign * doubt.late)), ..expected },
+            ]
+        };
+        let (worse, better) = (moved(1.0), moved(-1.0));
+        let off = |flow: &Flow| (self.evaluator.evaluate(flow).total() - total).abs();
+        let lost = worse.iter().zip(&better).map(|(worse, better)| off(worse).max(off(better)));
         (total - now, libm::sqrt(lost.map(|lost| lost * lost).sum()))
     }
 
@@ -187,7 +192,8 @@ impl Tuner {
     pub(super) fn choose(&mut self, now_ns: u64, class: usize, quoted: &Quoted) -> Option<Decision> {
         self.distrusted.retain(|distrusted| distrusted.until_ns > now_ns);
         let mut rules = self.rules;
-        rules.may_stop &= now_ns >= self.looking_until_ns && !self.is_looking_for_better(class, quoted);
+        rules.may_stop &=
+            now_ns >= self.looking_until_ns && !self.is_looking_for_better(now_ns, class, quoted);
         let rules = rules;
         let arrival = self.arrival_per_s;
         self.find_place(class);
