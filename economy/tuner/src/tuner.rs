@@ -199,7 +199,9 @@ impl Tuner {
             return None;
         }
         let class = self.class?;
-        self.tell(class);
+        if self.learnt.is_some() {
+            self.tell(class);
+        }
         if let Some(look) = self.look_again(moment.now_ns, &quoted) {
             return Some(look);
         }

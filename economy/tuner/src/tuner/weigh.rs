@@ -77,6 +77,7 @@ impl Scales<'_> {
 
     /// What a learnt setting is expected to gain over the present one (over serving nothing, where that is unknown), and
     /// the deviation of that.
+    #[inline(never)]
     pub fn outlook(&self, learnt: &Learnt, place: usize, arrival_per_s: f64) -> (f64, f64) {
         let limit_ns = self.evaluator.contract().limit_ns();
         let point = &self.load.points[place];
@@ -192,8 +193,8 @@ impl Tuner {
     pub(super) fn choose(&mut self, now_ns: u64, class: usize, quoted: &Quoted) -> Option<Decision> {
         self.distrusted.retain(|distrusted| distrusted.until_ns > now_ns);
         let mut rules = self.rules;
-        rules.may_stop &=
-            now_ns >= self.looking_until_ns && !self.is_looking_for_better(now_ns, class, quoted);
+        rules.may_stop &= now_ns >= self.looking_until_ns
+            && !(self.rules.explores() && self.is_looking_for_better(now_ns, class, quoted));
         let rules = rules;
         let arrival = self.arrival_per_s;
         self.find_place(class);
