@@ -66,8 +66,8 @@ impl Scales<'_> {
 
     /// Whether a setting lately earned less than it promised.
     pub fn is_distrusted(&self, place: usize) -> bool {
-        let setting = self.load.points[place].setting;
-        self.distrusted.iter().any(|known| known.setting == setting && known.class == self.class)
+        let setting = &self.load.points[place].setting;
+        self.distrusted.iter().any(|known| known.class == self.class && known.setting == *setting)
     }
 
     /// Whether anything is known of a point.
@@ -206,7 +206,6 @@ impl Tuner {
         }
         // What was never measured cannot be compared with.
         scales.present = scales.present.filter(|place| scales.is_told(*place));
-        let scales = scales;
         let current = scales.current(arrival);
         let allowed = current.is_some_and(|current| current.within(&rules));
         // What breaks a limit is left at once, and so is what was never profiled.
