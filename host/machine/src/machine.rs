@@ -184,7 +184,7 @@ impl Machine {
         let lines = self.serial.lines().into_iter().rev().map(|line| line.text);
         let guest = lines
             .filter(|text| !text.trim().is_empty())
-            .find(|text| !text.starts_with("kernel: application "))
+            .find(|text| !(text.starts_with("kernel: application ") && text.contains(" ended with code ")))
             .or_else(|| self.serial.last_words());
         let emulator = self.complaints.last_words();
         Trouble::new(match (end, emulator, guest) {

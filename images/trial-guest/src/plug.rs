@@ -92,7 +92,8 @@ fn taken_out() -> Outcome {
     until("the next device", there)
 }
 
-/// The emulator takes it out of the machine and tells nobody, not even its port: in the midst of transfers.
+/// The emulator takes it out of the machine and tells nobody, not even its port, between two transfers. (In the midst of
+/// one QEMU 7.2 may end itself: the half that is gone still wants to interrupt.)
 fn vanishes() -> Outcome {
     /// A device that is driven says so here (virtio 1.2, 4.1.4.3 and 2.1).
     const STATUS: u64 = 0x14;
@@ -104,15 +105,15 @@ fn vanishes() -> Outcome {
     let (number, within) = (engine.device.number, engine.place());
     let status = registers_address(&engine.device) + STATUS;
     ensure!(read8(status) == Ok(DRIVEN), "it is not driven: {:x?}", read8(status));
-    log!("plug: vanish");
-    let mut rounds = 0;
-    while read8(status) == Ok(DRIVEN) {
-        ensure!(rounds < 1_000_000, "it does not vanish");
-        engine.shoot(within, 64)?;
-        rounds += 1;
-        wait(Some(now_ns() + 100_000), engine.device.event());
+    for _ in 0..64 {
+        engine.aim_within(64)?;
     }
-    log!("{rounds} transfers until nobody answered");
+    log!("plug: vanish");
+    until("its silence", || read8(status) != Ok(DRIVEN))?;
+    // Its owner does not know yet, and asks for more.
+    for _ in 0..64 {
+        engine.shoot(within, 64)?;
+    }
     // Nobody can know. What is not there cannot be reset, so nobody gets it again.
     drop(engine);
     let stands = state(number);

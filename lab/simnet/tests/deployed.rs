@@ -547,8 +547,8 @@ fn rates_beyond_all_measure_are_refused_and_the_next_ones_are_taken() {
 #[test]
 fn a_ledger_that_cannot_settle_lets_the_core_sleep() {
     let mut simulation = Simulation::new(1);
-    let text = "utility = penalty\nvalue = 1000000000000 $/op\nlatency.limit = 1 s\npenalty.factor = 0.5\n\
-                window = 500 ms\n";
+    // What a plain utility could not ask for is refused; an expression may.
+    let text = "utility = own\nvalue = 1000000000000 $/op\nwindow = 500 ms\n";
     let server = serving(Configuration::parse(text).unwrap(), COST, Vec::new(), 1);
     let (server_id, server) = simulation.add(server);
     let config = Config::new([2, 0, 0, 0, 0, 2], Ipv4Addr::new(10, 0, 2, 2), 24);
