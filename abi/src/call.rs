@@ -33,7 +33,8 @@ pub enum Call {
     /// `(code)`: the application ends; see [`crate::exit`].
     Exit,
     /// `(core, entry, stack, argument)`: makes a free core the caller's and starts a context there: at `entry`, with
-    /// this stack pointer, the argument in `rdi`, and no upcalls registered.
+    /// this stack pointer, the argument in `rdi`, and no upcalls registered. Refused as taken, too, while a context that was
+    /// moved home from another core has not left.
     AcquireCore,
     /// `(core)`: gives a core back that was acquired; what runs there ends at once, the caller too if it runs there. A
     /// context that goes on at home because its core was taken ends, whichever core it names.

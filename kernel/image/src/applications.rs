@@ -177,6 +177,12 @@ impl Kernel {
         }
     }
 
+    /// Whether a context of a further core goes on at home.
+    pub fn has_moved_home(&self, number: Application) -> bool {
+        let (core, first) = (self.cores.home(number), self.living(number).map(|running| running.home));
+        self.schedule.of(number).any(|context| Some(context) != first && self.schedule.core(context) == core)
+    }
+
     /// A core that was asked for and not given back in time is taken.
     pub fn take_overdue(&mut self, here: Core, now_ns: u64) {
         if self.cores.taken_at_ns(here).is_some_and(|at_ns| at_ns <= now_ns)

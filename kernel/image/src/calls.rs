@@ -113,6 +113,10 @@ fn invoke(request: Request, kernel: &mut Kernel, caller: &Caller) -> Result<u64,
             serial::application_line(core::str::from_utf8(bytes).map_err(|_| CallError::NotText)?);
         }
         Request::AcquireCore { core, entry, stack, argument } => {
+            // One that was moved home and has not left still has the block and the stack that the next one would have.
+            if kernel.has_moved_home(caller.number) {
+                return Err(CallError::Taken);
+            }
             kernel.cores.acquire(core, caller.number);
             // Decoding has seen that there is room and a frame.
             kernel.add_context(caller.number, core, entry, stack, argument).ok_or(CallError::NoMemory)?;
