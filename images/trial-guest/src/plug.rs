@@ -6,7 +6,7 @@ use nom_runtime::abi::device::kind::ENTROPY;
 use nom_runtime::abi::device::state::{BROKEN, LEAVING};
 use nom_runtime::abi::statistics::Counter;
 use nom_runtime::device::{acquire, list, state};
-use nom_runtime::{configuration, log, now_ns, wait};
+use nom_runtime::{configuration, log};
 use nom_trial as trial;
 use nom_trial::{Attempts, read8, read32};
 
