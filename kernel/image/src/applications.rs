@@ -177,10 +177,13 @@ impl Kernel {
         }
     }
 
-    /// Whether a context of a further core goes on at home.
-    pub fn has_moved_home(&self, number: Application) -> bool {
-        let (core, first) = (self.cores.home(number), self.living(number).map(|running| running.home));
-        self.schedule.of(number).any(|context| Some(context) != first && self.schedule.core(context) == core)
+    /// Whether a context goes on although the further core that it was on was taken.
+    pub fn is_displaced(&self, context: Context, number: Application) -> bool {
+        let first = self.living(number).map(|running| running.home);
+        let core = self.schedule.core(context);
+        let own = core.is_some_and(|core| self.cores.owner(core) == Some(number))
+            && core != self.cores.home(number);
+        Some(context) != first && !own
     }
 
     /// A core that was asked for and not given back in time is taken.

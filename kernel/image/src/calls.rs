@@ -114,7 +114,8 @@ fn invoke(request: Request, kernel: &mut Kernel, caller: &Caller) -> Result<u64,
         }
         Request::AcquireCore { core, entry, stack, argument } => {
             // One that was moved home and has not left still has the block and the stack that the next one would have.
-            if kernel.has_moved_home(caller.number) {
+            let number = caller.number;
+            if kernel.schedule.of(number).any(|context| kernel.is_displaced(context, number)) {
                 return Err(CallError::Taken);
             }
             kernel.cores.acquire(core, caller.number);

@@ -277,11 +277,7 @@ impl Facts for Calling<'_> {
         context_on(self.kernel, self.caller.number, core).is_some()
     }
     fn displaced(&self) -> bool {
-        let home = self.kernel.living(self.caller.number).map(|running| running.home);
-        let (here, number) = (self.caller.here, self.caller.number);
-        let own =
-            self.kernel.cores.owner(here) == Some(number) && self.kernel.cores.home(number) != Some(here);
-        home != Some(self.caller.context) && !own
+        self.kernel.is_displaced(self.caller.context, self.caller.number)
     }
     fn readable(&self, start: u64, len: u64) -> bool {
         self.caller.space.readable(start, len)
