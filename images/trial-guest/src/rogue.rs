@@ -4,7 +4,7 @@
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use alloc::boxed::Box;
-use nom_port::{Bell, Gone, SLOT_WORDS, Side};
+use nom_port::{Bell, Gone, SLOT_WORDS, Sender, Side};
 use nom_runtime::call::{application_status, end_application, start_application};
 use nom_runtime::channel::Channel;
 use nom_runtime::{log, now_ns, wait};
@@ -23,6 +23,8 @@ const PATIENCE_NS: u64 = 60_000_000_000;
 /// How often the keeper ends its neighbour, and how long each may live.
 const KEEPS: u32 = 3;
 const KEEP_NS: u64 = 3_000_000_000;
+
+type Sending = Sender<&'static [AtomicU64], Notify>;
 
 #[derive(Clone)]
 struct Notify(&'static Channel);
@@ -79,21 +81,20 @@ pub fn attack() -> u8 {
         let _ = sender.queue(Frame { headers: &frame, payload: &[], checksum: None, segment_len: None });
         sender.kick();
     }
-    // One lie at a time, and time to see it.
-    wait(Some(now_ns() + LIE_NS), 0);
-    if starts % 2 == 1 {
-        words[PRODUCED].fetch_add(5_000, Ordering::Relaxed);
-    } else {
-        let frame = Frame { headers: &[0; 60], payload: &[], checksum: None, segment_len: None };
-        let _ = sender.queue(frame);
-        for slot in words[CONTROL..].iter().step_by(SLOT_WORDS) {
-            slot.store(u64::MAX, Ordering::Relaxed);
+    // One lie a life, until it is seen; what comes after it would hide it.
+    if let Some(lie) = [lie_of_index, lie_of_length].get((starts as usize).wrapping_sub(1)) {
+        while sender.station().is_some() {
+            if now_ns() > limit_ns {
+                log!("rogue: the switch never saw the lie of life {starts}");
+                return 1;
+            }
+            lie(words, &mut sender);
+            let _ = channel.notify();
+            wait(Some(now_ns() + LIE_NS), 0);
         }
-        sender.kick();
+        return 9;
     }
-    let _ = channel.notify();
-    wait(Some(now_ns() + LIE_NS), 0);
-    // Then anything anywhere.
+    // The others write anything anywhere.
     for round in 0..SCRIBBLES {
         scribble(words, next(), next());
         if round % 8 == 0 {
@@ -106,6 +107,20 @@ pub fn attack() -> u8 {
     }
     // In the middle of it.
     9
+}
+
+/// Claims more than there is room for.
+fn lie_of_index(words: &[AtomicU64], _: &mut Sending) {
+    words[PRODUCED].fetch_add(5_000, Ordering::Relaxed);
+}
+
+/// Sends a frame that is longer than its slot.
+fn lie_of_length(words: &[AtomicU64], sender: &mut Sending) {
+    let _ = sender.queue(Frame { headers: &[0; 60], payload: &[], checksum: None, segment_len: None });
+    for slot in words[CONTROL..].iter().step_by(SLOT_WORDS) {
+        slot.store(u64::MAX, Ordering::Relaxed);
+    }
+    sender.kick();
 }
 
 /// Writes something somewhere: most of it where it hurts.

@@ -95,6 +95,8 @@ impl<W: Words, B: Bell> Receiver<W, B> {
         self.fault = Some(fault);
         self.counters.faults += 1;
         self.seen = self.taken;
+        // By this the other end can know that its life does not count any more.
+        self.ring.unsay(Index::Consumed);
         self.ring.shun();
     }
 

@@ -57,7 +57,8 @@ impl<W: Words, B: Bell> Sender<W, B> {
         &self.counters
     }
 
-    /// The Ethernet address that the switch gave to the port, once it has seen this life of it.
+    /// The Ethernet address that the switch gave to the port, once it has seen this life of it, and until it saw that
+    /// life break the contract.
     pub fn station(&mut self) -> Option<[u8; 6]> {
         self.renew();
         // What it says of this life it says after it has written its word anew.
