@@ -16,7 +16,7 @@ pub use cache::Allowed;
 pub use keys::{KEYS, Key, help};
 pub use live::{Changed, LIVE};
 pub use network::{Copying, Network};
-pub use web::Web;
+pub use web::{Compress, Web};
 
 use alloc::format;
 use alloc::string::{String, ToString};

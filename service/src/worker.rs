@@ -5,7 +5,7 @@
 //! core waits as its knob says. Nothing here is done per request.
 //!
 //! Files: `reprice` (a new price, and what it changes), `reload` (another configuration, and orders), `chores` (what is
-//! due by time), `drain` (the end), `size` (the price of memory), `succession` (going on in
+//! due by time), `drain` (the end), `size` (the price of memory), `press` (what leaves smaller), `succession` (going on in
 //! another process), `eyes` (what a person looks at),
 //! `provider` (asking for prices over the application's own stack), `reading` (cumulative figures).
 
@@ -13,6 +13,7 @@ mod chores;
 mod drain;
 mod eyes;
 mod lease;
+mod press;
 mod provider;
 mod reading;
 mod reload;
@@ -133,6 +134,7 @@ pub struct Worker<I: Ingress, E: Egress, A: Application> {
     connections_made: u32,
     interval: Interval,
     sized: size::Sized,
+    pressroom: press::Pressroom,
     last_window: Option<Window>,
     /// What the ledger said last when it could not settle.
     trouble: Option<Trouble>,
@@ -201,6 +203,7 @@ impl<I: Ingress, E: Egress, A: Application> Worker<I, E, A> {
         let mut worker = Self {
             interval: Interval::new(engine.meter(), now_ns),
             sized: size::Sized::default(),
+            pressroom: press::Pressroom::default(),
             ledger: Ledger::new(contract, configuration.window_ns, now_ns, reading),
             tuning: Tuning::new(&configuration, setting, now_ns),
             channel: Channel::new(configuration.token.clone()),
@@ -300,6 +303,10 @@ impl<I: Ingress, E: Egress, A: Application> Worker<I, E, A> {
         }
         if step.worked {
             self.worked_ns = now_ns;
+        }
+        if !again && self.has_pressing() {
+            self.press_on(home);
+            again = true;
         }
         if again {
             return Round::Worked;

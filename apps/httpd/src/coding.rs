@@ -71,6 +71,12 @@ impl Codings {
         }
     }
 
+    /// Whether gzip may be chosen.
+    #[inline]
+    pub(crate) fn takes_gzip(&self) -> bool {
+        self.said && self.weight(Coding::Gzip) >= self.weight(Coding::Identity)
+    }
+
     /// Nothing but `identity` can be chosen.
     #[inline]
     pub(crate) fn is_plain(&self) -> bool {

@@ -28,6 +28,7 @@ mod head;
 pub mod log;
 pub mod media;
 mod plan;
+mod press;
 mod range;
 pub mod script;
 pub mod server;

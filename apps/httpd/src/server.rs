@@ -12,13 +12,14 @@ use crate::content::{self, Content};
 use crate::head::{self, End, Head, Method};
 use crate::log::Log;
 use crate::plan::{self, What};
+use crate::press::Press;
 use crate::range::Part;
 use crate::site::{Site, Slot};
 use crate::status::Status;
 use crate::target::Path;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
-use nom_stack::application::{Application, ConnectionId, Ended, Io, Pin};
+use nom_stack::application::{Application, Compressible, ConnectionId, Ended, Io, Pin};
 
 mod limits;
 mod send;
@@ -47,6 +48,8 @@ pub struct Config {
     pub reading_limit_s: u32,
     /// Seconds between two requests.
     pub idle_limit_s: u32,
+    /// Whether content may be compressed while it is served.
+    pub presses: bool,
     /// Whether answers are logged.
     pub logs: bool,
     /// The time of start.
@@ -67,6 +70,7 @@ impl Config {
             content_limit_s: 60,
             reading_limit_s: 60,
             idle_limit_s: 65,
+            presses: false,
             logs: false,
             start_ns,
             start_unix_ns,
@@ -159,7 +163,8 @@ pub struct Tally {
 #[derive(Debug)]
 pub struct Httpd {
     config: Config,
-    site: Site,
+    pub(crate) site: Site,
+    pub(crate) press: Press,
     log: Log,
     connections: Vec<Connection>,
     reply: Reply,
@@ -178,6 +183,7 @@ impl Httpd {
         let dated = config.start_unix_ns > 0;
         Self {
             site: Site::new(config.content_bytes, config.lean, dated, config.inline_bytes),
+            press: Press::default(),
             log: Log::new(config.logs),
             connections: Vec::new(),
             reply: Reply::new(),
@@ -283,7 +289,16 @@ impl Httpd {
         };
         let what = plan::decide(&head, &self.site, &mut self.path, self.now_s);
         let progress = match head.content {
-            head::Content::None => self.answer_now(connection, io, &head, &what),
+            head::Content::None => {
+                let given = self.answer_now(connection, io, &head, &what);
+                if let What::Whole(slot) = what
+                    && given
+                    && head.codings.takes_gzip()
+                {
+                    self.site.note(slot);
+                }
+                given
+            }
             _ => self.await_content(connection, io, &head, what),
         };
         if !progress {
@@ -486,6 +501,10 @@ impl Application for Httpd {
 
     fn draining(&mut self) {
         self.draining = true;
+    }
+
+    fn compressible(&mut self) -> Option<&mut dyn Compressible> {
+        self.config.presses.then_some(self)
     }
 
     fn finished(&mut self, io: &mut impl Io) {

@@ -14,6 +14,8 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::fmt;
 
+mod pressed;
+
 /// Most paths.
 pub const PATHS_MAX: usize = 100_000;
 /// Most bytes of one content: its place and offset fit into the name of a pin.
@@ -77,6 +79,12 @@ pub(crate) struct Variant {
     dated_s: u64,
     /// Answers and pins that hold it, and one more while it lies under its path.
     holds: u32,
+    /// How hard it was pressed here; none for what was put here as it is.
+    made: Option<usize>,
+    /// It may become smaller.
+    presses: bool,
+    /// How often it was sent to somebody who would have taken it smaller.
+    sent: u64,
 }
 
 impl Variant {
@@ -102,6 +110,11 @@ impl Variant {
 
     pub(crate) fn len(&self) -> u64 {
         self.body.len() as u64
+    }
+
+    /// Bytes of the usual answer.
+    fn answer_len(&self) -> usize {
+        self.head_len + self.body.len()
     }
 
     /// Writes the time into the head.
@@ -156,6 +169,18 @@ pub struct Site {
     /// The time is known, so that answers carry it.
     dated: bool,
     inline_max: usize,
+    /// Bytes of what was pressed here.
+    made_bytes: usize,
+    /// Where the search for what may be pressed goes on.
+    looked: usize,
+}
+
+/// What the head of a content says beside its length and tag.
+struct Outline {
+    coding: Coding,
+    media: &'static str,
+    modified_s: u64,
+    varies: bool,
 }
 
 impl Site {
@@ -170,6 +195,8 @@ impl Site {
             lean,
             dated,
             inline_max: inline_max.min(INLINE_MAX),
+            made_bytes: 0,
+            looked: 0,
         }
     }
 
@@ -178,6 +205,7 @@ impl Site {
         if !is_nameable(path) {
             return Err(Refused::Path);
         }
+        let presses = file.gzip.is_none() && pressed::presses(&file.plain, path);
         let bodies = [Some(file.plain), file.gzip, file.brotli];
         let bytes: usize = bodies.iter().flatten().map(|body| body.len()).sum();
         let place = self.paths.get(path.as_bytes()).copied();
@@ -195,7 +223,11 @@ impl Site {
         for (place, body) in bodies.into_iter().enumerate() {
             let Some(body) = body else { continue };
             let coding = [Coding::Identity, Coding::Gzip, Coding::Brotli][place];
-            slots[place] = Some(self.store(body, coding, media, file.modified_s, varies));
+            let slot = self.store(body, Outline { coding, media, modified_s: file.modified_s, varies });
+            slots[place] = Some(slot);
+            if let Some(variant) = &mut self.variants[slot as usize] {
+                variant.presses = presses && coding == Coding::Identity;
+            }
         }
         self.paths.insert(path.as_bytes().into(), Entry { slots });
         if let Some(old) = place {
@@ -258,6 +290,9 @@ impl Site {
         variant.holds -= 1;
         if variant.holds == 0 {
             self.bytes -= variant.body.len();
+            if variant.made.is_some() {
+                self.made_bytes -= variant.body.len();
+            }
             *place = None;
             self.free.push(slot);
         }
@@ -269,17 +304,11 @@ impl Site {
         }
     }
 
-    fn store(
-        &mut self,
-        body: Cow<'static, [u8]>,
-        coding: Coding,
-        media: &'static str,
-        modified_s: u64,
-        varies: bool,
-    ) -> Slot {
+    fn store(&mut self, body: Cow<'static, [u8]>, outline: Outline) -> Slot {
         let etag = tag(&body);
-        let (answer, head_len) = self.answer(&body, &etag, coding, media, modified_s, varies);
+        let (answer, head_len) = self.answer(&body, &etag, &outline);
         self.bytes += body.len();
+        let Outline { coding, media, modified_s, varies } = outline;
         let variant = Variant {
             body,
             etag,
@@ -292,6 +321,9 @@ impl Site {
             head_len,
             dated_s: u64::from(self.dated),
             holds: 1,
+            made: None,
+            presses: false,
+            sent: 0,
         };
         match self.free.pop() {
             Some(slot) => {
@@ -305,15 +337,9 @@ impl Site {
         }
     }
 
-    fn answer(
-        &self,
-        body: &[u8],
-        etag: &[u8],
-        coding: Coding,
-        media: &str,
-        modified_s: u64,
-        varies: bool,
-    ) -> (Box<[u8]>, usize) {
+    /// The usual answer, and how long its head is.
+    fn answer(&self, body: &[u8], etag: &[u8], outline: &Outline) -> (Box<[u8]>, usize) {
+        let Outline { coding, media, modified_s, varies } = outline;
         let mut head: Vec<u8> = Vec::new();
         match self.dated {
             true => {
@@ -331,16 +357,16 @@ impl Site {
         };
         field("Content-Type", media.as_bytes());
         field("Content-Length", body.len().to_string().as_bytes());
-        if coding != Coding::Identity {
+        if *coding != Coding::Identity {
             field("Content-Encoding", coding.name().as_bytes());
         }
-        if varies {
+        if *varies {
             field("Vary", b"Accept-Encoding");
         }
         field("ETag", etag);
         if !self.lean {
-            if modified_s > 0 {
-                field("Last-Modified", &date::written(modified_s));
+            if *modified_s > 0 {
+                field("Last-Modified", &date::written(*modified_s));
             }
             field("Accept-Ranges", b"bytes");
         }

@@ -22,6 +22,7 @@ mod choose;
 mod explain;
 mod known;
 mod learn;
+mod press;
 mod rules;
 mod size;
 #[cfg(test)]
@@ -31,6 +32,7 @@ mod tuner;
 
 pub use choose::{Estimate, best, estimate};
 pub use explain::Why;
+pub use press::{Effort, Press, Pressing, Wished};
 pub use rules::{Mode, Rules};
 pub use size::{Resized, Sizing};
 pub use tuner::{Decision, Moment, Quoted, Tuner};

@@ -31,7 +31,7 @@ fn measure(bench: &Bench, typed: &Typed) -> Outcome<ExitCode> {
     let settings = Settings {
         runs: typed.number("runs", 1, 1000)?,
         cache: artefacts::root()?.join(".cache"),
-        question: ["hits", "soak"].into_iter().find(|name| typed.has(name)).unwrap_or_default(),
+        question: ["hits", "soak", "bytes"].into_iter().find(|name| typed.has(name)).unwrap_or_default(),
         on: typed.text("on").map(Into::into),
         kvm: typed.has("kvm"),
         peer: typed.text("peer").map(nom_experiments::memcached_suite::peer),

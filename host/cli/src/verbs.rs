@@ -253,6 +253,11 @@ pub static VERBS: &[(Verb, Act)] = &[
                 choice("cost", "", "kv, httpd: instructions a request (what is measured without it, too)"),
                 choice("hits", "", "kv: items held and requests that hit, beside memcached"),
                 choice("soak", "", "kv: 10,000 connections for a minute, with clients that misbehave"),
+                choice(
+                    "bytes",
+                    "",
+                    "httpd: bytes of an answer and profit, where traffic is dear and where it is free",
+                ),
                 choice("peer", "DIR", "memcached-suite, conformance, packetdrill: a checkout of the tests"),
                 choice(
                     "on",

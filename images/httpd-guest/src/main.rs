@@ -9,8 +9,7 @@ extern crate alloc;
 use alloc::format;
 use alloc::string::{String, ToString};
 use nom_guest_home::{Place, ended};
-use nom_httpd::{Config, Httpd, archive};
-use nom_service::home::Home;
+use nom_httpd::archive;
 
 nom_runtime::entry!(main);
 
@@ -21,20 +20,12 @@ fn main() -> u8 {
 fn serve() -> Result<(), String> {
     // Content stays where the kernel put it, outside of the heap.
     let place = Place::open("httpd", |_| 0)?;
-    let web = &place.configuration.web;
-    let mut application = Httpd::new(Config {
-        lean: web.lean,
-        request_content_max: web.request_content_max,
-        head_limit_s: web.head_limit_s,
-        content_limit_s: web.content_limit_s,
-        reading_limit_s: web.reading_limit_s,
-        idle_limit_s: web.idle_limit_s,
-        ..Config::new(place.configuration.items_bytes, place.home.now_ns(), place.home.unix_ns())
-    });
+    let mut application = nom_httpd_setup::server(&place.configuration, &place.home, false);
     let files = archive::read(nom_runtime::content()).map_err(|error| error.to_string())?;
     for (path, file) in archive::gather(files) {
         application.site_mut().put(&path, file).map_err(|refused| format!("{path}: {refused}"))?;
     }
+    nom_httpd_setup::ready(&place.configuration, &mut application);
     nom_runtime::log!("httpd: {} files, {} bytes", application.site().paths(), application.site().bytes());
     place.serve(application)
 }

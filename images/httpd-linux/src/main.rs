@@ -13,7 +13,6 @@ use nom_linux_process::arguments::{Arguments, Program};
 use nom_linux_process::deployed::{self, Deployed};
 use nom_linux_process::home::LinuxHome;
 use nom_service::configuration::Configuration;
-use nom_service::home::Home;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -42,22 +41,13 @@ impl Deployed for Web {
     }
 
     fn application(&mut self, configuration: &Configuration, home: &mut LinuxHome) -> Result<Httpd, String> {
-        let web = &configuration.web;
-        let mut application = Httpd::new(nom_httpd::Config {
-            lean: web.lean,
-            request_content_max: web.request_content_max,
-            head_limit_s: web.head_limit_s,
-            content_limit_s: web.content_limit_s,
-            reading_limit_s: web.reading_limit_s,
-            idle_limit_s: web.idle_limit_s,
-            logs: self.journal.is_open(),
-            ..nom_httpd::Config::new(configuration.items_bytes, home.now_ns(), home.unix_ns())
-        });
+        let mut application = nom_httpd_setup::server(configuration, home, self.journal.is_open());
         // The first look is done before anybody can ask.
         if let Some(folder) = self.folder.take() {
             folder.first(application.site_mut())?;
             self.watched = Some(folder.watch()?);
         }
+        nom_httpd_setup::ready(configuration, &mut application);
         Ok(application)
     }
 

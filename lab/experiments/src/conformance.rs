@@ -10,15 +10,15 @@
 
 use crate::Settings;
 use crate::figures::Figure;
+use crate::web_process::WebProcess;
+use nom_abi::board::Prices;
 use nom_machine::machine::dying_with_us;
-use nom_machine::scratch::Scratch;
+use nom_machine::packages;
 use nom_machine::trouble::{Context, Outcome, Trouble};
-use nom_machine::{artefacts, packages};
-use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 /// What is claimed.
@@ -43,20 +43,6 @@ const ASKED: [&str; 6] = [
     "OPTIONS / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
 ];
 
-/// The server, ended with us.
-struct Served {
-    child: Child,
-    port: u16,
-    _folder: Scratch,
-}
-
-impl Drop for Served {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
 /// Tries.
 pub fn measure(settings: &Settings, progress: &mut dyn FnMut(&str)) -> Outcome<Vec<Figure>> {
     let checkout = settings.peer.as_ref().ok_or_else(|| {
@@ -70,9 +56,8 @@ pub fn measure(settings: &Settings, progress: &mut dyn FnMut(&str)) -> Outcome<V
         beside(checkout, "node_modules/.bin/deno").or_else(|| packages::find("deno")).ok_or_else(|| {
             Trouble::new(format!("deno is missing: run `npm install deno` in {}", checkout.display()))
         })?;
-    let program = artefacts::linux(&["nom-httpd-linux"], progress)?.remove(0);
-    let served = serve(&program)?;
-    let (passed, applicable) = h1spec(&deno, &rules, served.port, progress)?;
+    let served = serve(progress)?;
+    let (passed, applicable) = h1spec(&deno, &rules, served.address.port(), progress)?;
     let mut figures = vec![
         Figure::of("conformance.passed", "", Some(">=31"), &[passed]),
         Figure::of("conformance.applicable", "", None, &[applicable]),
@@ -83,7 +68,7 @@ pub fn measure(settings: &Settings, progress: &mut dyn FnMut(&str)) -> Outcome<V
                 "conformance.lint_bad",
                 "",
                 Some("<=0"),
-                &[linted(&lint, served.port, progress)?],
+                &[linted(&lint, served.address.port(), progress)?],
             ));
         }
         None => progress("httplint is missing (PyPI: httplint): answers are not linted"),
@@ -95,42 +80,16 @@ fn beside(folder: &Path, file: &str) -> Option<PathBuf> {
     Some(folder.join(file)).filter(|file| file.is_file())
 }
 
-fn serve(program: &Path) -> Outcome<Served> {
-    let folder = Scratch::new()?;
-    let root = folder.file("content");
-    let content = || "content".to_string();
-    fs::create_dir_all(root.join("hello")).context(content)?;
+fn serve(progress: &mut dyn FnMut(&str)) -> Outcome<WebProcess> {
     let large = "a line of text\n".repeat(10_000);
-    for (name, text) in [
+    let files = [
         ("index.html", "<p>hello"),
         ("hello/index.html", "<p>hello"),
-        ("large.txt", &large),
+        ("large.txt", large.as_str()),
         ("large.txt.gz", "not looked into"),
-    ] {
-        fs::write(root.join(name), text).context(content)?;
-    }
-    let configuration = folder.file("configuration");
-    let text = format!(
-        "listen = 80\naddress = 10.77.0.2/24\nweb.content = {}\ntuner = off\nmanagement.token = {}\n",
-        root.display(),
-        "0".repeat(32)
-    );
-    fs::write(&configuration, text).context(|| "a configuration".into())?;
-    let mut child = dying_with_us(program)
-        .arg("--config")
-        .arg(configuration)
-        .arg("--run")
-        .arg(folder.path())
-        .args(["--port", "0"])
-        .stdout(Stdio::piped())
-        .spawn()
-        .context(|| "cannot start nom-httpd-linux".into())?;
-    let mut line = String::new();
-    let out = child.stdout.take().ok_or_else(|| Trouble::new("the server has no output"))?;
-    BufReader::new(out).read_line(&mut line).context(|| "the server's first line".into())?;
-    let port = line.trim().strip_prefix("ready port=").and_then(|port| port.parse().ok());
-    let port = port.ok_or_else(|| Trouble::new("nom-httpd-linux does not serve (see above)"))?;
-    Ok(Served { child, port, _folder: folder })
+    ];
+    let files = files.map(|(name, text)| (name.to_string(), text.as_bytes().to_vec()));
+    WebProcess::start(&files, "tuner = off\n", &Prices::NONE, progress)
 }
 
 /// How many rules passed, and how many are applicable.

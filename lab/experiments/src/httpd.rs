@@ -1,7 +1,7 @@
 //! The web server's bench: one name, several questions.
 
 use crate::figures::Figure;
-use crate::{Settings, httpd_cost, httpd_linux, httpd_vm};
+use crate::{Settings, httpd_bytes, httpd_cost, httpd_linux, httpd_vm};
 use nom_machine::trouble::{Outcome, Trouble};
 
 /// What is claimed.
@@ -15,6 +15,7 @@ pub fn measure(settings: &Settings, progress: &mut dyn FnMut(&str)) -> Outcome<V
         Some("linux") => httpd_linux::measure(settings, progress),
         Some("vm") => httpd_vm::measure(settings, progress),
         Some(other) => Err(Trouble::new(format!("--on {other}: linux or vm is expected"))),
+        None if settings.question == "bytes" => httpd_bytes::measure(settings, progress),
         None => httpd_cost::measure(settings, progress),
     }
 }

@@ -15,6 +15,7 @@ pub mod first_answer;
 pub mod guests;
 mod homes;
 pub mod httpd;
+mod httpd_bytes;
 pub mod httpd_cost;
 pub mod httpd_linux;
 pub mod httpd_vm;
@@ -46,7 +47,8 @@ pub mod switch;
 pub mod tap_home;
 pub mod tuner;
 pub mod virtio;
-pub mod wrk;
+pub mod web_process;
+mod wrk;
 
 use figures::Figure;
 use nom_machine::trouble::Outcome;

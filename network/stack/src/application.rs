@@ -1,6 +1,7 @@
 //! What an application is to its stack: somebody who is called with the bytes in place.
 
 use crate::meter::Answer;
+use alloc::string::String;
 use alloc::vec::Vec;
 use core::net::Ipv4Addr;
 
@@ -94,6 +95,50 @@ pub trait Elastic {
     fn resize(&mut self, bytes: u64) -> bool;
 }
 
+/// What an application would send smaller, had it spent core time on that.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Wish {
+    /// The application's name of the content.
+    pub content: u32,
+    /// Its bytes as they are.
+    pub len: u64,
+    /// How often it was sent as it is now, to somebody who would have taken it smaller, since the last change.
+    pub sent: u64,
+    /// How hard it was pressed already.
+    pub effort: Option<usize>,
+}
+
+/// What became of content that was pressed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pressed {
+    /// Its name for people.
+    pub name: String,
+    /// Its bytes.
+    pub len: u64,
+    /// What is sent from now on; none when it did not become smaller, or found no room.
+    pub to: Option<u64>,
+}
+
+/// Content of an application that leaves smaller for core time that is spent on it once. There are [`EFFORTS`] ways to
+/// press it, each one harder than the one before.
+pub trait Compressible {
+    /// The next content that was asked for larger than it need be; each is named once before any is named again. None
+    /// when there is none, and a pause is in order.
+    fn wish(&mut self) -> Option<Wish>;
+
+    /// Begins to press content. False when it is not there any more, or something is being pressed.
+    fn press(&mut self, content: u32, effort: usize) -> bool;
+
+    /// Whether something is being pressed.
+    fn is_pressing(&self) -> bool;
+
+    /// Does a short piece of that work; says what came out when it was the last one.
+    fn go_on(&mut self) -> Option<Pressed>;
+}
+
+/// How many ways there are to press content.
+pub const EFFORTS: usize = 3;
+
 /// An application (or several behind one face) on a stack.
 pub trait Application {
     /// A connection was established. `port` is the local port, `outgoing` tells who opened it.
@@ -127,6 +172,11 @@ pub trait Application {
 
     /// Its memory, where that may be more or less.
     fn elastic(&mut self) -> Option<&mut dyn Elastic> {
+        None
+    }
+
+    /// Its content, where that can be made smaller.
+    fn compressible(&mut self) -> Option<&mut dyn Compressible> {
         None
     }
 

@@ -154,6 +154,13 @@ pub const KEYS: &[Key] = &[
         "full",
         "For httpd: lean leaves out what the standard only recommends (Last-Modified, Accept-Ranges); full says it.",
     ),
+    key(
+        "web.compress",
+        "auto",
+        "start",
+        "For httpd: which content it compresses itself (gzip), where no compressed form lies beside it: auto, what pays at \
+         the prices of bytes and cores; start, all that becomes smaller, before it serves; no.",
+    ),
     key("web.request.max", "1 MiB", "64 KiB", "For httpd: most content of a request, which is thrown away."),
     key("web.limit.head", "10 s", "5 s", "For httpd: how long the head of a request may take to arrive."),
     key(

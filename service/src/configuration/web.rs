@@ -4,6 +4,17 @@ use super::{ConfigurationError, Lines, bytes, duration, shown};
 use alloc::format;
 use alloc::string::{String, ToString};
 
+/// Which content is compressed by the server itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Compress {
+    /// None.
+    No,
+    /// What pays at the prices of the moment.
+    Auto,
+    /// All that becomes smaller, before anything is served.
+    Start,
+}
+
 /// What is served, and with how much patience.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Web {
@@ -11,6 +22,8 @@ pub struct Web {
     pub content: Option<String>,
     /// Fields that the standard only recommends are left out.
     pub lean: bool,
+    /// What is compressed here.
+    pub compress: Compress,
     /// Most content of a request.
     pub request_content_max: u64,
     /// Seconds for the head of a request.
@@ -33,6 +46,12 @@ impl Lines<'_> {
                 "lean" => Ok(true),
                 "full" => Ok(false),
                 _ => Err(format!("'{}': lean or full is expected", shown(text))),
+            })?,
+            compress: self.value("web.compress", "auto", |text| match text {
+                "no" => Ok(Compress::No),
+                "auto" => Ok(Compress::Auto),
+                "start" => Ok(Compress::Start),
+                _ => Err(format!("'{}': no, auto or start is expected", shown(text))),
             })?,
             request_content_max: self.value("web.request.max", "1 MiB", bytes(0, 1 << 30))? as u64,
             head_limit_s: seconds(self.value("web.limit.head", "10 s", &limit)?),

@@ -30,6 +30,11 @@ impl<I: Ingress, E: Egress, A: Application> Worker<I, E, A> {
             self.tune(home, now_ns, false);
         }
         self.size(now_ns);
+        if self.has_pressing() {
+            self.press_on(home);
+        } else {
+            self.look_for_pressing(now_ns);
+        }
         if now_ns >= self.stats_ns {
             self.stats_ns = now_ns + self.configuration.stats_interval_ns;
             self.report(home);

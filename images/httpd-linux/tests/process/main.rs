@@ -4,6 +4,8 @@
 mod peer;
 mod started;
 
+use nom_abi::board::{Prices, Rate, Resource};
+use nom_money::{PerByte, PerCoreNs};
 use started::{Process, ask, connect, find, wait_until};
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -124,6 +126,46 @@ fn changes_in_the_folder_are_picked_up() {
     fs::remove_file(process.place.content("new.txt")).unwrap();
     wait_until("a removed file is gone", || get("/new.txt", "").starts_with("HTTP/1.1 404 "));
     assert!(get("/", "").starts_with("HTTP/1.1 200 "));
+}
+
+#[test]
+fn dear_bytes_leave_smaller_and_free_ones_as_they_are() {
+    let Some(mut process) = Process::start("prices", "") else { return };
+    let management = process.management();
+    let publish = |process: &mut Process, bandwidth: &str| {
+        let mut prices = Prices::NONE;
+        let rate = |atto_per_unit| Some(Rate { atto_per_unit, valid_until_ns: 0 });
+        let bandwidth: PerByte = bandwidth.parse().unwrap();
+        prices.rates[Resource::Bandwidth as usize] = rate(bandwidth.0);
+        prices.rates[Resource::Core as usize] = rate("0.04 $/core/h".parse::<PerCoreNs>().unwrap().0);
+        process.board.publish(&prices).unwrap();
+    };
+    let address = process.address;
+    let get = |fields: &str| {
+        ask(
+            address,
+            format!("GET /large.txt HTTP/1.1\r\nHost: x\r\n{fields}Connection: close\r\n\r\n").as_bytes(),
+        )
+    };
+    let gzip = "Accept-Encoding: gzip\r\n";
+    publish(&mut process, "0 $/GB");
+    for _ in 0..20 {
+        assert!(get(gzip).len() > 300_000, "free bytes are sent as they are");
+    }
+    publish(&mut process, "0.09 $/GB");
+    wait_until("dear bytes become fewer", || get(gzip).len() < 100_000);
+    assert!(get("").len() > 300_000, "who takes nothing else gets it as it is");
+    if let Some(output) = client("curl", &["-sS", "--compressed", &process.url("/large.txt")]) {
+        let content = fs::read(process.place.content("large.txt")).unwrap();
+        assert!(output.stdout == content, "curl unpacks other bytes");
+    }
+    process.terminate();
+    let lines: Vec<String> = BufReader::new(&management).lines().map(Result::unwrap).collect();
+    let said = |what: &str| lines.iter().any(|line| line.contains(what));
+    assert!(
+        said("times larger than need be, for") && said("/large.txt: ") && said("from now on"),
+        "{lines:?}"
+    );
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! A process that serves a folder.
 
+use nom_linux_board::Publisher;
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
@@ -64,6 +65,8 @@ pub struct Process {
     /// Where clients connect.
     pub address: SocketAddr,
     pub place: Place,
+    /// Where its prices are published.
+    pub board: Publisher,
 }
 
 impl Drop for Process {
@@ -77,9 +80,11 @@ impl Process {
     /// `None` when this machine does not let us have a network of our own.
     pub fn start(name: &str, lines: &str) -> Option<Self> {
         let place = Place::new(name, lines);
+        let board = Publisher::create(&place.0.join("board")).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_nom-httpd-linux"));
         command.arg("--config").arg(place.0.join("httpd.conf")).arg("--run").arg(&place.0);
         command.arg("--log").arg(place.0.join("access.log")).args(["--port", "0"]);
+        command.arg("--board").arg(place.0.join("board"));
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
@@ -92,7 +97,7 @@ impl Process {
             return None;
         };
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port.parse().unwrap()));
-        Some(Self { child, address, place })
+        Some(Self { child, address, place, board })
     }
 
     /// Its management channel, as somebody who knows the token.
