@@ -39,13 +39,13 @@ use nom_feeds::priced::Settings;
 use nom_ledger::{Ledger, Trouble, Window};
 use nom_money::PerOperation;
 use nom_points::Setting;
-use nom_stack::Engine;
-use nom_stack::application::Application;
+use nom_stack::application::{Application, ConnectionId};
 use nom_stack::config::Config;
 use nom_stack::dhcp;
 use nom_stack::knobs::Wait;
 use nom_stack::port::{Egress, Ingress};
 use nom_stack::tap::Tapped;
+use nom_stack::{Engine, Handle};
 use nom_utility::{Contract, LimitKind};
 use reading::Interval;
 pub use succession::Moved;
@@ -252,6 +252,29 @@ impl<I: Ingress, E: Egress, A: Application> Worker<I, E, A> {
         &mut self.engine.application_mut().application
     }
 
+    /// Calls the application with a connection between two turns, to write to it, to close it, or to take what it left
+    /// unconsumed. Nothing when the connection is not open.
+    pub fn with_connection<R>(
+        &mut self,
+        id: ConnectionId,
+        now_ns: u64,
+        call: impl FnOnce(&mut A, &mut Handle<'_>) -> R,
+    ) -> Option<R> {
+        self.engine.with_connection(id, now_ns, |together, io| call(&mut together.application, io))
+    }
+
+    /// Lets others open connections to this port as well, until a drain begins.
+    pub fn listen(&mut self, port: u16) {
+        if !self.is_draining() {
+            self.engine.listen(port);
+        }
+    }
+
+    /// The port that the configuration names.
+    pub fn port(&self) -> u16 {
+        self.configuration.listen
+    }
+
     /// The setting in force.
     pub fn setting(&self) -> Setting {
         self.setting
@@ -269,10 +292,17 @@ impl<I: Ingress, E: Egress, A: Application> Worker<I, E, A> {
 
     /// One round and, when there was nothing to do, a wait. False when the work is over.
     pub fn turn(&mut self, home: &mut impl Home) -> bool {
+        self.turn_until(home, u64::MAX)
+    }
+
+    /// The same for whoever has something else to do at a time of their own: no wait goes on beyond it.
+    pub fn turn_until(&mut self, home: &mut impl Home, limit_ns: u64) -> bool {
         match self.round(home) {
             Round::Worked => true,
             Round::Idle { until_ns } => {
-                self.rest(home, until_ns);
+                if limit_ns == u64::MAX || limit_ns > home.now_ns() {
+                    self.rest(home, until_ns.min(limit_ns));
+                }
                 true
             }
             Round::Over => false,

@@ -28,11 +28,20 @@ impl<I: Ingress, E: Egress, A: Application> Worker<I, E, A> {
     }
 
     pub(super) fn set(&mut self, home: &mut impl Home, key: &str, value: &str) {
-        let answer = match self.configuration.with(key, value) {
-            Ok(new) => self.adopt(home, &new),
-            Err(error) => Err(error.to_string()),
-        };
+        let answer = self.changed(home, key, value);
         self.answer(home, &format!("set {key}"), answer);
+    }
+
+    /// The application itself changes one key of the configuration. What changed, or why nothing did; the log has it too.
+    pub fn change_key(&mut self, home: &mut impl Home, key: &str, value: &str) -> Result<String, String> {
+        let answer = self.changed(home, key, value);
+        self.say(home, &format!("the application sets {key}"), answer.clone());
+        answer
+    }
+
+    fn changed(&mut self, home: &mut impl Home, key: &str, value: &str) -> Result<String, String> {
+        let new = self.configuration.with(key, value).map_err(|error| error.to_string())?;
+        self.adopt(home, &new)
     }
 
     /// Keeps the setting in force, whatever prices and load do.

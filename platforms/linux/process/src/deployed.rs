@@ -1,23 +1,14 @@
 //! The whole life of an application as a Linux process, for those that need nothing special: `main` names the application.
 
 use crate::arguments::{Arguments, Program};
-use crate::home::{LinuxHome, Parts};
-use crate::management::Management;
-use crate::network::{self, Device, Reached, Serve};
-use crate::notify::Notifier;
-use crate::outside::Outside;
-use crate::privileges::{self, User};
-use crate::start::{die_with_parent, listen, read_configuration, say_ready, stop_signals, text};
+use crate::home::LinuxHome;
+use crate::network::{self, Device, Serve};
+use crate::running::{Prepared, Who};
+use crate::start::{die_with_parent, read_configuration};
 use nom_service::configuration::Configuration;
-use nom_service::home::Home;
-use nom_service::worker::{Identity, Worker};
 use nom_stack::application::Application;
 use nom_stack::port::{Egress, Ingress};
-use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 /// An application, and what it does in this home beside serving.
 pub trait Deployed: Sized {
@@ -70,84 +61,28 @@ pub fn main<D: Deployed>() -> ExitCode {
 
 fn serve<D: Deployed>(arguments: &Arguments) -> Result<(), String> {
     die_with_parent()?;
-    let user = arguments.user.as_deref().map(User::find).transpose()?;
     let configuration = read_configuration(&arguments.config)?;
     let deployed = D::open(&configuration, arguments)?;
-    // Everything of the host's network is opened before it is left.
-    let porch = network::porch(&configuration, arguments.port)?;
-    let management = Management::new(listen(&arguments.run.join("management.sock"))?).map_err(text)?;
-    let outside = Outside::open(D::PROGRAM, D::NAME, arguments, &configuration)?;
-    let asked = Arc::new(AtomicBool::new(false));
-    let stop = stop_signals(&asked).map_err(|error| format!("no signal handler: {error}"))?;
-    let process = Process {
-        configuration: configuration.clone(),
-        deployed,
-        management,
-        outside,
-        stop,
-        asked,
-        board: arguments.board.clone(),
-        user,
-        notifier: Notifier::from_environment()?,
-    };
-    network::serve(&configuration, porch, process)
+    let who = Who { program: D::PROGRAM, name: D::NAME, dies_with_parent: true };
+    let (prepared, porch) = Prepared::open(who, arguments, &configuration)?;
+    network::serve(&configuration, porch, Process { prepared, deployed })
 }
 
 /// The process, but for its device.
 struct Process<D> {
-    configuration: Configuration,
+    prepared: Prepared,
     deployed: D,
-    management: Management,
-    outside: Outside,
-    stop: UnixStream,
-    asked: Arc<AtomicBool>,
-    board: PathBuf,
-    user: Option<User>,
-    notifier: Notifier,
 }
 
 impl<D: Deployed> Serve for Process<D> {
     fn serve<I: Ingress, E: Egress>(self, device: Device<I, E>) -> Result<(), String> {
-        let Self { configuration, mut deployed, management, mut outside, stop, asked, board, .. } = self;
-        let (user, mut notifier) = (self.user, self.notifier);
-        privileges::give_up(user)?;
-        // Whom we are has changed, and with it Linux has forgotten who our parent is.
-        die_with_parent()?;
-        outside.start()?;
-        let sleep_max_ns = notifier.sleep_max_ns();
-        let program = D::PROGRAM.name;
-        let parts = Parts { program, device: device.wakes, stop, management, board, sleep_max_ns, outside };
-        let mut home = LinuxHome::new(parts).map_err(text)?;
-        let port = match device.reached {
-            Reached::Address => configuration.listen,
-            Reached::Porch(porch, target) => {
-                let port = porch.port();
-                porch.open(target).map_err(text)?;
-                port
-            }
-        };
-        let application = deployed.application(&configuration, &mut home)?;
-        let identity = Identity {
-            application: D::NAME.into(),
-            version: env!("CARGO_PKG_VERSION").into(),
-            home: "linux".into(),
-        };
-        let Device { mac, ingress, egress, .. } = device;
-        let mut worker = Worker::new(identity, configuration, mac, ingress, egress, application, &mut home)
-            .map_err(text)?;
-        say_ready(port);
-        notifier.say("READY=1");
-        while worker.turn(&mut home) {
-            notifier.is_alive(home.last_ns());
-            if asked.swap(false, Ordering::Relaxed) {
-                notifier.say("STOPPING=1");
-                worker.drain(home.now_ns());
-            }
-            if home.is_asked_again() {
-                worker.reload(&mut home);
-            }
-            deployed.turn(worker.application_mut(), &home);
+        let Self { prepared, mut deployed } = self;
+        let mut ready = prepared.ready(device)?;
+        let application = deployed.application(&ready.configuration, &mut ready.home)?;
+        let mut running = ready.serve(application)?;
+        while running.turn(u64::MAX) {
+            deployed.turn(running.worker.application_mut(), &running.home);
         }
-        deployed.end(worker.application_mut())
+        deployed.end(running.worker.application_mut())
     }
 }

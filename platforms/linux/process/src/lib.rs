@@ -11,5 +11,6 @@ pub mod network;
 pub mod notify;
 pub mod outside;
 pub mod privileges;
+pub mod running;
 pub mod start;
 pub mod succession;

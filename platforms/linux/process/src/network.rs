@@ -37,8 +37,8 @@ pub enum Reached {
 
 /// Goes on with a device, whatever its types are.
 pub trait Serve {
-    /// Serves until the end.
-    fn serve<I: Ingress, E: Egress>(self, device: Device<I, E>) -> Result<(), String>;
+    /// Serves until the end, or keeps the device for whoever does.
+    fn serve<I: Ingress + 'static, E: Egress + 'static>(self, device: Device<I, E>) -> Result<(), String>;
 }
 
 /// What has to be opened before the host's network is left.
