@@ -2,6 +2,7 @@
 //! every frame that did not simply arrive. Any packet analyser reads it.
 
 use crate::link::Fate;
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 
 /// Bytes of one capture. What comes beyond is not recorded, and [`Capture::truncated`] says so.
@@ -13,6 +14,7 @@ pub struct Capture {
     /// Interface and blocks, in order.
     frames: Vec<u8>,
     interfaces: u32,
+    names: BTreeMap<u32, String>,
     truncated: bool,
 }
 
@@ -20,6 +22,11 @@ impl Capture {
     /// An empty capture.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Says what an interface is called in the file.
+    pub fn name(&mut self, interface: u32, name: String) {
+        self.names.insert(interface, name);
     }
 
     /// Records a frame at the moment at which it is sent, as it was sent.
@@ -65,7 +72,8 @@ impl Capture {
         for interface in 0..self.interfaces {
             // Ethernet, no limit of length, stamps in 10^-9 s.
             let mut body = vec![1, 0, 0, 0, 0, 0, 0, 0];
-            option(&mut body, 2, format!("direction{interface}").as_bytes());
+            let name = self.names.get(&interface).cloned().unwrap_or_else(|| format!("direction{interface}"));
+            option(&mut body, 2, name.as_bytes());
             option(&mut body, 9, &[9]);
             option(&mut body, 0, b"");
             block(&mut head, 1, &body);

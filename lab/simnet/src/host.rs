@@ -36,6 +36,12 @@ pub struct Usage {
     pub busy_ns: u64,
     /// Frames that found the receiving ring full.
     pub overflows: u64,
+    /// Frames that a device with offloads dropped because their checksum was wrong.
+    pub damaged: u64,
+    /// Frames that came from the link, those two included.
+    pub arrivals: u64,
+    /// Frames that went into the link.
+    pub departures: u64,
 }
 
 /// An engine on a simulated device.
@@ -70,12 +76,14 @@ impl<A: Application> Host<A> {
 
     /// What was done so far.
     pub fn usage(&self) -> Usage {
-        Usage { overflows: self.rings.borrow().overflows, ..self.usage }
+        let rings = self.rings.borrow();
+        Usage { overflows: rings.overflows, damaged: rings.damaged, ..self.usage }
     }
 }
 
 impl<A: Application> Node for Host<A> {
     fn deliver(&mut self, now_ns: u64, _port: usize, frame: &[u8], damaged: bool) {
+        self.usage.arrivals += 1;
         self.rings.borrow_mut().deliver(now_ns, frame, damaged);
     }
 
@@ -103,6 +111,7 @@ impl<A: Application> Node for Host<A> {
 
     fn depart(&mut self) -> Option<(usize, Vec<u8>)> {
         let frame = self.rings.borrow_mut().depart()?;
+        self.usage.departures += 1;
         Some((0, frame))
     }
 }

@@ -8,7 +8,8 @@
 //! - [`link`]: rate, delay, queue, loss, duplication, reordering, corruption;
 //! - [`port`]: a host's network device;
 //! - [`deployed`]: an application with its whole service, on a home of virtual time;
-//! - [`host`]: an engine with an application, and what its work costs; [`switch`]: frames by address;
+//! - [`host`]: an engine with an application, and what its work costs;
+//! - [`switch`]: frames by address; [`outlet`]: the queues of its ports; [`discipline`]: the hook at these;
 //! - [`player`]: recorded arrivals in virtual time; [`stream`]: a transfer that is checked byte for byte;
 //!   [`goodput`]: how much gets through, as a table that is kept;
 //! - [`capture`]: what went over the links, as pcapng.
@@ -17,9 +18,11 @@
 
 pub mod capture;
 pub mod deployed;
+pub mod discipline;
 pub mod goodput;
 pub mod host;
 pub mod link;
+pub mod outlet;
 pub mod player;
 pub mod port;
 pub mod simulation;
@@ -28,7 +31,10 @@ pub mod switch;
 
 pub use capture::Capture;
 pub use deployed::Deployed;
+pub use discipline::Discipline;
 pub use host::{Cost, Host, Usage};
 pub use link::{Direction, Fate, Link};
+pub use outlet::Outlet;
 pub use player::Player;
 pub use simulation::{End, Node, NodeId, Rest, Simulation};
+pub use switch::Switch;

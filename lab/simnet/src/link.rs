@@ -81,12 +81,32 @@ pub struct LinkCounters {
     pub late: u64,
     /// With a wrong bit.
     pub corrupt: u64,
+    /// Those of them that were lost by it, because nothing but the wire's own check sequence could tell.
+    pub unreadable: u64,
+    /// Arrivals: every frame that was not lost, once or twice.
+    pub arrivals: u64,
+}
+
+impl LinkCounters {
+    /// Every frame is accounted for: it arrived, twice if it was doubled, or a counter says why not.
+    pub fn balance(&self) -> bool {
+        self.frames + self.doubled == self.arrivals + self.queue_full + self.lost + self.unreadable
+    }
 }
 
 /// Bytes that Ethernet adds to a frame on a wire: preamble, check sequence and gap.
 const WIRE_OVERHEAD_LEN: u64 = 24;
 
 const ETHERNET_LEN: usize = 14;
+
+/// How long a frame takes to be sent at a rate; nothing at rate 0.
+pub(crate) fn sending_ns(frame_len: usize, rate_bits_per_s: u64) -> u64 {
+    if rate_bits_per_s == 0 {
+        return 0;
+    }
+    let bits = (frame_len as u64 + WIRE_OVERHEAD_LEN) * 8;
+    (u128::from(bits) * 1_000_000_000).div_ceil(u128::from(rate_bits_per_s)) as u64
+}
 
 /// A direction of a link at work. The simulation has two for each link; over real devices it serves as well.
 #[derive(Debug)]
@@ -143,9 +163,7 @@ impl Direction {
                 self.counters.queue_full += 1;
                 return Passage::none(Fate::QueueFull);
             }
-            let bits = (frame.len() as u64 + WIRE_OVERHEAD_LEN) * 8;
-            let len_ns = (u128::from(bits) * 1_000_000_000).div_ceil(u128::from(link.rate_bits_per_s)) as u64;
-            self.busy_until_ns = begin_ns + len_ns;
+            self.busy_until_ns = begin_ns + sending_ns(frame.len(), link.rate_bits_per_s);
         } else {
             self.busy_until_ns = now_ns;
         }
@@ -164,6 +182,7 @@ impl Direction {
             self.counters.corrupt += 1;
             fate = Fate::Corrupt;
             if frame.len() <= ETHERNET_LEN || frame[12..ETHERNET_LEN] != [8, 0] {
+                self.counters.unreadable += 1;
                 return Passage::none(fate);
             }
             let bit = self.random.below((frame.len() - ETHERNET_LEN) as u64 * 8) as usize;
@@ -175,6 +194,7 @@ impl Direction {
             second = Some(at_ns + self.random.below(link.reordering_ns) + 1);
             fate = Fate::Twice;
         }
+        self.counters.arrivals += 1 + u64::from(second.is_some());
         Passage { arrivals_ns: [Some(at_ns), second], fate, damaged: corrupt }
     }
 }
@@ -216,6 +236,7 @@ mod tests {
             assert_eq!(bits, 1 + u32::from(passage.damaged));
             assert_eq!(passage.fate == Fate::Lost, passage.arrivals_ns == [None; 2]);
         }
+        assert!(direction.counters.balance(), "{:?}", direction.counters);
         let LinkCounters { lost, doubled, late, corrupt, .. } = direction.counters;
         for (count, expected) in [(lost, 10_000), (doubled, 4_500), (late, 18_000), (corrupt, 900)] {
             assert!((expected * 9 / 10..expected * 11 / 10).contains(&count), "{:?}", direction.counters);

@@ -40,6 +40,7 @@ pub(crate) struct Rings {
     completed: u64,
     pub(crate) kicks: u64,
     pub(crate) overflows: u64,
+    pub(crate) damaged: u64,
     pub(crate) frames_in: u64,
     pub(crate) bytes_in: u64,
 }
@@ -47,8 +48,12 @@ pub(crate) struct Rings {
 impl Rings {
     /// A frame comes from the link. False when the ring was full.
     pub(crate) fn deliver(&mut self, now_ns: u64, frame: &[u8], damaged: bool) -> bool {
-        let Some(buffer) = self.free.pop_if(|_| !(damaged && self.device.checksum_offload)) else {
-            self.overflows += u64::from(!damaged);
+        if damaged && self.device.checksum_offload {
+            self.damaged += 1;
+            return false;
+        }
+        let Some(buffer) = self.free.pop() else {
+            self.overflows += 1;
             return false;
         };
         let slot = &mut self.slots[buffer as usize];
@@ -82,6 +87,7 @@ pub(crate) fn device(device: Device) -> (SimIngress, SimEgress, Rc<RefCell<Rings
         completed: 0,
         kicks: 0,
         overflows: 0,
+        damaged: 0,
         frames_in: 0,
         bytes_in: 0,
     }));

@@ -96,8 +96,14 @@ pub struct Simulation {
     wires: Vec<(End, Direction)>,
     from: HashMap<End, usize>,
     capture: Option<Capture>,
+    /// The directions that are recorded, by wire; all when there is none.
+    captured: Vec<usize>,
     hash: u64,
     events: u64,
+    /// Frames on their way.
+    flying: u64,
+    /// Frames that were sent into a port at which no link begins.
+    unconnected: u64,
 }
 
 impl Simulation {
@@ -112,8 +118,11 @@ impl Simulation {
             wires: Vec::new(),
             from: HashMap::new(),
             capture: None,
+            captured: Vec::new(),
             hash: 0xcbf2_9ce4_8422_2325,
             events: 0,
+            flying: 0,
+            unconnected: 0,
         }
     }
 
@@ -151,8 +160,24 @@ impl Simulation {
         self.wires[self.from[&from]].1.counters
     }
 
-    /// Records what is sent from now on.
+    /// Records what is sent from now on, on every link.
     pub fn capture(&mut self, capture: Capture) {
+        self.capture_links(&[], capture);
+    }
+
+    /// Records what is sent from now on in the directions of links that begin at these ends; everywhere when there is
+    /// none.
+    ///
+    /// # Panics
+    ///
+    /// When no link begins at one of the ends.
+    pub fn capture_links(&mut self, from: &[End], mut capture: Capture) {
+        self.captured = from.iter().map(|end| self.from[end]).collect();
+        for (end, &wire) in &self.from {
+            let to = self.wires[wire].0;
+            let name = format!("{}.{} to {}.{}", end.node.0, end.port, to.node.0, to.port);
+            capture.name(wire as u32, name);
+        }
         self.capture = Some(capture);
     }
 
@@ -169,6 +194,16 @@ impl Simulation {
     /// A number that differs as soon as any frame of two runs differs in time, place, bytes or fate.
     pub fn trace_hash(&self) -> u64 {
         self.hash
+    }
+
+    /// Frames that are on their way now: they left, and have not arrived.
+    pub fn flying(&self) -> u64 {
+        self.flying
+    }
+
+    /// Frames that a node sent into a port at which no link begins. They are lost, and counted nowhere else.
+    pub fn unconnected(&self) -> u64 {
+        self.unconnected
     }
 
     /// Events so far.
@@ -214,6 +249,7 @@ impl Simulation {
             Event::Step => self.step(place),
             Event::Arrive { port, frame, damaged } => {
                 self.events += 1;
+                self.flying -= 1;
                 self.members[place].node.borrow_mut().deliver(self.now_ns, port, &frame, damaged);
                 let at_ns = self.members[place].free_ns.max(self.now_ns);
                 self.schedule(place, at_ns);
@@ -252,8 +288,12 @@ impl Simulation {
 
     fn send(&mut self, from: End, at_ns: u64, mut frame: Vec<u8>) {
         self.events += 1;
-        let Some(&wire) = self.from.get(&from) else { return };
-        let original = self.capture.is_some().then(|| frame.clone());
+        let Some(&wire) = self.from.get(&from) else {
+            self.unconnected += 1;
+            return;
+        };
+        let captured = self.capture.is_some() && (self.captured.is_empty() || self.captured.contains(&wire));
+        let original = captured.then(|| frame.clone());
         let (to, direction) = &mut self.wires[wire];
         let passage = direction.pass(at_ns, &mut frame);
         let to = *to;
@@ -269,6 +309,7 @@ impl Simulation {
         let damaged = passage.damaged;
         let frame = Rc::new(frame);
         for arrival_ns in passage.arrivals_ns.into_iter().flatten() {
+            self.flying += 1;
             let event = Event::Arrive { port: to.port, frame: Rc::clone(&frame), damaged };
             self.push(arrival_ns, to.node.0, event);
         }
