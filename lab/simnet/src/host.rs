@@ -6,6 +6,7 @@ use nom_load::random::Random;
 use nom_stack::Engine;
 use nom_stack::application::Application;
 use nom_stack::config::Config;
+use nom_stack::knobs::Knobs;
 use std::cell::RefCell;
 use std::rc::Rc;
 
@@ -38,6 +39,9 @@ pub struct Usage {
     pub overflows: u64,
     /// Frames that a device with offloads dropped because their checksum was wrong.
     pub damaged: u64,
+    /// Frames that were kept longer than the knobs of [`Host::set_knobs`] allowed. A host whose work takes time keeps
+    /// frames for that too.
+    pub overheld: u64,
     /// Frames that came from the link, those two included.
     pub arrivals: u64,
     /// Frames that went into the link.
@@ -51,6 +55,7 @@ pub struct Host<A: Application> {
     cost: Cost,
     usage: Usage,
     awake: bool,
+    deadline_ns: Option<u64>,
 }
 
 impl<A: Application> Host<A> {
@@ -61,7 +66,7 @@ impl<A: Application> Host<A> {
         let mut secret = [0; 32];
         secret.chunks_mut(8).for_each(|chunk| chunk.copy_from_slice(&random.next().to_le_bytes()));
         let engine = Engine::new(config, ingress, egress, application, secret, 0);
-        Self { engine, rings, cost, usage: Usage::default(), awake: false }
+        Self { engine, rings, cost, usage: Usage::default(), awake: false, deadline_ns: None }
     }
 
     /// The engine.
@@ -74,10 +79,32 @@ impl<A: Application> Host<A> {
         &mut self.engine
     }
 
+    /// The engine, to act on at this time.
+    pub fn engine_at(&mut self, now_ns: u64) -> &mut Engine<SimIngress, SimEgress, A> {
+        self.rings.borrow_mut().watch.now_ns = now_ns;
+        &mut self.engine
+    }
+
+    /// Changes the knobs, and what is allowed to the engine by them.
+    pub fn set_knobs(&mut self, knobs: Knobs, now_ns: u64) {
+        self.rings.borrow_mut().watch.allow(knobs.batching.delay_ns(), now_ns);
+        self.engine.set_knobs(knobs, now_ns);
+    }
+
+    /// When the engine wanted to be called again after its last step, though nothing arrives.
+    pub fn deadline_ns(&self) -> Option<u64> {
+        self.deadline_ns
+    }
+
     /// What was done so far.
     pub fn usage(&self) -> Usage {
         let rings = self.rings.borrow();
-        Usage { overflows: rings.overflows, damaged: rings.damaged, ..self.usage }
+        Usage {
+            overflows: rings.overflows,
+            damaged: rings.damaged,
+            overheld: rings.watch.overheld,
+            ..self.usage
+        }
     }
 }
 
@@ -90,6 +117,7 @@ impl<A: Application> Node for Host<A> {
     fn step(&mut self, now_ns: u64) -> Rest {
         let before = self.work_so_far();
         let step = self.engine.step(now_ns);
+        self.deadline_ns = step.deadline_ns;
         let work: Vec<u64> = self.work_so_far().iter().zip(before).map(|(now, then)| now - then).collect();
         let mut cost_ns = work[0] * self.cost.frame_ns
             + work[1] * self.cost.kilobyte_ns / 1000

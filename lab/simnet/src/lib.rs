@@ -12,6 +12,7 @@
 //! - [`switch`]: frames by address; [`outlet`]: the queues of its ports; [`discipline`]: the hook at these;
 //! - [`player`]: recorded arrivals in virtual time; [`stream`]: a transfer that is checked byte for byte;
 //!   [`goodput`]: how much gets through, as a table that is kept;
+//! - [`witness`]: whether windows are kept, seen from the link;
 //! - [`capture`]: what went over the links, as pcapng.
 
 #![forbid(unsafe_code)]
@@ -28,6 +29,7 @@ pub mod port;
 pub mod simulation;
 pub mod stream;
 pub mod switch;
+pub mod witness;
 
 pub use capture::Capture;
 pub use deployed::Deployed;
@@ -38,3 +40,4 @@ pub use outlet::Outlet;
 pub use player::Player;
 pub use simulation::{End, Node, NodeId, Rest, Simulation};
 pub use switch::Switch;
+pub use witness::Witness;

@@ -41,8 +41,53 @@ pub(crate) struct Rings {
     pub(crate) kicks: u64,
     pub(crate) overflows: u64,
     pub(crate) damaged: u64,
+    /// What checks how long frames are held.
+    pub(crate) watch: Watch,
     pub(crate) frames_in: u64,
     pub(crate) bytes_in: u64,
+}
+
+/// Since when a frame waits in the stack's hands, and until when it may.
+#[derive(Debug, Default, Clone, Copy)]
+struct Held {
+    since_ns: u64,
+    until_ns: u64,
+}
+
+impl Held {
+    /// The knobs changed: what is held leaves no later than the old ones allowed, and no later than the new ones do.
+    fn allow(&mut self, hold_ns: u64, now_ns: u64) {
+        self.until_ns = self.until_ns.min(self.since_ns.saturating_add(hold_ns).max(now_ns));
+    }
+}
+
+/// Sees how long the stack keeps frames, on the way in from their arrival and on the way out until the device is shown
+/// them.
+#[derive(Debug, Default)]
+pub(crate) struct Watch {
+    pub(crate) now_ns: u64,
+    hold_ns: u64,
+    received: Vec<Held>,
+    queued: VecDeque<Held>,
+    /// Frames that were kept longer than the knobs allowed.
+    pub(crate) overheld: u64,
+}
+
+impl Watch {
+    /// The stack may hold frames for so long from now on.
+    pub(crate) fn allow(&mut self, hold_ns: u64, now_ns: u64) {
+        self.now_ns = now_ns;
+        self.hold_ns = hold_ns;
+        self.received.iter_mut().chain(&mut self.queued).for_each(|held| held.allow(hold_ns, now_ns));
+    }
+
+    fn begin(&self) -> Held {
+        Held { since_ns: self.now_ns, until_ns: self.now_ns.saturating_add(self.hold_ns) }
+    }
+
+    fn end(&mut self, held: Held) {
+        self.overheld += u64::from(self.now_ns > held.until_ns);
+    }
 }
 
 impl Rings {
@@ -61,6 +106,8 @@ impl Rings {
         slot.extend_from_slice(frame);
         let checksum_good = self.device.checksum_offload;
         let len = frame.len() as u32;
+        self.watch.now_ns = now_ns;
+        self.watch.received[buffer as usize] = self.watch.begin();
         self.unseen.push_back(Arrival { buffer, len, arrived_ns: now_ns, checksum_good });
         true
     }
@@ -88,6 +135,7 @@ pub(crate) fn device(device: Device) -> (SimIngress, SimEgress, Rc<RefCell<Rings
         kicks: 0,
         overflows: 0,
         damaged: 0,
+        watch: Watch { received: vec![Held::default(); device.ring], ..Watch::default() },
         frames_in: 0,
         bytes_in: 0,
     }));
@@ -104,8 +152,9 @@ pub struct SimIngress {
 }
 
 impl Ingress for SimIngress {
-    fn look(&mut self, _now_ns: u64) -> usize {
+    fn look(&mut self, now_ns: u64) -> usize {
         let rings = &mut *self.rings.borrow_mut();
+        rings.watch.now_ns = now_ns;
         rings.waiting.append(&mut rings.unseen);
         rings.waiting.len()
     }
@@ -139,6 +188,7 @@ impl Ingress for SimIngress {
         let rings = &mut *self.rings.borrow_mut();
         assert!(!rings.free.contains(&arrival.buffer), "a buffer was given back twice");
         rings.free.push(arrival.buffer);
+        rings.watch.end(rings.watch.received[place]);
     }
 
     fn arm(&mut self) -> bool {
@@ -184,6 +234,7 @@ impl Egress for SimEgress {
             bytes[place..place + 2].copy_from_slice(&sum.to_be_bytes());
         }
         rings.queued.push_back(bytes);
+        rings.watch.queued.push_back(rings.watch.begin());
         rings.sequence += 1;
         Ok(rings.sequence)
     }
@@ -191,6 +242,9 @@ impl Egress for SimEgress {
     fn kick(&mut self) -> bool {
         let rings = &mut *self.0.borrow_mut();
         let notify = rings.visible < rings.queued.len();
+        while let Some(held) = rings.watch.queued.pop_front() {
+            rings.watch.end(held);
+        }
         rings.visible = rings.queued.len();
         rings.kicks += u64::from(notify);
         notify

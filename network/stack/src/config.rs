@@ -75,7 +75,8 @@ pub struct Config {
     /// Memory for bytes that arrived out of order or that applications did not consume, all connections
     /// together. When it is used up, such segments are dropped and come again.
     pub receive_memory_bytes: usize,
-    /// Most bytes one connection may have written and not acknowledged; one pin may go beyond it.
+    /// Most bytes one connection may have written and not acknowledged; one pin may go beyond it, and what ends the
+    /// answer behind that, at most 2 KiB.
     pub send_queue_bytes: u32,
     /// Window of one connection: most bytes it may hold that its application did not consume.
     pub receive_window_bytes: u32,

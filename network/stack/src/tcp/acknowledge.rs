@@ -20,11 +20,13 @@ impl Tcp {
         let una = connection.una;
         let window = u32::from(segment.window) << connection.shift_in;
         let same_window = window == connection.window;
-        // An older segment must not bring an older window back (RFC 9293, 3.10.7.4).
-        if connection.window_sequence.before(segment.sequence)
+        // An older segment must not bring an older window back (RFC 9293, 3.10.7.4). Whatever acknowledges more is newer, a
+        // repeated segment too: kept beside its acknowledgement, the window of the one before would reach further than was
+        // ever offered. What acknowledges less is older, whatever its number.
+        let newer = connection.window_sequence.before(segment.sequence)
             || (connection.window_sequence == segment.sequence
-                && !acknowledgement.before(connection.window_acknowledgement))
-        {
+                && !acknowledgement.before(connection.window_acknowledgement));
+        if acknowledgement.after(una) || (acknowledgement == una && newer) {
             connection.window = window;
             connection.window_max = connection.window_max.max(window);
             connection.window_sequence = segment.sequence;
