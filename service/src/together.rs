@@ -203,6 +203,10 @@ impl<A: Application> Application for Together<A> {
         self.application.wanted(now_ns)
     }
 
+    fn may_rest(&mut self) -> bool {
+        self.application.may_rest()
+    }
+
     fn draining(&mut self) {
         self.application.draining();
     }

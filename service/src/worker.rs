@@ -360,7 +360,7 @@ impl<I: Ingress, E: Egress, A: Application> Worker<I, E, A> {
             Wait::Spin { budget_ns } => home.now_ns().saturating_sub(self.worked_ns) >= budget_ns,
             Wait::Poll => false,
         };
-        if sleep && self.engine.ingress_mut().arm() {
+        if sleep && self.engine.application_mut().may_rest() && self.engine.ingress_mut().arm() {
             home.wait(Some(until_ns));
             self.woke(home);
         } else {

@@ -5,7 +5,8 @@
 //! comes with each call.
 //!
 //! A request's way through the files: [`server`] (connections and backpressure), `command` (what a line means),
-//! [`store`] (finding, storing, evicting; on an `arena` of blocks), `answer` (bytes of replies).
+//! [`store`] (finding, storing, evicting; on an `arena` of blocks), `answer` (bytes of replies). Where a cache has several
+//! cores, [`shards`] takes a request to the one that has the key.
 //!
 //! **What counts as an operation**: each line that fetches (`get`, `gets`, `gat`, `gats`, `mg`; once, however many
 //! keys), stores (`set`, `add`, `replace`, `append`, `prepend`, `cas`, `ms`; when its data has come), or changes one
@@ -27,6 +28,7 @@ mod command;
 mod hash;
 pub mod script;
 pub mod server;
+pub mod shards;
 pub mod store;
 mod text;
 

@@ -1,5 +1,6 @@
 //! A cache with one client and no stack: what tests, the fuzzer and the instruction counter drive.
 
+pub mod cores;
 pub mod lines;
 
 use crate::{Config, Kv};

@@ -6,6 +6,7 @@
 
 use crate::answer::{self, Reply};
 use crate::command::{self, Command, meta::OPAQUE_MAX};
+use crate::shards::{Away, GUEST, Shards};
 use crate::store::{Item, Reserved, Store, Verb};
 use crate::text::newline;
 use alloc::boxed::Box;
@@ -14,6 +15,7 @@ use nom_stack::application::{Application, ConnectionId, Elastic, Ended, Io, Pin}
 use nom_stack::meter::Answer;
 
 mod admin;
+mod away;
 mod contents;
 mod detail;
 mod dump;
@@ -120,6 +122,8 @@ enum State {
     Value { reserved: Reserved, len: usize, filled: usize, verb: Verb, noreply: bool, meta: bool },
     /// Within data that is thrown away.
     Swallow { left: u64 },
+    /// Within data that goes to the core that has the key.
+    Forward { left: u64 },
     /// Within the rest of a line that is thrown away.
     SkipLine,
     /// Within an answer that did not fit.
@@ -131,7 +135,7 @@ enum State {
 }
 
 #[derive(Debug, Default)]
-struct Connection {
+pub(crate) struct Connection {
     open: bool,
     generation: u32,
     /// When something arrived last.
@@ -148,6 +152,14 @@ struct Connection {
     blocked: bool,
     /// The client will send no more.
     finished: bool,
+    /// The request that another core answers.
+    away: Option<Away>,
+    /// It waits for its turn to ask another core.
+    queued: bool,
+    /// That is one of all cores, and its answer is not the client's.
+    touring: bool,
+    /// Cores that have done what all have to do.
+    toured: u8,
 }
 
 /// What serving a piece came to.
@@ -162,7 +174,7 @@ enum Progress {
 
 /// What an `ms` whose data is still arriving will be answered with.
 #[derive(Debug, Default, Clone, Copy)]
-struct Pending {
+pub(crate) struct Pending {
     /// The letters `O`, `k` and `c`, in the order in which they are answered.
     order: [u8; 3],
     opaque: [u8; OPAQUE_MAX],
@@ -174,9 +186,13 @@ struct Pending {
 #[derive(Debug)]
 pub struct Kv {
     config: Config,
-    store: Store,
+    pub(crate) store: Store,
     connections: Vec<Connection>,
     pending: Vec<Pending>,
+    /// That of a guest, while it is served.
+    pub(crate) guest_pending: Pending,
+    /// The other cores, where there are any.
+    pub(crate) shards: Option<Box<Shards>>,
     reply: Reply,
     tally: report::Tally,
     detail: detail::Detail,
@@ -201,6 +217,8 @@ impl Kv {
             store,
             connections: Vec::new(),
             pending: Vec::new(),
+            guest_pending: Pending::default(),
+            shards: None,
             reply: Reply::new(),
             tally: report::Tally::default(),
             detail: detail::Detail::default(),
@@ -262,6 +280,10 @@ impl Kv {
                 break true;
             }
             let rest = &bytes[at..];
+            if connection.away.is_some() {
+                at += self.forward(connection, io, rest);
+                break true;
+            }
             let progress = match &mut connection.state {
                 State::Closing => Progress::Consumed(rest.len()),
                 State::Dump(_) => {
@@ -270,6 +292,7 @@ impl Kv {
                     }
                     continue;
                 }
+                State::Forward { .. } => unreachable!("data goes to another core while it has the request"),
                 State::Watch if !rest.is_empty() => Progress::Consumed(rest.len()),
                 _ if rest.is_empty() => break false,
                 State::Line => self.line(connection, io, rest, at == 0),
@@ -300,7 +323,7 @@ impl Kv {
                         break false;
                     }
                 }
-                Progress::Starved => break false,
+                Progress::Starved => break connection.away.is_some() || connection.queued,
                 Progress::Blocked => break true,
             }
         };
@@ -321,7 +344,13 @@ impl Kv {
             [line @ .., b'\r'] if !line.is_empty() => line,
             line => line,
         };
-        match command::parse(line) {
+        let command = command::parse(line);
+        if self.shards.is_some()
+            && let Some(progress) = self.send_away(connection, io, &command, line, (rest, end + 1))
+        {
+            return progress;
+        }
+        match command {
             Command::Get { unique, keys_at } => {
                 connection.state = State::Keys { unique, expires: None };
                 return Progress::Consumed(keys_at);
@@ -383,6 +412,23 @@ impl Kv {
         Progress::Consumed(end + 1)
     }
 
+    /// Gives back what a connection holds.
+    pub(crate) fn drop_connection(&mut self, connection: Connection) {
+        if let State::Value { reserved, .. } = connection.state {
+            self.store.discard(reserved);
+        }
+        if let Owed::Value(pin, _) = connection.owed {
+            self.store.release(Item::from_token(pin.token));
+        }
+        if let (Some(away), Some(shards)) = (connection.away, &mut self.shards) {
+            shards.leave(away);
+        }
+    }
+
+    fn pending(&mut self, id: ConnectionId) -> &mut Pending {
+        if id.slot & GUEST == 0 { &mut self.pending[id.slot as usize] } else { &mut self.guest_pending }
+    }
+
     fn connection(&mut self, id: ConnectionId) -> &mut Connection {
         &mut self.connections[id.slot as usize]
     }
@@ -391,7 +437,9 @@ impl Kv {
 /// Closes this side once the other side has, and has been told everything it asked for.
 fn close_if_done(connection: &Connection, io: &mut impl Io) {
     let dumping = matches!(connection.state, State::Dump(_));
-    if connection.finished && !connection.blocked && !dumping && connection.owed == Owed::Nothing {
+    // Who waits for another core is closed later, unless that one waits for data that will not come.
+    let waits = connection.away.is_some() && !matches!(connection.state, State::Forward { .. });
+    if connection.finished && !connection.blocked && !dumping && !waits && connection.owed == Owed::Nothing {
         io.close();
     }
 }
@@ -496,6 +544,7 @@ impl Application for Kv {
         // What stayed unconsumed for lack of room is offered again by the stack.
         let id = io.connection();
         let mut connection = core::mem::take(self.connection(id));
+        connection.queued = false;
         if connection.cut {
             io.abort();
         } else if matches!(connection.state, State::Watch) {
@@ -503,6 +552,7 @@ impl Application for Kv {
                 self.watchers.send(io);
             }
         } else if settle(&mut connection, io) {
+            self.relay(&mut connection, io);
             self.continue_dump(&mut connection, io);
         }
         close_if_done(&connection, io);
@@ -536,13 +586,15 @@ impl Application for Kv {
             };
             self.tell_connection(id, self.now_ns, Some(reason));
         }
-        if let State::Value { reserved, .. } = connection.state {
-            self.store.discard(reserved);
-        }
-        if let Owed::Value(pin, _) = connection.owed {
-            self.store.release(Item::from_token(pin.token));
-        }
         self.tally.connections -= u64::from(connection.open);
+        if let Some(shards) = self.shards.as_mut().filter(|_| connection.queued || connection.toured > 0) {
+            shards.forget(id);
+        }
+        self.drop_connection(connection);
+    }
+
+    fn may_rest(&mut self) -> bool {
+        self.shards.as_mut().is_none_or(|shards| shards.may_rest())
     }
 
     fn elastic(&mut self) -> Option<&mut dyn Elastic> {

@@ -353,6 +353,12 @@ impl Store {
         Ok(Reserved(block))
     }
 
+    /// Units that are promised to values that are still arriving.
+    #[cfg(test)]
+    pub(crate) fn unfinished(&self) -> u32 {
+        self.promised_units
+    }
+
     fn promised_units_max(&self) -> u32 {
         (self.units / PROMISED_SHARE).max(self.item_bytes_max.div_ceil(UNIT) as u32)
     }

@@ -158,6 +158,12 @@ pub trait Application {
         None
     }
 
+    /// Asked before a sleep: false when there is something to do that no frame tells of. Whoever makes more of that wakes the
+    /// core from then on.
+    fn may_rest(&mut self) -> bool {
+        true
+    }
+
     /// The service is about to end: answers that come now are the last ones of their connections, where the
     /// application's protocol can say so.
     fn draining(&mut self) {}

@@ -119,6 +119,11 @@ impl Kv {
                 debug_assert!(written.is_ok(), "room was asked for");
                 return self.begin_dump(connection, io, Dump::Connections { slot: 0 });
             }
+            None if self.shards.is_some() => {
+                let client = io.connection();
+                let others = self.shards.as_mut().map(|shards| shards.gathered(client));
+                self.together(io.now_ns(), &others.unwrap_or_default())
+            }
             word => match self.report(word, io.now_ns()) {
                 Some(text) => text,
                 None => return reply(connection, io, ERROR, Some(Answer::Refused), false),

@@ -15,6 +15,7 @@ impl Connection {
         matches!(self.state, State::Line)
             && matches!(self.owed, Owed::Nothing)
             && !(self.blocked | self.finished)
+            && self.away.is_none()
     }
 }
 
@@ -27,6 +28,9 @@ impl Kv {
             return 0;
         }
         while let Some((key, len)) = single_get(&bytes[at..]) {
+            if self.shards.as_ref().is_some_and(|shards| shards.foreign(key).is_some()) {
+                break;
+            }
             let found = self.store.fetch(key);
             let is_found = found.is_some();
             let written = match found {

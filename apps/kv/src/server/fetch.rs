@@ -4,6 +4,7 @@ use super::watch::topic;
 use super::{Connection, Kv, Owed, Progress, State, reply, settle};
 use crate::answer;
 use crate::command::{self, GET, NextKey, next_key};
+use crate::shards::Asked;
 use crate::store::Item;
 use nom_stack::application::{Io, Pin};
 use nom_stack::meter::Answer;
@@ -30,6 +31,16 @@ impl Kv {
             NextKey::Unknown(spaces) => return Progress::Consumed(spaces),
         };
         let key = &rest[word.clone()];
+        if let Some(owner) = self.shards.as_ref().and_then(|shards| shards.foreign(key)) {
+            if !super::has_room(io) {
+                return Progress::Blocked;
+            }
+            let asked = Asked::Key { key, unique, expires };
+            return match self.ask(connection, io, owner, asked) {
+                true => Progress::Consumed(word.end),
+                false => Progress::Starved,
+            };
+        }
         let found = self.store.find(key);
         if self.is_observed() {
             self.observe_fetch(io, key, found);

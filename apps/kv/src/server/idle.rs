@@ -27,6 +27,11 @@ impl Kv {
     #[inline]
     pub(super) fn attend(&mut self, now_ns: u64) -> Option<ConnectionId> {
         self.now_ns = now_ns;
+        if self.shards.is_some()
+            && let Some(id) = self.attend_shards(now_ns)
+        {
+            return Some(id);
+        }
         if self.watchers.len() > 0 {
             if self.watchers.watch(topic::EVICTIONS) {
                 self.tell_evictions(now_ns);
@@ -63,7 +68,10 @@ impl Kv {
             }
             let silent_s = now_s.saturating_sub(connection.heard_s);
             let past = |limit_s: u32| limit_s > 0 && silent_s >= limit_s;
-            let sends = matches!(connection.state, State::Value { .. } | State::Swallow { .. });
+            let sends = matches!(
+                connection.state,
+                State::Value { .. } | State::Swallow { .. } | State::Forward { .. }
+            );
             if sends && past(self.config.sender_limit_s) {
                 self.tally.slow_senders += 1;
             } else if past(self.config.idle_limit_s) && !matches!(connection.state, State::Watch) {

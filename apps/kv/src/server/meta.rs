@@ -195,7 +195,7 @@ impl Kv {
         if flags.binary {
             self.store.spell_binary(&reserved);
         }
-        let pending = &mut self.pending[io.connection().slot as usize];
+        let pending = self.pending(io.connection());
         *pending = Pending { invalidate: flags.invalidate && verb == Verb::Cas, ..Pending::default() };
         let answered = request.words.clone().filter(|word| matches!(word[0], b'O' | b'k' | b'c'));
         for (place, word) in pending.order.iter_mut().zip(answered) {
@@ -225,7 +225,7 @@ impl Kv {
         verb: Verb,
         quiet: bool,
     ) {
-        let pending = self.pending[io.connection().slot as usize];
+        let pending = *self.pending(io.connection());
         let item = self.store.reserved_item(&reserved);
         let binary = self.store.is_binary(item);
         let mut key = [0; KEY_MAX];

@@ -106,6 +106,39 @@ impl Kv {
         Some(out)
     }
 
+    /// What this core counts, for itself.
+    pub(crate) fn general_report(&self, now_ns: u64) -> String {
+        let mut out = String::new();
+        self.general(&mut out, now_ns);
+        out
+    }
+
+    /// The report of this core with the counts of others added: whole reports, one behind the other.
+    pub(super) fn together(&self, now_ns: u64, others: &[u8]) -> String {
+        let mut out = String::new();
+        let others = String::from_utf8_lossy(others);
+        for line in self.general_report(now_ns).lines() {
+            let mut words = line.split(' ').skip(1);
+            let (Some(name), Some(value)) = (words.next(), words.next()) else { continue };
+            let own = value.parse::<u64>().ok().filter(|_| !OF_ONE.contains(&name));
+            match (name, own) {
+                ("threads", _) => stat(&mut out, name, 1 + others.matches("STAT threads ").count() as u64),
+                (_, Some(own)) => {
+                    let theirs = others.lines().filter_map(|line| {
+                        line.strip_prefix("STAT ")?.strip_prefix(name)?.strip_prefix(' ')?.parse::<u64>().ok()
+                    });
+                    stat(&mut out, name, own + theirs.sum::<u64>());
+                }
+                (_, None) => {
+                    out.push_str(line);
+                    out.push_str("\r\n");
+                }
+            }
+        }
+        out.push_str("END\r\n");
+        out
+    }
+
     /// The names of memcached 1.6.18, in its order. What has no meaning here is 0.
     fn general(&self, out: &mut String, now_ns: u64) {
         let up_s = now_ns.saturating_sub(self.config.start_ns) / 1_000_000_000 + u64::from(self.moved_s);
@@ -333,6 +366,18 @@ impl Kv {
     }
 }
 
+/// What is the same for all cores, or means nothing when it is added up.
+const OF_ONE: [&str; 9] = [
+    "pid",
+    "uptime",
+    "time",
+    "pointer_size",
+    "max_connections",
+    "cmd_flush",
+    "accepting_conns",
+    "hash_power_level",
+    "lru_crawler_running",
+];
 /// The stack bounds connections; this is what memcached says by default.
 const CONNECTIONS_SAID: u64 = 1_024;
 /// What memcached says of its helpers.

@@ -85,7 +85,7 @@ impl Kv {
         if !connection.open || connection.generation != id.generation || connection.cut {
             return None;
         }
-        if connection.owed != Owed::Nothing || connection.blocked {
+        if connection.owed != Owed::Nothing || connection.blocked || connection.away.is_some() {
             return None;
         }
         let connection = core::mem::take(connection);
@@ -129,7 +129,7 @@ impl Kv {
                 out.extend(&self.store.data(item)[..filled]);
                 self.store.discard(reserved);
             }
-            State::Dump(_) | State::Watch | State::Closing => {
+            State::Dump(_) | State::Watch | State::Closing | State::Forward { .. } => {
                 // It is as it was: who hears that it ends finds everything in its place.
                 self.connections[id.slot as usize] = connection;
                 return None;
