@@ -7,8 +7,9 @@ use nom_httpd::{Config, Httpd};
 use nom_service::configuration::{Compress, Configuration};
 use nom_service::home::Home;
 
-/// A server without content. `logs` says whether somebody takes its access log.
-pub fn server(configuration: &Configuration, home: &impl Home, logs: bool) -> Httpd {
+/// A server without content. `file` says whether its access log is fetched for a
+/// file.
+pub fn server(configuration: &Configuration, home: &impl Home, file: bool) -> Httpd {
     let web = &configuration.web;
     Httpd::new(Config {
         lean: web.lean,
@@ -17,8 +18,10 @@ pub fn server(configuration: &Configuration, home: &impl Home, logs: bool) -> Ht
         content_limit_s: web.content_limit_s,
         reading_limit_s: web.reading_limit_s,
         idle_limit_s: web.idle_limit_s,
+        mirror: web.mirror.clone(),
         presses: web.compress == Compress::Auto,
-        logs,
+        logs: file || web.log,
+        tells: web.log && !file,
         ..Config::new(configuration.items_bytes, home.now_ns(), home.unix_ns())
     })
 }

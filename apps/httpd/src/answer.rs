@@ -66,6 +66,25 @@ impl Reply {
         self.text(variant.open_head());
     }
 
+    /// Nothing yet.
+    pub(crate) fn clear(&mut self) {
+        self.0.clear();
+    }
+
+    /// The length is not known.
+    pub(crate) fn chunked(&mut self) {
+        self.text(b"Transfer-Encoding: chunked\r\n");
+    }
+
+    /// The line before a chunk, which has at least a byte.
+    pub(crate) fn chunk(&mut self, len: usize) {
+        let digits = (usize::BITS - len.leading_zeros()).div_ceil(4);
+        for place in (0..digits).rev() {
+            self.0.push(b"0123456789abcdef"[len >> (place * 4) & 15]);
+        }
+        self.text(b"\r\n");
+    }
+
     pub(crate) fn length(&mut self, len: u64) {
         self.text(b"Content-Length: ");
         self.number(len);

@@ -42,14 +42,20 @@ impl Content {
         Self::Chunk { budget: bytes_max, overhead: OVERHEAD_MAX }
     }
 
-    /// Reads on.
+    /// Reads on, and throws away.
     pub(crate) fn read(&mut self, bytes: &[u8]) -> Progress {
+        self.read_to(bytes, |_| {})
+    }
+
+    /// Reads on; what is content goes to `to`, in order.
+    pub(crate) fn read_to(&mut self, bytes: &[u8], mut to: impl FnMut(&[u8])) -> Progress {
         let mut at = 0;
         loop {
             let rest = &bytes[at..];
             match *self {
                 Self::Length(left) => {
                     let len = usize::try_from(left).unwrap_or(usize::MAX).min(rest.len());
+                    to(&rest[..len]);
                     *self = Self::Length(left - len as u64);
                     return if left == len as u64 {
                         Progress::End(at + len)
@@ -92,6 +98,8 @@ impl Content {
                             return Progress::Malformed;
                         }
                     }
+                    let content = usize::try_from(left.saturating_sub(2)).unwrap_or(usize::MAX);
+                    to(&rest[..len.min(content)]);
                     at += len;
                     if left > len as u64 {
                         *self = Self::Data { left: left - len as u64, budget, overhead };

@@ -28,6 +28,7 @@ pub(crate) enum Method {
     Get,
     Head,
     Options,
+    Post,
     /// Known to the standard, and never allowed on static content.
     Other,
     /// Known to nobody here.
@@ -228,7 +229,8 @@ fn first_line(line: &[u8]) -> Result<Head<'_>, Status> {
         b"GET" => Method::Get,
         b"HEAD" => Method::Head,
         b"OPTIONS" => Method::Options,
-        b"POST" | b"PUT" | b"DELETE" | b"PATCH" | b"TRACE" | b"CONNECT" => Method::Other,
+        b"POST" => Method::Post,
+        b"PUT" | b"DELETE" | b"PATCH" | b"TRACE" | b"CONNECT" => Method::Other,
         _ => Method::Unknown,
     };
     Ok(Head {

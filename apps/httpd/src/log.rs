@@ -2,6 +2,8 @@
 
 use crate::date;
 use crate::status::Status;
+use alloc::format;
+use alloc::string::String;
 use alloc::vec::Vec;
 use core::net::Ipv4Addr;
 
@@ -17,13 +19,15 @@ pub struct Log {
     bytes: Vec<u8>,
     /// Lines that found no room since the start.
     pub lost: u64,
+    /// Of those, how many were told.
+    told_lost: u64,
 }
 
 impl Log {
     /// A log that is written, or one that is not.
     pub fn new(on: bool) -> Self {
         let bytes = if on { Vec::with_capacity(WAITING_MAX) } else { Vec::new() };
-        Self { on, bytes, lost: 0 }
+        Self { on, bytes, lost: 0, told_lost: 0 }
     }
 
     #[inline]
@@ -43,6 +47,17 @@ impl Log {
             to(&self.bytes);
             self.bytes.clear();
         }
+    }
+
+    /// Hands over the next line; before it, how many were lost since that was told last.
+    pub(crate) fn take_line(&mut self) -> Option<String> {
+        let lost = self.lost - core::mem::replace(&mut self.told_lost, self.lost);
+        if lost > 0 {
+            return Some(format!("{lost} lines of the access log were lost"));
+        }
+        let len = self.bytes.iter().position(|byte| *byte == b'\n')?;
+        let line = self.bytes.drain(..=len).take(len).map(char::from).collect();
+        Some(line)
     }
 
     /// Adds a line. What a request says is hostile: what is not plain text is escaped.
@@ -102,7 +117,6 @@ pub(crate) fn number(out: &mut Vec<u8>, mut value: u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::string::String;
 
     #[test]
     fn a_line_is_in_the_common_format_and_harmless() {
@@ -113,6 +127,23 @@ mod tests {
         log.take(|bytes| text = String::from_utf8(bytes.into()).unwrap());
         let expected = "10.0.2.2 - - [06/Nov/1994:08:49:37 +0000] \"GET /\\x22\\x1b[31m HTTP/1.1\" 404 17\n";
         assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn lines_are_told_one_by_one_and_losses_once() {
+        let mut log = Log::new(true);
+        for number in 0..3 {
+            log.add(784_111_777, None, b"GET / HTTP/1.1", Status::Ok, number);
+        }
+        let line =
+            |number: u64| format!("- - - [06/Nov/1994:08:49:37 +0000] \"GET / HTTP/1.1\" 200 {number}");
+        let told: Vec<String> = core::iter::from_fn(|| log.take_line()).collect();
+        assert_eq!(told, [line(0), line(1), line(2)]);
+        while log.lost < 3 {
+            log.add(0, None, &[b'x'; 256], Status::Ok, 0);
+        }
+        assert_eq!(log.take_line().unwrap(), "3 lines of the access log were lost");
+        assert!(log.take_line().unwrap().ends_with("x\" 200 0"));
     }
 
     #[test]

@@ -30,6 +30,8 @@ pub(crate) enum What {
     Folder,
     /// What may be asked for.
     Options,
+    /// What was posted.
+    Mirror,
 }
 
 impl What {
@@ -41,14 +43,14 @@ impl What {
             | Self::Parts(slot, _)
             | Self::NotModified(slot)
             | Self::Unsatisfiable(slot) => Some(*slot),
-            Self::Said(_) | Self::Folder | Self::Options => None,
+            Self::Said(_) | Self::Folder | Self::Options | Self::Mirror => None,
         }
     }
 
     pub(crate) fn status(&self) -> Status {
         match self {
             Self::Said(status) => *status,
-            Self::Whole(_) => Status::Ok,
+            Self::Whole(_) | Self::Mirror => Status::Ok,
             Self::Part(..) | Self::Parts(..) => Status::PartialContent,
             Self::NotModified(_) => Status::NotModified,
             Self::Unsatisfiable(_) => Status::RangeNotSatisfiable,
@@ -58,11 +60,18 @@ impl What {
     }
 }
 
+/// Whether what is posted there is sent back.
+fn is_mirror(head: &Head<'_>, site: &Site, path: &mut Path) -> bool {
+    let Some(mirror) = &site.mirror else { return false };
+    target::origin_form(head.target).is_some_and(|target| path.take(target)) && path.bytes() == &**mirror
+}
+
 /// Decides. `path` keeps the path for a redirection.
 pub(crate) fn decide(head: &Head<'_>, site: &Site, path: &mut Path, now_s: u64) -> What {
     match head.method {
         Method::Unknown => return What::Said(Status::NotImplemented),
-        Method::Other => return What::Said(Status::MethodNotAllowed),
+        Method::Post if !head.expects_other && is_mirror(head, site, path) => return What::Mirror,
+        Method::Other | Method::Post => return What::Said(Status::MethodNotAllowed),
         Method::Options if head.target == b"*" => return What::Options,
         _ => {}
     }

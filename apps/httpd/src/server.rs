@@ -18,10 +18,12 @@ use crate::site::{Site, Slot};
 use crate::status::Status;
 use crate::target::Path;
 use alloc::boxed::Box;
+use alloc::string::String;
 use alloc::vec::Vec;
 use nom_stack::application::{Application, Compressible, ConnectionId, Ended, Io, Pin};
 
 mod limits;
+mod mirror;
 mod send;
 
 /// Bytes of content that one pin has at most: so far a reader comes between two signs of life.
@@ -48,10 +50,14 @@ pub struct Config {
     pub reading_limit_s: u32,
     /// Seconds between two requests.
     pub idle_limit_s: u32,
+    /// The path to which something may be posted, to be sent back.
+    pub mirror: Option<String>,
     /// Whether content may be compressed while it is served.
     pub presses: bool,
     /// Whether answers are logged.
     pub logs: bool,
+    /// Whether the log is told to whoever watches, instead of being fetched.
+    pub tells: bool,
     /// The time of start.
     pub start_ns: u64,
     /// Nanoseconds since 1970 at that time; 0 when not known: answers have no date then.
@@ -70,8 +76,10 @@ impl Config {
             content_limit_s: 60,
             reading_limit_s: 60,
             idle_limit_s: 65,
+            mirror: None,
             presses: false,
             logs: false,
+            tells: false,
             start_ns,
             start_unix_ns,
         }
@@ -86,6 +94,8 @@ enum State {
     Head,
     /// Within the content of a request; behind it comes its answer.
     Content(Content, Box<Answer>),
+    /// Within the content of a request that is sent back.
+    Mirror(Box<mirror::Mirror>),
     /// Nothing more is heard.
     Closing,
 }
@@ -181,8 +191,10 @@ impl Httpd {
     /// A server without content.
     pub fn new(config: Config) -> Self {
         let dated = config.start_unix_ns > 0;
+        let mut site = Site::new(config.content_bytes, config.lean, dated, config.inline_bytes);
+        site.mirror = config.mirror.as_deref().map(|path| path.as_bytes().into());
         Self {
-            site: Site::new(config.content_bytes, config.lean, dated, config.inline_bytes),
+            site,
             press: Press::default(),
             log: Log::new(config.logs),
             connections: Vec::new(),
@@ -252,6 +264,7 @@ impl Httpd {
                 State::Closing => Progress::Consumed(rest.len()),
                 State::Head => self.head(connection, io, rest),
                 State::Content(..) => self.content(connection, io, rest),
+                State::Mirror(_) => self.mirror(connection, io, rest),
             };
             match progress {
                 Progress::Consumed(len) => at += len,
@@ -364,6 +377,11 @@ impl Httpd {
         let Some(content) = content else { return self.give(connection, io, &answer, &what, head.line) };
         if head.expects && io.write(crate::answer::CONTINUE).is_err() {
             return false;
+        }
+        if what == What::Mirror {
+            let line = if self.log.is_on() { head.line } else { &[] };
+            connection.state = State::Mirror(Box::new(mirror::Mirror::new(content, after, line)));
+            return true;
         }
         if let Some(slot) = what.slot() {
             self.site.hold(slot);
@@ -501,6 +519,10 @@ impl Application for Httpd {
 
     fn draining(&mut self) {
         self.draining = true;
+    }
+
+    fn said(&mut self) -> Option<String> {
+        if self.config.tells { self.log.take_line() } else { None }
     }
 
     fn compressible(&mut self) -> Option<&mut dyn Compressible> {

@@ -173,6 +173,8 @@ pub struct Site {
     made_bytes: usize,
     /// Where the search for what may be pressed goes on.
     looked: usize,
+    /// What is posted there is sent back.
+    pub(crate) mirror: Option<Box<[u8]>>,
 }
 
 /// What the head of a content says beside its length and tag.
@@ -197,6 +199,7 @@ impl Site {
             inline_max: inline_max.min(INLINE_MAX),
             made_bytes: 0,
             looked: 0,
+            mirror: None,
         }
     }
 

@@ -399,3 +399,118 @@ fn answers_do_not_depend_on_how_requests_are_cut() {
         fuzz(&data);
     }
 }
+
+/// A server with a mirror, and the lines that a connection to it is sent.
+fn mirror(room: usize) -> Script {
+    let config =
+        Config { mirror: Some("/mirror".into()), request_content_max: 100_000, ..Config::new(1000, 0, 0) };
+    Script::new(Httpd::new(config), 0, room)
+}
+
+/// The content of a chunked answer; its framing is checked.
+fn unchunked(mut bytes: &[u8]) -> Vec<u8> {
+    let mut content = Vec::new();
+    loop {
+        let end = bytes.windows(2).position(|two| two == b"\r\n").unwrap();
+        let len = usize::from_str_radix(std::str::from_utf8(&bytes[..end]).unwrap(), 16).unwrap();
+        bytes = &bytes[end + 2..];
+        content.extend_from_slice(&bytes[..len]);
+        assert_eq!(&bytes[len..len + 2], b"\r\n");
+        bytes = &bytes[len + 2..];
+        if len == 0 {
+            assert!(bytes.is_empty(), "nothing follows");
+            return content;
+        }
+    }
+}
+
+fn posted(len: usize, chunk: usize) -> (Vec<u8>, Vec<u8>) {
+    let content: Vec<u8> = (0..len).map(|at| (at * 31 % 251) as u8).collect();
+    let mut request = b"POST /mirror HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n".to_vec();
+    for piece in content.chunks(chunk) {
+        request.extend_from_slice(format!("{:x};ext=1\r\n", piece.len()).as_bytes());
+        request.extend_from_slice(piece);
+        request.extend_from_slice(b"\r\n");
+    }
+    request.extend_from_slice(b"0\r\nTrailer: yes\r\n\r\n");
+    (content, request)
+}
+
+#[test]
+fn what_is_posted_to_the_mirror_comes_back_however_it_arrives_and_leaves() {
+    for (len, chunk, cut, room) in [
+        (0, 1, 1, 4096),
+        (12, 12, 1000, usize::MAX),
+        (1024, 5, 7, 4096),
+        (1025, 1025, 3, 4096),
+        (60_000, 999, 1500, 4096),
+        (60_000, 40_000, 64, 8192),
+        (30_000, 7, 30_000, usize::MAX),
+    ] {
+        let (content, request) = posted(len, chunk);
+        let mut script = mirror(room);
+        for piece in request.chunks(cut) {
+            script.send(piece);
+            script.deliver(1);
+        }
+        script.settle();
+        assert_eq!((script.link.accepted, script.link.refused), (1, 0), "{len} {chunk} {cut}");
+        let (output, _) = script.finish();
+        let end = output.windows(4).position(|four| four == b"\r\n\r\n").unwrap() + 4;
+        let head = String::from_utf8(output[..end].to_vec()).unwrap();
+        if len <= 1024 {
+            assert!(head.contains(&format!("Content-Length: {len}\r\n")), "{head}");
+            assert_eq!(output[end..], content);
+        } else {
+            assert!(
+                head.contains("Transfer-Encoding: chunked\r\n") && !head.contains("Content-Length"),
+                "{head}"
+            );
+            assert!(unchunked(&output[end..]) == content, "{len} {chunk} {cut}");
+        }
+    }
+}
+
+#[test]
+fn the_mirror_says_lengths_that_it_knows_and_ends_what_goes_wrong() {
+    let ask = |request: &[u8]| {
+        let mut script = mirror(usize::MAX);
+        script.send(request);
+        script.settle();
+        let counts = (script.link.accepted, script.link.refused, script.link.aborted);
+        (String::from_utf8_lossy(&script.output).into_owned(), counts)
+    };
+    let (answer, counts) = ask(b"POST /mirror HTTP/1.0\r\nContent-Length: 5\r\n\r\nhello");
+    assert!(answer.ends_with("Content-Length: 5\r\nConnection: close\r\n\r\nhello"), "{answer}");
+    assert_eq!(counts, (1, 0, false));
+    let twice = "POST /x/../mirror?y HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n".repeat(2);
+    assert_eq!(ask(twice.as_bytes()).1, (2, 0, false));
+    let expects = b"POST /mirror HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\nok";
+    assert!(ask(expects).0.starts_with("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n"));
+    // Before the answer begins it can be another one, then it can only break off.
+    let head = "POST /mirror HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let (answer, counts) = ask(format!("{head}5\r\nhello\r\nx\r\n").as_bytes());
+    assert!(answer.starts_with("HTTP/1.1 400 ") && answer.contains("Connection: close"), "{answer}");
+    assert_eq!(counts, (0, 1, false));
+    let long = "y".repeat(5_000);
+    let (answer, counts) = ask(format!("{head}1388\r\n{long}\r\nx\r\n").as_bytes());
+    assert!(answer.contains("chunked") && !answer.ends_with("0\r\n\r\n"), "{answer}");
+    assert_eq!(counts, (0, 1, true));
+    let (answer, _) = ask(format!("{head}fffff\r\n").as_bytes());
+    assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
+    assert!(
+        ask(b"POST /other HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n").0.starts_with("HTTP/1.1 405 ")
+    );
+    assert!(ask(b"GET /mirror HTTP/1.1\r\nHost: x\r\n\r\n").0.starts_with("HTTP/1.1 404 "));
+    // Whoever sends too slowly is told so while that is possible.
+    for (sent, said) in [("5\r\nhel", "HTTP/1.1 408 "), ("1388\r\n", "HTTP/1.1 200 ")] {
+        let mut script = mirror(usize::MAX);
+        script.send(head.as_bytes());
+        script.send(sent.as_bytes());
+        script.send(if said.contains("200") { &long.as_bytes()[..3_000] } else { b"" });
+        script.pass(61);
+        assert!(script.link.closed);
+        script.settle();
+        assert!(String::from_utf8_lossy(&script.output).starts_with(said));
+    }
+}

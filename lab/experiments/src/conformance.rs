@@ -1,8 +1,7 @@
 //! Rules of HTTP/1.1 that others wrote down, tried on the web server as a Linux process.
 //!
 //! `--peer DIR` names a checkout of h1spec (github.com/uNetworking/h1spec), whose rules deno runs: one in `PATH`, or what
-//! `npm install deno` leaves in that folder. A rule that asks for what a server of static content does not do is not
-//! applicable; it is listed with its reason and not run for the count. httplint (PyPI), where it is found in the same places,
+//! `npm install deno` leaves in that folder. All of them apply: what is posted comes back from a mirror. httplint (PyPI), where it is found in the same places,
 //! reads our answers; what it calls bad is counted.
 //!
 //! - `conformance.passed`, `conformance.applicable`;
@@ -27,11 +26,6 @@ pub const CLAIM: &str =
 
 /// The rules' file in a checkout.
 const RULES: &str = "http_test.ts";
-/// Rules that are not for us, by their names, and why.
-const NOT_APPLICABLE: [(&str, &str); 2] = [
-    ("Valid POST request with body", "it wants its content back; static content cannot be posted to (405)"),
-    ("Chunked Transfer-Encoding", "the same"),
-];
 const PATIENCE: Duration = Duration::from_secs(30);
 /// What is asked for httplint to read.
 const ASKED: [&str; 6] = [
@@ -59,7 +53,7 @@ pub fn measure(settings: &Settings, progress: &mut dyn FnMut(&str)) -> Outcome<V
     let served = serve(progress)?;
     let (passed, applicable) = h1spec(&deno, &rules, served.address.port(), progress)?;
     let mut figures = vec![
-        Figure::of("conformance.passed", "", Some(">=31"), &[passed]),
+        Figure::of("conformance.passed", "", Some(">=33"), &[passed]),
         Figure::of("conformance.applicable", "", None, &[applicable]),
     ];
     match beside(checkout, "bin/httplint").or_else(|| packages::find("httplint")) {
@@ -89,7 +83,8 @@ fn serve(progress: &mut dyn FnMut(&str)) -> Outcome<WebProcess> {
         ("large.txt.gz", "not looked into"),
     ];
     let files = files.map(|(name, text)| (name.to_string(), text.as_bytes().to_vec()));
-    WebProcess::start(&files, "tuner = off\n", &Prices::NONE, progress)
+    // The rules want what is posted to `/` back.
+    WebProcess::start(&files, "tuner = off\nweb.mirror = /\n", &Prices::NONE, progress)
 }
 
 /// How many rules passed, and how many are applicable.
@@ -113,10 +108,6 @@ fn h1spec(deno: &Path, rules: &Path, port: u16, progress: &mut dyn FnMut(&str)) 
     }
     let (mut passed, mut applicable) = (0, 0);
     for (rule, holds) in verdicts {
-        if let Some((_, why)) = NOT_APPLICABLE.iter().find(|(name, _)| *name == rule) {
-            progress(&format!("  not applicable: {rule}: {why}"));
-            continue;
-        }
         applicable += 1;
         passed += u32::from(holds);
         if !holds {

@@ -181,6 +181,11 @@ pub trait Application {
         None
     }
 
+    /// The next line that the application has for people, for one whose home keeps no file.
+    fn said(&mut self) -> Option<String> {
+        None
+    }
+
     /// Its content, where that can be made smaller.
     fn compressible(&mut self) -> Option<&mut dyn Compressible> {
         None

@@ -161,6 +161,19 @@ pub const KEYS: &[Key] = &[
         "For httpd: which content it compresses itself (gzip), where no compressed form lies beside it: auto, what pays at \
          the prices of bytes and cores; start, all that becomes smaller, before it serves; no.",
     ),
+    key(
+        "web.mirror",
+        "",
+        "/mirror",
+        "For httpd: what is posted to this path is sent back while it arrives. For trying out clients and proxies.",
+    ),
+    key(
+        "web.log",
+        "no",
+        "yes",
+        "For httpd: whether the access log is among the lines of nom log, for guests above all; a process with --log FILE \
+         writes it there instead.",
+    ),
     key("web.request.max", "1 MiB", "64 KiB", "For httpd: most content of a request, which is thrown away."),
     key("web.limit.head", "10 s", "5 s", "For httpd: how long the head of a request may take to arrive."),
     key(

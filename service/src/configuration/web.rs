@@ -1,5 +1,6 @@
 //! What a web server is told.
 
+use super::cache::yes_or_no;
 use super::{ConfigurationError, Lines, bytes, duration, shown};
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -22,6 +23,10 @@ pub struct Web {
     pub content: Option<String>,
     /// Fields that the standard only recommends are left out.
     pub lean: bool,
+    /// The path to which something may be posted, to be sent back.
+    pub mirror: Option<String>,
+    /// The access log is told with the lines of the service's own.
+    pub log: bool,
     /// What is compressed here.
     pub compress: Compress,
     /// Most content of a request.
@@ -47,6 +52,11 @@ impl Lines<'_> {
                 "full" => Ok(false),
                 _ => Err(format!("'{}': lean or full is expected", shown(text))),
             })?,
+            mirror: self.optional("web.mirror", |text| match text {
+                _ if text.starts_with('/') && !text.contains(['?', '#', '%']) => Ok(text.to_string()),
+                _ => Err(format!("'{}': a path is expected, such as /mirror", shown(text))),
+            })?,
+            log: self.value("web.log", "no", yes_or_no)?,
             compress: self.value("web.compress", "auto", |text| match text {
                 "no" => Ok(Compress::No),
                 "auto" => Ok(Compress::Auto),

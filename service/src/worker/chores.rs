@@ -3,7 +3,7 @@
 use super::{CHORES_NS, Worker, reading, reprice};
 use crate::home::Home;
 use crate::management::channel::Asked;
-use crate::management::{Hello, Machine, Message, Stats, Words};
+use crate::management::{Hello, Level, Machine, Message, Stats, Words};
 use crate::metrics;
 use alloc::string::{String, ToString};
 use core::sync::atomic::Ordering;
@@ -13,6 +13,9 @@ use nom_stack::port::{Egress, Ingress};
 
 /// Commands of the host that are obeyed in one round.
 const COMMANDS_MAX: usize = 8;
+
+/// Places in the channel that an application's words leave to others.
+const SPARED: usize = 4;
 
 impl<I: Ingress, E: Egress, A: Application> Worker<I, E, A> {
     /// Does everything that is due.
@@ -30,6 +33,7 @@ impl<I: Ingress, E: Egress, A: Application> Worker<I, E, A> {
             self.tune(home, now_ns, false);
         }
         self.size(now_ns);
+        self.hear_application(now_ns);
         if self.has_pressing() {
             self.press_on(home);
         } else {
@@ -63,6 +67,15 @@ impl<I: Ingress, E: Egress, A: Application> Worker<I, E, A> {
         let now_ns = home.now_ns();
         self.chores_ns = now_ns + CHORES_NS;
         self.chores_ns = self.due_ns().clamp(now_ns + 1, self.chores_ns);
+    }
+
+    /// Passes on what the application says to people, while the channel has room for others too.
+    fn hear_application(&mut self, now_ns: u64) {
+        while self.channel.room() > SPARED
+            && let Some(text) = self.engine.application_mut().application.said()
+        {
+            self.log(now_ns, Level::Info, text);
+        }
     }
 
     /// When the next chore is due, for a sleep. What comes through the management channel wakes the home by itself.

@@ -59,7 +59,7 @@ impl Httpd {
         match connection.state {
             State::Closing => END_LIMIT_S + self.config.reading_limit_s,
             _ if connection.sending.is_some() || connection.blocked => self.config.reading_limit_s,
-            State::Content(..) => self.config.content_limit_s,
+            State::Content(..) | State::Mirror(_) => self.config.content_limit_s,
             State::Head if connection.begun => self.config.head_limit_s,
             State::Head => self.config.idle_limit_s,
         }
@@ -79,7 +79,14 @@ impl Httpd {
                 self.tally.idle += 1;
                 self.finish(connection, io, After::Ends);
             }
-            State::Head | State::Content(..) if !connection.blocked && connection.sending.is_none() => {
+            State::Mirror(ref mirror) if mirror.begun => {
+                self.tally.late += 1;
+                io.abort();
+            }
+            _ if !matches!(connection.state, State::Closing)
+                && !connection.blocked
+                && connection.sending.is_none() =>
+            {
                 self.tally.late += 1;
                 if let State::Content(_, answer) = core::mem::take(&mut connection.state)
                     && let Some(slot) = answer.what.slot()

@@ -102,6 +102,7 @@ impl Httpd {
                 reply.etag(self.site.variant(*slot));
                 reply.end(answer.after);
             }
+            What::Mirror => self.empty_mirror(answer.after),
             What::Options => {
                 reply.begin(status, self.now_s);
                 reply.text(answer::ALLOW);
@@ -204,7 +205,7 @@ impl Httpd {
 
     /// Counts an answer, and logs it.
     #[inline]
-    fn note(&mut self, io: &impl Io, line: &[u8], status: Status, len: u64) {
+    pub(super) fn note(&mut self, io: &impl Io, line: &[u8], status: Status, len: u64) {
         self.tally.answers += 1;
         self.tally.content_bytes += len;
         if self.log.is_on() {

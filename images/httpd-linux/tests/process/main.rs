@@ -169,6 +169,37 @@ fn dear_bytes_leave_smaller_and_free_ones_as_they_are() {
 }
 
 #[test]
+fn a_mirror_sends_back_in_chunks_what_curl_posts_in_chunks() {
+    let Some(process) = Process::start("mirror", "web.mirror = /mirror\n") else { return };
+    let (url, file) = (process.url("/mirror"), format!("@{}", process.place.content("large.txt").display()));
+    let content = fs::read(process.place.content("large.txt")).unwrap();
+    for framing in [&["-H", "Transfer-Encoding: chunked"][..], &["-H", "Expect: 100-continue"], &[]] {
+        let arguments =
+            [&["-sS", "-D", "-", "-H", "Content-Type: x/y", "--data-binary", &file, &url][..], framing];
+        let Some(output) = client("curl", &arguments.concat()) else { return };
+        let begin = output.stdout.len().checked_sub(content.len()).expect("all of it comes back");
+        let head = String::from_utf8_lossy(&output.stdout[..begin]).into_owned();
+        assert!(output.stdout[begin..] == content, "other bytes came back: {head}");
+        let chunked = framing.iter().any(|word| word.contains("chunked"));
+        assert_eq!(head.contains("\r\nTransfer-Encoding: chunked\r\n"), chunked, "{head}");
+        assert_eq!(head.contains("\r\nContent-Length: 300000\r\n"), !chunked, "{head}");
+    }
+}
+
+#[test]
+fn the_access_log_is_told_where_no_file_takes_it() {
+    let Some(mut process) = Process::start_with("told", "web.log = yes\n", &[]) else { return };
+    let management = process.management();
+    let answer = ask(process.address, b"GET /a%20b.txt HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    assert!(answer.ends_with(b"a blank"));
+    process.terminate();
+    let lines: Vec<String> = BufReader::new(&management).lines().map(Result::unwrap).collect();
+    assert!(process.child.wait().unwrap().success());
+    let told = lines.iter().filter(|line| line.contains("GET /a%20b.txt HTTP/1.1")).count();
+    assert_eq!(told, 1, "{lines:?}");
+}
+
+#[test]
 fn a_drain_lets_an_answer_that_was_begun_be_read_to_its_end() {
     let Some(mut process) = Process::start("drain", "") else { return };
     let management = process.management();

@@ -79,11 +79,19 @@ impl Drop for Process {
 impl Process {
     /// `None` when this machine does not let us have a network of our own.
     pub fn start(name: &str, lines: &str) -> Option<Self> {
+        Self::start_with(name, lines, &["access.log"])
+    }
+
+    /// The same, with these files for its access log: one, or none.
+    pub fn start_with(name: &str, lines: &str, logs: &[&str]) -> Option<Self> {
         let place = Place::new(name, lines);
         let board = Publisher::create(&place.0.join("board")).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_nom-httpd-linux"));
         command.arg("--config").arg(place.0.join("httpd.conf")).arg("--run").arg(&place.0);
-        command.arg("--log").arg(place.0.join("access.log")).args(["--port", "0"]);
+        for log in logs {
+            command.arg("--log").arg(place.0.join(log));
+        }
+        command.args(["--port", "0"]);
         command.arg("--board").arg(place.0.join("board"));
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let mut line = String::new();
