@@ -9,32 +9,65 @@ use nom_stack::application::Ended;
 
 const SECOND: u64 = 1_000_000_000;
 
-/// The right edge that a host told must never move left. The window shift is read from its SYN.
-fn edges_never_shrink(pair: &Pair<Talker>, which: usize) {
+/// A segment of TCP as a host told it: what it acknowledges plus its window, and where its bytes end. The window shift is
+/// read from its SYN.
+struct Told {
+    at_ns: u64,
+    /// Our port of the connection's two: the same for both directions.
+    port: u16,
+    edge: u32,
+    end: u32,
+}
+
+fn told(pair: &Pair<Talker>, which: usize) -> Vec<Told> {
     let mut shifts: BTreeMap<u16, u8> = BTreeMap::new();
-    let mut edges: BTreeMap<u16, u32> = BTreeMap::new();
-    let mut checked = 0;
-    for (_, frame) in &pair.wires[which].log {
+    let mut all = Vec::new();
+    for (at_ns, frame) in &pair.wires[which].log {
         if frame.len() < 54 || frame[23] != 6 {
             continue;
         }
         let ports = if which == 0 { 34 } else { 36 };
         let port = u16::from_be_bytes([frame[ports], frame[ports + 1]]);
-        let options = &frame[54..34 + usize::from(frame[46] >> 4) * 4];
+        let header_end = 34 + usize::from(frame[46] >> 4) * 4;
+        let options = &frame[54..header_end];
         if frame[47] & 2 != 0 {
             let shift = options.windows(3).find(|kind| kind[..2] == [3, 3]).map_or(0, |kind| kind[2]);
             shifts.insert(port, shift);
             continue;
         }
-        let acknowledgement = u32::from_be_bytes([frame[42], frame[43], frame[44], frame[45]]);
+        let word = |at: usize| u32::from_be_bytes([frame[at], frame[at + 1], frame[at + 2], frame[at + 3]]);
         let window = u32::from(u16::from_be_bytes([frame[48], frame[49]])) << shifts[&port];
-        let edge = acknowledgement.wrapping_add(window);
+        let edge = word(42).wrapping_add(window);
+        let end = word(38).wrapping_add((frame.len() - header_end) as u32);
+        all.push(Told { at_ns: *at_ns, port, edge, end });
+    }
+    all
+}
+
+/// The right edge that a host told must never move left.
+fn edges_never_shrink(pair: &Pair<Talker>, which: usize) {
+    let mut edges: BTreeMap<u16, u32> = BTreeMap::new();
+    let mut checked = 0;
+    for Told { port, edge, .. } in told(pair, which) {
         if let Some(before) = edges.insert(port, edge) {
             assert!(edge.wrapping_sub(before) as i32 >= 0, "the edge moved left");
             checked += 1;
         }
     }
     assert!(checked > 10);
+}
+
+/// A host sends nothing beyond what the other one has told until then, but the one byte that asks about a closed window.
+fn edges_are_kept(pair: &Pair<Talker>, which: usize) {
+    let mut heard = told(pair, 1 - which).into_iter().peekable();
+    let mut edges: BTreeMap<u16, u32> = BTreeMap::new();
+    for Told { at_ns, port, end, .. } in told(pair, which) {
+        while let Some(other) = heard.next_if(|other| other.at_ns <= at_ns) {
+            edges.insert(other.port, other.edge);
+        }
+        let beyond = edges.get(&port).map_or(0, |edge| end.wrapping_sub(*edge) as i32);
+        assert!(beyond <= 1, "{beyond} bytes beyond the window");
+    }
 }
 
 #[test]
@@ -79,8 +112,10 @@ fn windows_never_shrink_under_faults_and_lazy_readers() {
         let now_ns = pair.now_ns;
         pair.hosts[0].engine.connect(address(2), 80, now_ns).expect("a route");
         pair.run_until(600 * SECOND);
-        edges_never_shrink(&pair, 0);
-        edges_never_shrink(&pair, 1);
+        for which in 0..2 {
+            edges_never_shrink(&pair, which);
+            edges_are_kept(&pair, which);
+        }
         for host in &pair.hosts {
             assert_eq!(host.engine.application().flows.values().next().expect("one").read, 150_000, "{seed}");
         }

@@ -69,6 +69,14 @@ impl Tcp {
         loop {
             let connection = self.table.get(slot);
             let Some((sequence, len)) = connection.next_lost() else { return true };
+            // A receiver that took back a part of its window drops what reaches beyond it, whole. What it waits for it gets
+            // even so: that is a question for its window.
+            let left = connection.una.plus(connection.window).max(sequence).since(sequence);
+            let len = match left {
+                0 if sequence != connection.una => return true,
+                0 => len,
+                left => len.min(left),
+            };
             let window = connection.congestion_window;
             if !connection.resend && connection.pipe() + len > window {
                 return true;
