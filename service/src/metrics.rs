@@ -38,6 +38,11 @@ pub fn latency_counts(meter: &Meter) -> Words {
     Words::new(counts)
 }
 
+/// Ends of those buckets; the operations beyond the last are taken to lie in one more that is twice as long.
+pub fn bucket_ends_ns() -> impl Iterator<Item = u64> {
+    (FIRST_POWER..=LAST_POWER + 1).map(|power| 1 << power)
+}
+
 /// Who is measured.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Who {

@@ -2,6 +2,7 @@
 
 use super::Service;
 use super::options::Options;
+use super::seen::Terms;
 use super::wire::Wire;
 use crate::arguments::Typed;
 use crate::service::{configuration, progress};
@@ -14,7 +15,6 @@ use nom_machine::trouble::{Context, Outcome, Trouble};
 use nom_machine::watch::{About, Names};
 use nom_machine::{artefacts, configuration as lines, image as images, kvm, packages};
 use nom_service::configuration::Configuration;
-use nom_utility::Contract;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -29,7 +29,7 @@ struct Guest {
     machine: Machine,
     names: Names,
     token: String,
-    contract: Option<Contract>,
+    terms: Terms,
     /// Ports of applications beside the one that is watched.
     beside: Vec<u16>,
     /// Where clients reach it, unless that is a port of localhost.
@@ -111,7 +111,7 @@ pub fn start(
         metadata.also_on(wire.host)?;
     }
     let at = wire.map(|_| SocketAddr::from((own.address, own.listen)));
-    Ok(Guest { machine, names, token, contract: own.contract, beside: ports, at })
+    Ok(Guest { machine, names, token, terms: Terms::of(&own), beside: ports, at })
 }
 
 impl Service for Guest {
@@ -139,8 +139,8 @@ impl Service for Guest {
         Some(self.machine.autopsy())
     }
 
-    fn contract(&self) -> Option<Contract> {
-        self.contract
+    fn terms(&self) -> &Terms {
+        &self.terms
     }
 
     fn at(&self) -> Option<SocketAddr> {

@@ -5,10 +5,6 @@ use nom_linux_ledger::Export;
 use nom_machine::trouble::{Context, Outcome, Trouble};
 use nom_utility::Contract;
 use nom_view::{dollars, grouped};
-use std::collections::VecDeque;
-
-/// The live profit is that of so long.
-const SPAN_NS: u64 = 3_000_000_000;
 
 /// What came so far.
 #[derive(Default)]
@@ -17,8 +13,6 @@ pub struct Ledger {
     export: Option<Export>,
     total: Total,
     last: Option<Window>,
-    /// End and profit of the last few windows.
-    recent: VecDeque<(u64, u64, i128)>,
 }
 
 /// Sums over all windows.
@@ -100,11 +94,11 @@ impl Ledger {
     }
 
     /// Takes the next window as the service sent it. One that holds is kept in the file, too.
-    pub fn take(&mut self, line: &str) -> Outcome<()> {
+    pub fn take(&mut self, line: &str) -> Outcome<&Window> {
         let window = Window::parse(line).context(|| "a window of the ledger cannot be read".into())?;
         let pair: Vec<Window> = self.last.take().into_iter().chain([window]).collect();
         verify(&pair, self.contract.as_ref()).context(|| "the ledger does not hold".into())?;
-        let Some(window) = pair.into_iter().next_back() else { return Ok(()) };
+        let window = pair.into_iter().next_back().expect("one was put in");
         if self.total.windows == 0 && window.number != 1 {
             return Err(Trouble::new(format!(
                 "the ledger begins with window {}: some are lost",
@@ -122,15 +116,10 @@ impl Ledger {
         total.core = total.core.saturating_add(window.core.amount.0);
         total.memory = total.memory.saturating_add(window.memory.amount.0);
         total.span_ns = total.span_ns.saturating_add(window.end_ns.saturating_sub(window.start_ns));
-        self.recent.push_back((window.start_ns, window.end_ns, window.profit().0));
-        while self.recent.front().is_some_and(|(_, end, _)| end + SPAN_NS < window.end_ns) {
-            self.recent.pop_front();
-        }
         if let Some(export) = &mut self.export {
             export.seal(&window).context(|| "the windows of this run".into())?;
         }
-        self.last = Some(window);
-        Ok(())
+        Ok(self.last.insert(window))
     }
 
     /// The service has closed its ledger.
@@ -139,15 +128,6 @@ impl Ledger {
             Some(export) => export.close().context(|| "the windows of this run".into()),
             None => Ok(()),
         }
-    }
-
-    /// Profit of the last few seconds, as dollars an hour.
-    pub fn profit_per_hour(&self) -> Option<f64> {
-        let (start, ..) = self.recent.front()?;
-        let (_, end, _) = self.recent.back()?;
-        let profit: i128 = self.recent.iter().map(|(_, _, profit)| profit).sum();
-        let hours = end.saturating_sub(*start) as f64 / 3.6e12;
-        (hours > 0.0).then(|| profit as f64 / 1e12 / hours)
     }
 
     /// The sums, once more against what the service carried along.

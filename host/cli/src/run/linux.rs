@@ -2,6 +2,7 @@
 
 use super::Service;
 use super::options::Options;
+use super::seen::Terms;
 use crate::arguments::Typed;
 use crate::service::{configuration, progress};
 use nom_machine::artefacts;
@@ -12,7 +13,6 @@ use nom_machine::serial::Serial;
 use nom_machine::trouble::{Context, Outcome, Trouble};
 use nom_machine::watch::About;
 use nom_service::configuration::{Configuration, Network};
-use nom_utility::Contract;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -81,7 +81,7 @@ struct Pair {
     application: Process,
     priced: Process,
     token: String,
-    contract: Option<Contract>,
+    terms: Terms,
     folder: Scratch,
 }
 
@@ -107,7 +107,7 @@ pub fn start(
              has: remove those lines, or start nom-kv-linux by itself (docs/platforms.md)",
         ));
     }
-    let contract = read.contract;
+    let terms = Terms::of(&read);
     let programs = build(options.application)?;
     let folder = Scratch::new()?;
     let file = folder.file("configuration");
@@ -127,7 +127,7 @@ pub fn start(
         .arg(port.to_string());
     application.arg("--board").arg(folder.file(BOARD));
     let application = Process::start(options.application, application)?;
-    Ok(Pair { application, priced, token: token.into(), contract, folder })
+    Ok(Pair { application, priced, token: token.into(), terms, folder })
 }
 
 impl Service for Pair {
@@ -167,8 +167,8 @@ impl Service for Pair {
         self.application.gone().or_else(|| self.priced.gone())
     }
 
-    fn contract(&self) -> Option<Contract> {
-        self.contract
+    fn terms(&self) -> &Terms {
+        &self.terms
     }
 
     fn ended(&mut self, timeout: Duration) -> bool {

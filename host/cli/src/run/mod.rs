@@ -11,6 +11,7 @@ mod load;
 mod options;
 pub mod prices;
 pub mod profile;
+mod seen;
 mod session;
 mod teller;
 mod wire;
@@ -21,8 +22,8 @@ use nom_machine::management::Management;
 use nom_machine::metadata::Metadata;
 use nom_machine::trouble::{Context, Outcome, Trouble};
 use nom_machine::watch::About;
-use nom_utility::Contract;
 use options::{Options, Place};
+use seen::Terms;
 use session::Settled;
 use std::io::Read;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -43,8 +44,8 @@ pub trait Service {
     /// What those who watch it are told of it.
     fn about(&self, port: u16) -> About;
 
-    /// What its users pay, for the ledger to be added up again.
-    fn contract(&self) -> Option<Contract>;
+    /// What its users pay, for the ledger to be added up again, and what was measured of fixed settings.
+    fn terms(&self) -> &Terms;
 
     /// Where clients reach it, unless that is a port of localhost.
     fn at(&self) -> Option<SocketAddr> {
@@ -64,7 +65,7 @@ pub trait Service {
 pub fn run(typed: &Typed) -> Outcome<ExitCode> {
     let options = Options::read(typed)?;
     let interrupted = interrupts()?;
-    let mut teller = Teller::new(options.json.as_deref())?;
+    let mut teller = Teller::new(options.json.as_deref(), options.plain)?;
     let settled = serve(typed, &options, &mut teller, &interrupted)?;
     teller
         .say(&format!("others    {} accepted operations of other clients (the difference)", settled.others));

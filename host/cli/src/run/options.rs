@@ -63,6 +63,8 @@ pub struct Options {
     pub ledger: Option<PathBuf>,
     /// Where JSON goes.
     pub json: Option<String>,
+    /// Lines instead of a page, in a terminal too.
+    pub plain: bool,
 }
 
 impl Options {
@@ -118,6 +120,7 @@ impl Options {
             metrics: typed.number("metrics", 0, u16::MAX)?,
             ledger: typed.text("ledger").map(PathBuf::from),
             json: typed.text("json").map(String::from),
+            plain: typed.has("plain"),
         })
     }
 

@@ -4,6 +4,7 @@ use super::Service;
 use super::ledger::{Ledger, Total};
 use super::load::Load;
 use super::options::Options;
+use super::seen::Seen;
 use super::teller::Teller;
 use nom_linux_ledger::Export;
 use nom_linux_metrics::{Figures, Server};
@@ -11,10 +12,9 @@ use nom_load::Report;
 use nom_machine::management::{Heard, Management, Silence};
 use nom_machine::trouble::{Context, Outcome, Trouble};
 use nom_machine::watch::Hub;
-use nom_service::management::{Bye, Command, Hello, Level, Message, Stats};
+use nom_service::management::{Bye, Command, Hello, Level, Message};
 use nom_service::metrics::Who;
-use nom_view::{Now, duration, grouped};
-use std::collections::VecDeque;
+use nom_view::{duration, grouped};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -28,8 +28,6 @@ const DRAIN_PATIENCE: Duration = Duration::from_secs(15);
 const END_PATIENCE: Duration = Duration::from_secs(5);
 /// How long one wait for words lasts: clock and Ctrl-C are looked at in between.
 const TURN: Duration = Duration::from_millis(50);
-/// Figures of this long a time make the live line.
-const SPAN_NS: u64 = 1_000_000_000;
 
 /// Watches a service until the time is over or somebody ends it, and settles.
 pub fn watch(
@@ -48,20 +46,23 @@ pub fn watch(
         Some(path) => Some(export(path, teller)?),
         None => None,
     };
-    let ledger = Ledger::new(service.contract(), export);
+    let ledger = Ledger::new(service.terms().contract, export);
     let figures = Figures::default();
     let _shown = match options.metrics {
         Some(port) => Some(show(port, &figures, teller)?),
         None => None,
     };
-    let mut session = Session { figures, ledger, recent: VecDeque::new(), bye: None, ready: None, hub };
+    let host = if target.ip().is_loopback() { "localhost".into() } else { target.ip().to_string() };
+    let place = format!("{host}:{}", target.port());
+    let seen = Seen::new(service.terms().clone(), place.clone(), options.time);
+    let mut session = Session { figures, ledger, seen, bye: None, hub };
     session.wait_for_hello(service, &management, teller, interrupted)?;
     let client = if options.application == "kv" { "memcached client" } else { "browser" };
-    let place = if target.ip().is_loopback() { "localhost".into() } else { target.ip().to_string() };
-    teller.say(&format!("serving on {place}:{}, for any {client}; Ctrl-C settles and ends", target.port()));
+    teller.say(&format!("serving on {place}, for any {client}; Ctrl-C settles and ends"));
     for port in service.beside() {
         teller.say(&format!("another one of it on localhost:{port}, behind the same network card"));
     }
+    teller.open();
     let mut load = (options.rate > 0).then(|| Load::start(options, target));
     let started = Instant::now();
     while !interrupted.load(Ordering::SeqCst) && options.time.is_none_or(|time| started.elapsed() < time) {
@@ -71,6 +72,8 @@ pub fn watch(
             break;
         }
     }
+    // Whoever presses Ctrl-C twice ends us at once: the terminal is given back before anything is waited for.
+    teller.close();
     // The load ends first, so that every answer it got is in the ledger before that is sealed.
     let report = load.take().map(Load::finish).transpose()?;
     management.say(&Command::Drain)?;
@@ -112,9 +115,8 @@ pub struct Settled {
 struct Session {
     figures: Figures,
     ledger: Ledger,
-    recent: VecDeque<Stats>,
+    seen: Seen,
     bye: Option<Bye>,
-    ready: Option<Instant>,
     hub: Option<Hub>,
 }
 
@@ -127,7 +129,7 @@ impl Session {
         interrupted: &AtomicBool,
     ) -> Outcome<()> {
         let deadline = Instant::now() + HELLO_PATIENCE;
-        while self.ready.is_none() {
+        while !self.seen.is_ready() {
             if interrupted.load(Ordering::SeqCst) {
                 return Err(Trouble::new("interrupted before the service was up"));
             }
@@ -201,7 +203,7 @@ impl Session {
         teller.json(line);
         match message {
             Message::Hello(hello) => {
-                self.ready = Some(Instant::now());
+                self.seen.hello(&hello);
                 self.figures.introduce(who(&hello), Duration::ZERO);
                 teller.say(&format!("{} {} is up ({})", hello.application, hello.version, hello.home));
             }
@@ -217,55 +219,26 @@ impl Session {
             Message::Log { level, text, .. } => teller.say(&format!("{level:?}: {text}").to_lowercase()),
             Message::Stats(stats) => {
                 self.figures.tell(&stats);
-                self.recent.push_back(stats);
-                while self.recent.len() > 2 && self.span_ns(1) >= SPAN_NS {
-                    self.recent.pop_front();
-                }
-                teller.show(&self.now());
+                self.seen.stats(stats);
+                teller.show(self.seen.snapshot());
             }
-            Message::Knobs(change) => teller.say(&format!(
-                "knob: {} -> {} ({}; {} after the price was seen)",
-                change.before,
-                change.after,
-                change.why,
-                duration(change.in_force_ns.saturating_sub(change.seen_ns)),
-            )),
-            Message::Window(window) => self.ledger.take(&window)?,
+            Message::Knobs(change) => {
+                self.seen.knob(&change);
+                teller.say(&format!(
+                    "knob: {} -> {} ({}; {} after the price was seen)",
+                    change.before,
+                    change.after,
+                    change.why,
+                    duration(change.in_force_ns.saturating_sub(change.seen_ns)),
+                ));
+            }
+            Message::Window(window) => self.seen.window(self.ledger.take(&window)?),
             Message::Bye(bye) => {
                 self.ledger.close()?;
                 self.bye = Some(bye);
             }
         }
         Ok(())
-    }
-
-    /// Time from the stats line at this place to the newest.
-    fn span_ns(&self, place: usize) -> u64 {
-        match (self.recent.get(place), self.recent.back()) {
-            (Some(old), Some(new)) => new.at_ns.saturating_sub(old.at_ns),
-            _ => 0,
-        }
-    }
-
-    fn now(&self) -> Now {
-        let (Some(old), Some(new)) = (self.recent.front(), self.recent.back()) else { return Now::default() };
-        let span_s = self.span_ns(0) as f64 / 1e9;
-        let per_s = |count: f64| if span_s > 0.0 { count / span_s } else { 0.0 };
-        let prices =
-            [("core", &new.price_core), ("bandwidth", &new.price_bandwidth), ("memory", &new.price_memory)];
-        Now {
-            elapsed: self.ready.map_or(Duration::ZERO, |ready| ready.elapsed()),
-            prices: prices
-                .into_iter()
-                .filter(|(_, price)| !price.is_empty())
-                .map(|(name, price)| format!("{name} {price}"))
-                .collect(),
-            operations_per_s: per_s(new.accepted.saturating_sub(old.accepted) as f64),
-            latency_p50_ns: new.latency_p50_ns,
-            latency_p99_ns: new.latency_p99_ns,
-            setting: new.setting.clone(),
-            profit_per_hour: self.ledger.profit_per_hour(),
-        }
     }
 
     /// Re-adds the ledger, compares it with what the load counted, and tells both.
