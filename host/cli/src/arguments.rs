@@ -92,6 +92,18 @@ pub fn read(verb: &'static Verb, arguments: impl IntoIterator<Item = std::ffi::O
                 };
                 let value = match choice.value {
                     "" => String::new(),
+                    // A value that may be left out begins with a digit, so that no word is mistaken for it.
+                    value if value.starts_with('[') => match parser.optional_value() {
+                        Some(value) => value.to_string_lossy().into_owned(),
+                        None => {
+                            let value = |next: &std::ffi::OsStr| {
+                                next.to_string_lossy()
+                                    .starts_with(|first: char| first.is_ascii_digit() || first == '[')
+                            };
+                            let mut rest = parser.raw_args().map_err(bad)?;
+                            rest.next_if(value).unwrap_or_default().to_string_lossy().into_owned()
+                        }
+                    },
                     _ => parser.value().map_err(bad)?.to_string_lossy().into_owned(),
                 };
                 typed.values.push((choice.name, value));
@@ -164,6 +176,7 @@ mod tests {
             Choice { name: "seconds", value: "N", help: "how long" },
             Choice { name: "set", value: "K=V", help: "again and again" },
             Choice { name: "kvm", value: "", help: "a flag" },
+            Choice { name: "web", value: "[PORT]", help: "may have a value" },
         ],
     };
 
@@ -178,6 +191,20 @@ mod tests {
         assert!(typed.number("seconds", 6, 10).is_err());
         assert_eq!(typed.all("set").collect::<Vec<_>>(), ["a=1", "b=2"]);
         assert!(typed.has("kvm") && typed.words == ["word"]);
+    }
+
+    #[test]
+    fn a_value_may_be_left_out() {
+        for (words, value, count) in [
+            (&["--web", "word"][..], "", 1),
+            (&["--web", "80", "word"], "80", 1),
+            (&["--web=x"], "x", 0),
+            (&["--web", "--kvm"], "", 0),
+            (&["--web"], "", 0),
+        ] {
+            let typed = typed(words).unwrap();
+            assert_eq!((typed.text("web"), typed.words.len()), (Some(value), count), "{words:?}");
+        }
     }
 
     #[test]

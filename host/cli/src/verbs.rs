@@ -48,6 +48,7 @@ pub static VERBS: &[(Verb, Act)] = &[
                 choice("apps", "N", "so many of it behind one network card, on the ports that follow"),
                 choice("kvm", "", "hardware virtualisation, where a probe guest shows that it works"),
                 choice("metrics", "PORT", "show figures, health and readiness on this port of localhost"),
+                choice("web", "[PORT]", "the live view as a page for a browser on this machine, too"),
                 choice("plain", "", "plain lines instead of the live view, in a terminal too"),
                 choice("ledger", "FILE", "keep the sealed windows here; an earlier file gets another name"),
                 choice("json", "FILE", "one JSON object a line into a file, or - for standard output"),

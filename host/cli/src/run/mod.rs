@@ -14,6 +14,7 @@ pub mod profile;
 mod seen;
 mod session;
 mod teller;
+mod web;
 mod wire;
 
 use crate::arguments::Typed;

@@ -1,12 +1,13 @@
 //! What `nom run` was asked for, checked.
 
+use super::web;
 use super::wire::Wire;
 use crate::arguments::Typed;
 use crate::service::{self, file_or_example};
 use crate::shared;
 use nom_machine::qemu::Kind;
 use nom_machine::trouble::{Outcome, Trouble};
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -61,6 +62,8 @@ pub struct Options {
     pub metrics: Option<u16>,
     /// Where sealed windows are kept.
     pub ledger: Option<PathBuf>,
+    /// Where the page is served.
+    pub web: Option<SocketAddr>,
     /// Where JSON goes.
     pub json: Option<String>,
     /// Lines instead of a page, in a terminal too.
@@ -120,6 +123,7 @@ impl Options {
             metrics: typed.number("metrics", 0, u16::MAX)?,
             ledger: typed.text("ledger").map(PathBuf::from),
             json: typed.text("json").map(String::from),
+            web: typed.text("web").map(web::address).transpose()?,
             plain: typed.has("plain"),
         })
     }

@@ -6,6 +6,7 @@ use super::load::Load;
 use super::options::Options;
 use super::seen::Seen;
 use super::teller::Teller;
+use super::web::Web;
 use nom_linux_ledger::Export;
 use nom_linux_metrics::{Figures, Server};
 use nom_load::Report;
@@ -53,12 +54,18 @@ pub fn watch(
         None => None,
     };
     let host = if target.ip().is_loopback() { "localhost".into() } else { target.ip().to_string() };
-    let place = format!("{host}:{}", target.port());
-    let seen = Seen::new(service.terms().clone(), place.clone(), options.time);
-    let mut session = Session { figures, ledger, seen, bye: None, hub };
+    let web = options.web.map(Web::start).transpose()?;
+    let mut place = format!("{host}:{}", target.port());
+    let serving = format!("serving on {place}");
+    if let Some(web) = &web {
+        teller.say(&format!("the live view is on {}", web.url()));
+        place = format!("{place}, {}", web.url());
+    }
+    let seen = Seen::new(service.terms().clone(), place, options.time);
+    let mut session = Session { figures, ledger, seen, bye: None, hub, web };
     session.wait_for_hello(service, &management, teller, interrupted)?;
     let client = if options.application == "kv" { "memcached client" } else { "browser" };
-    teller.say(&format!("serving on {place}, for any {client}; Ctrl-C settles and ends"));
+    teller.say(&format!("{serving}, for any {client}; Ctrl-C settles and ends"));
     for port in service.beside() {
         teller.say(&format!("another one of it on localhost:{port}, behind the same network card"));
     }
@@ -78,6 +85,7 @@ pub fn watch(
     let report = load.take().map(Load::finish).transpose()?;
     management.say(&Command::Drain)?;
     session.drain(service, &management, teller)?;
+    session.web = None;
     let ended = service.ended(END_PATIENCE);
     let settled = session.settle(report, teller)?;
     if !ended {
@@ -118,6 +126,7 @@ struct Session {
     seen: Seen,
     bye: Option<Bye>,
     hub: Option<Hub>,
+    web: Option<Web>,
 }
 
 impl Session {
@@ -221,6 +230,9 @@ impl Session {
                 self.figures.tell(&stats);
                 self.seen.stats(stats);
                 teller.show(self.seen.snapshot());
+                if let Some(web) = &self.web {
+                    web.show(self.seen.snapshot());
+                }
             }
             Message::Knobs(change) => {
                 self.seen.knob(&change);
