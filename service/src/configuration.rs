@@ -35,6 +35,9 @@ use nom_utility::{Contract, Promise, Terms};
 /// Longest configuration text in bytes.
 pub const LEN_MAX: usize = 64 << 10;
 
+/// Cores of one cache.
+const CORES_MAX: u32 = 8;
+
 /// What begins the key of a line that is for one application of an image alone.
 const APPLICATION: &str = "application.";
 
@@ -108,6 +111,8 @@ pub struct Configuration {
     pub admission: Admission,
     /// Where a Linux process gets its frames.
     pub network: Network,
+    /// Cores of a cache. Memory and connections are those of all together; knobs and the stack's memory those of one.
+    pub cores: usize,
     /// Memory for items and their index.
     pub items_bytes: usize,
     /// Largest item with its key and header.
@@ -199,6 +204,8 @@ impl Configuration {
             None => lines.contract()?,
         };
         let items_bytes = lines.value("memory.items", "8 MiB", bytes(64 << 10, 64 << 30))?;
+        let cores = lines.value("kv.cores", "1", whole(1, CORES_MAX))?;
+        let of_a_core = |memory: usize| memory.div_ceil(cores as usize);
         let configuration = Self {
             listen: lines.value("listen", "11211", port)?,
             address,
@@ -209,19 +216,24 @@ impl Configuration {
             ipv6: lines.ipv6()?,
             admission: lines.admission()?,
             network: lines.network()?,
+            cores: cores as usize,
             items_bytes,
             allowed: lines.allowed(items_bytes)?,
             web: lines.web()?,
             item_bytes_max: lines.value("item.max", "1 MiB", bytes(1 << 10, 128 << 20))?,
             inline_value_bytes: lines.value("value.inline", "128 B", bytes(0, 256))?,
-            send_memory_bytes: lines.value("memory.send", "1 MiB", bytes(64 << 10, 4 << 30))?,
-            receive_memory_bytes: lines.value("memory.receive", "1 MiB", bytes(64 << 10, 4 << 30))?,
+            send_memory_bytes: of_a_core(lines.value("memory.send", "1 MiB", bytes(64 << 10, 4 << 30))?),
+            receive_memory_bytes: of_a_core(lines.value(
+                "memory.receive",
+                "1 MiB",
+                bytes(64 << 10, 4 << 30),
+            )?),
             knobs: Knobs {
                 wait: lines.value("wait", "halt", wait)?,
                 batching: lines.value("batch", "0", batching)?,
                 batch_bound: lines.value("batch.bound", "64", whole(1, 4096))?,
                 ack_delay_ns: lines.value("ack.delay", "40 ms", duration(0, 500_000_000))?,
-                connections_max: lines.value("connections", "10000", whole(1, 1_000_000))?,
+                connections_max: lines.value("connections", "10000", whole(1, 1_000_000))?.div_ceil(cores),
                 ..Knobs::default()
             },
             offloads: lines.value("offloads", "auto", offloads)?,
@@ -266,10 +278,37 @@ impl Configuration {
         };
         configuration.check_dhcp(&lines)?;
         lines.value("processors", "1", whole(1, 1))?;
-        if configuration.item_bytes_max > configuration.items_bytes {
-            return Err(lines.wrong("item.max", "an item cannot be larger than memory.items"));
+        configuration.check_cores(&lines)?;
+        if configuration.item_bytes_max > configuration.items_bytes / configuration.cores {
+            let of_whom = if configuration.cores > 1 { ", of which each core has its part" } else { "" };
+            let text = format!("an item cannot be larger than memory.items{of_whom}");
+            return Err(lines.wrong("item.max", text));
         }
         Ok(configuration)
+    }
+}
+
+impl Configuration {
+    /// What several cores do not do together yet is refused where it is asked for.
+    fn check_cores(&self, lines: &Lines<'_>) -> Result<(), ConfigurationError> {
+        if self.cores == 1 {
+            return Ok(());
+        }
+        let (tap, packet) =
+            (matches!(self.network, Network::Tap { .. }), matches!(self.network, Network::Packet { .. }));
+        for (key, fits) in [
+            ("network", tap || packet),
+            ("address", !self.address.is_unspecified()),
+            ("address6", self.ipv6.is_none()),
+            ("memory.items.min", self.allowed.sizing.is_none()),
+            ("commands.debugtime", !self.allowed.move_time),
+            ("tuner.stop", !self.may_stop),
+        ] {
+            if !fits {
+                return Err(lines.wrong(key, "several cores (kv.cores) do not have this yet"));
+            }
+        }
+        Ok(())
     }
 }
 

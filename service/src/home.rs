@@ -5,10 +5,12 @@
 //! `nom_stack::port`.
 
 use crate::management::Stats;
+use crate::share::Share;
 use alloc::string::String;
 use core::sync::atomic::AtomicU64;
 use nom_abi::board::Prices;
 use nom_ledger::Window;
+use nom_stack::knobs::Knobs;
 
 /// The board is written by somebody else (a Linux process only reads it): prices cannot be published from here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,6 +73,19 @@ pub trait Home {
 
     /// Figures of the moment, as they go to the host: for a home that shows them to others as well.
     fn told(&mut self, _stats: &Stats) {}
+
+    /// What the other cores of the same application have counted; nothing where there are none.
+    fn others(&self) -> Option<Share> {
+        None
+    }
+
+    /// The other cores are to do as these knobs say.
+    fn lead(&mut self, _knobs: &Knobs) {}
+
+    /// The other cores are to end their connections. True once none of them has any.
+    fn drain_others(&mut self) -> bool {
+        true
+    }
 
     /// A window was sealed. It leaves through the management channel too; a home that has a place of its own for it
     /// keeps it, and never waits for that.

@@ -14,10 +14,12 @@ extern crate std;
 pub mod configuration;
 #[cfg(test)]
 mod fake;
+pub mod follower;
 pub mod home;
 pub mod management;
 pub mod metrics;
 pub mod setting;
+pub mod share;
 pub mod together;
 pub mod tuning;
 pub mod worker;

@@ -32,6 +32,7 @@ use crate::tuning::Tuning;
 use alloc::string::String;
 use core::fmt::{self, Display};
 use drain::Phase;
+pub(crate) use drain::{close_answered, cut_all, quiet_ns};
 use eyes::Eyes;
 use nom_abi::board;
 use nom_feeds::Priced;
@@ -154,6 +155,41 @@ pub fn seed<const N: usize>(home: &mut impl Home) -> Result<[u8; N], StartError>
     if home.entropy(&mut seed) { Ok(seed) } else { Err(StartError::NoEntropy) }
 }
 
+fn contract(configuration: &Configuration) -> Contract {
+    let nothing = || Contract::per_operation(PerOperation(0), LimitKind::Simple { limit_ns: u64::MAX });
+    configuration.contract.unwrap_or_else(nothing)
+}
+
+/// The stack of a core as the configuration wants it, open to clients.
+pub(crate) fn engine<I: Ingress, E: Egress, A: Application>(
+    configuration: &Configuration,
+    mac: [u8; 6],
+    ingress: I,
+    egress: E,
+    application: A,
+    seed: [u8; 32],
+    now_ns: u64,
+) -> Engine<I, E, Together<A>> {
+    let connections = configuration.knobs.connections_max;
+    let config = Config {
+        gateway: configuration.gateway,
+        send_memory_bytes: configuration.send_memory_bytes,
+        receive_memory_bytes: configuration.receive_memory_bytes,
+        admission: configuration.admission.clone(),
+        ipv6: configuration.ipv6,
+        // Half-open and lingering ones beside the open ones.
+        connections: connections + connections / 8 + 64,
+        ..Config::new(mac, configuration.address, configuration.prefix_len)
+    };
+    let mut engine = Engine::new(config, ingress, egress, Together::new(application), seed, now_ns);
+    engine.listen(configuration.listen);
+    engine.set_knobs(configuration.knobs, now_ns);
+    if let Some(limit_ns) = contract(configuration).limit_ns() {
+        engine.set_latency_threshold_ns(limit_ns);
+    }
+    engine
+}
+
 impl<I: Ingress, E: Egress, A: Application> Worker<I, E, A> {
     /// Starts to serve.
     pub fn new(
@@ -168,28 +204,12 @@ impl<I: Ingress, E: Egress, A: Application> Worker<I, E, A> {
         let now_ns = home.now_ns();
         board::read(home.board()).map_err(StartError::Board)?;
         let connections = configuration.knobs.connections_max;
-        let config = Config {
-            gateway: configuration.gateway,
-            send_memory_bytes: configuration.send_memory_bytes,
-            receive_memory_bytes: configuration.receive_memory_bytes,
-            admission: configuration.admission.clone(),
-            ipv6: configuration.ipv6,
-            // Half-open and lingering ones beside the open ones.
-            connections: connections + connections / 8 + 64,
-            ..Config::new(mac, configuration.address, configuration.prefix_len)
-        };
         let eyes = Eyes::new();
         let (ingress, egress) =
             (Tapped::new(ingress, eyes.tap.clone()), Tapped::new(egress, eyes.tap.clone()));
-        let mut engine =
-            Engine::new(config, ingress, egress, Together::new(application), seed(home)?, now_ns);
-        engine.listen(configuration.listen);
-        engine.set_knobs(configuration.knobs, now_ns);
-        let nothing = || Contract::per_operation(PerOperation(0), LimitKind::Simple { limit_ns: u64::MAX });
-        let contract = configuration.contract.unwrap_or_else(nothing);
-        if let Some(limit_ns) = contract.limit_ns() {
-            engine.set_latency_threshold_ns(limit_ns);
-        }
+        let contract = contract(&configuration);
+        let engine = engine(&configuration, mac, ingress, egress, application, seed(home)?, now_ns);
+        home.lead(&configuration.knobs);
         let reading = reading::reading(&engine, home);
         let priced = match &configuration.prices {
             PriceSource::Board => None,

@@ -58,7 +58,7 @@ impl Deployed for Web {
         self.journal.fetch(application.log_mut(), home);
     }
 
-    fn end(mut self, application: &mut Httpd) -> Result<(), String> {
+    fn end(mut self, application: &mut Httpd, _home: &LinuxHome) -> Result<(), String> {
         self.journal.end(application.log_mut());
         Ok(())
     }

@@ -140,6 +140,11 @@ fn a_port_of_the_kernels_address_over_af_xdp() {
 }
 
 #[test]
+fn an_address_of_our_own_over_af_packet_on_two_cores() {
+    killed_and_replaced("two", "packet\nkv.cores = 2", ADDRESS);
+}
+
+#[test]
 fn an_address_of_our_own_over_af_packet() {
     killed_and_replaced("packet", "packet", ADDRESS);
 }

@@ -144,6 +144,19 @@ impl Meter {
         }
     }
 
+    /// Adds what another meter counted, by the same threshold.
+    pub fn add(&mut self, other: &Self) {
+        self.accepted += other.accepted;
+        self.refused += other.refused;
+        self.measured += other.measured;
+        self.latency_sum_ns += other.latency_sum_ns;
+        self.latency_square_sum += other.latency_square_sum;
+        self.above += other.above;
+        for (sum, more) in self.histogram.iter_mut().zip(other.histogram.iter()) {
+            *sum += more;
+        }
+    }
+
     /// From now on operations above this latency count as late.
     pub fn set_threshold_ns(&mut self, threshold_ns: u64) {
         self.threshold_ns = threshold_ns;
@@ -211,6 +224,9 @@ mod tests {
         assert_eq!((window.accepted(), window.refused(), window.measured(), window.above()), (1, 1, 1, 1));
         assert_eq!(window.latency_sum_ns(), 150);
         assert_eq!(window.latency_square_sum(), 22_500);
+        let mut both = earlier.clone();
+        both.add(&window);
+        assert_eq!(both, meter);
         assert!(window.quantile_ns(0.5).is_some_and(|end| end > 150 && end <= 160));
     }
 }

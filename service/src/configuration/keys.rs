@@ -91,6 +91,13 @@ pub const KEYS: &[Key] = &[
         "For xdp: drive the card from our own looks, each for at most this long, while its interrupts rest.",
     ),
     key("connections", "10000", "10000", "Most connections at the same time; further ones are refused."),
+    key(
+        "kv.cores",
+        "1",
+        "2",
+        "Cores of a cache that is a Linux process, on tap or packet: each has a stack of its own and a part of the items, \
+         of the connections and of all memory. One tuner and one ledger are for all.",
+    ),
     key("memory.items", "8 MiB", "64 MiB", "Memory for items and their index, taken at the start."),
     key(
         "memory.items.max",

@@ -117,7 +117,9 @@ impl<I: Ingress, E: Egress, A: Application> Worker<I, E, A> {
     pub(super) fn report(&mut self, home: &mut impl Home) {
         let now_ns = home.now_ns();
         let reading = reading::reading(&self.engine, home);
-        let (latency_p50_ns, latency_p99_ns) = self.interval.take(self.engine.meter(), now_ns);
+        let mut all = home.others().unwrap_or_default();
+        all.meter.add(self.engine.meter());
+        let (latency_p50_ns, latency_p99_ns) = self.interval.take(&all.meter, now_ns);
         let prices = reprice::typed(&self.prices);
         let counters = self.engine.counters();
         let text = |price: Option<String>| price.unwrap_or_default();
@@ -128,20 +130,20 @@ impl<I: Ingress, E: Egress, A: Application> Worker<I, E, A> {
             accepted: reading.accepted,
             refused: reading.refused,
             latency_sum_ns: u64::try_from(reading.latency_sum_ns).unwrap_or(u64::MAX),
-            latency_counts: metrics::latency_counts(self.engine.meter()),
+            latency_counts: metrics::latency_counts(&all.meter),
             late: reading.late,
             latency_p50_ns,
             latency_p99_ns,
-            wire_in_bytes: counters.bytes_in,
-            wire_out_bytes: counters.bytes_out,
-            frames_in: counters.frames_in,
-            frames_out: counters.frames_out,
-            kicks: counters.kicks,
-            sleeps: self.sleeps,
-            retransmissions: counters.retransmitted_segments,
+            wire_in_bytes: counters.bytes_in + all.bytes_in,
+            wire_out_bytes: counters.bytes_out + all.bytes_out,
+            frames_in: counters.frames_in + all.frames_in,
+            frames_out: counters.frames_out + all.frames_out,
+            kicks: counters.kicks + all.kicks,
+            sleeps: self.sleeps + all.sleeps,
+            retransmissions: counters.retransmitted_segments + all.retransmitted_segments,
             core_ns: reading.core_ns,
             memory_bytes: reading.memory_bytes,
-            connections: u64::from(self.engine.application().guests()),
+            connections: u64::from(self.engine.application().guests() + all.connections),
             price_generation: self.prices.generation,
             price_bandwidth: text(prices.bandwidth.map(|rate| rate.to_string())),
             price_core: text(prices.core.map(|rate| rate.to_string())),

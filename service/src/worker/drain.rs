@@ -3,6 +3,8 @@
 use super::{Worker, reading};
 use crate::home::Home;
 use crate::management::{Bye, Level, Message};
+use crate::together::Together;
+use nom_stack::Engine;
 use nom_stack::application::{Application, Io};
 use nom_stack::knobs::Knobs;
 use nom_stack::port::{Egress, Ingress};
@@ -10,6 +12,8 @@ use nom_stack::port::{Egress, Ingress};
 /// A connection on which nothing came for so long, and which does not wait for room to write, has been answered: it
 /// is closed.
 const QUIET_NS: u64 = 50_000_000;
+/// How long other cores may take longer than this one.
+const OTHERS_NS: u64 = 2_000_000_000;
 /// How long the last lines may take to the host.
 const FLUSH_NS: u64 = 1_000_000_000;
 
@@ -24,6 +28,39 @@ pub(super) enum Phase {
     Flushing { until_ns: u64 },
     /// Done.
     Over,
+}
+
+/// How long nothing comes from a client that was heard out: what the stack gathers has not been seen yet.
+pub(crate) fn quiet_ns<I: Ingress, E: Egress, A: Application>(engine: &Engine<I, E, Together<A>>) -> u64 {
+    engine.knobs().batching.delay_ns().max(QUIET_NS)
+}
+
+/// Closes connections on which nothing came since `before_ns`, except those that are still owed answers because
+/// the client does not read as fast as it asked.
+pub(crate) fn close_answered<I: Ingress, E: Egress, A: Application>(
+    engine: &mut Engine<I, E, Together<A>>,
+    before_ns: u64,
+    now_ns: u64,
+) {
+    for id in engine.application().quiet(before_ns) {
+        if !engine.waits_for_room(id) {
+            engine.with_connection(id, now_ns, |together, io| together.close(io));
+        }
+    }
+}
+
+/// Cuts all connections that are left, and says how many.
+pub(crate) fn cut_all<I: Ingress, E: Egress, A: Application>(
+    engine: &mut Engine<I, E, Together<A>>,
+    now_ns: u64,
+) -> u64 {
+    let all = engine.application().all_guests();
+    for id in &all {
+        engine.with_connection(*id, now_ns, |_, io| io.abort());
+    }
+    // What was just queued leaves, and is billed.
+    engine.step(now_ns);
+    all.len() as u64
 }
 
 impl<I: Ingress, E: Egress, A: Application> Worker<I, E, A> {
@@ -55,36 +92,20 @@ impl<I: Ingress, E: Egress, A: Application> Worker<I, E, A> {
         match self.phase {
             Phase::Serving | Phase::Over => {}
             Phase::Draining { until_ns } => {
-                self.close_answered(now_ns.saturating_sub(self.quiet_ns()), now_ns);
+                let quiet_ns = quiet_ns(&self.engine);
+                close_answered(&mut self.engine, now_ns.saturating_sub(quiet_ns), now_ns);
                 let left = self.engine.application().guests();
-                if left == 0 || now_ns >= until_ns {
-                    for id in self.engine.application().all_guests() {
-                        self.engine.with_connection(id, now_ns, |_, io| io.abort());
-                    }
-                    // What was just queued leaves, and is billed.
-                    self.engine.step(now_ns);
-                    self.close(home, now_ns, u64::from(left));
+                let others_have_ended = home.drain_others() || now_ns >= until_ns + OTHERS_NS;
+                if (left == 0 || now_ns >= until_ns) && others_have_ended {
+                    let others_cut = home.others().map_or(0, |others| others.cut);
+                    let cut = cut_all(&mut self.engine, now_ns);
+                    self.close(home, now_ns, cut + others_cut);
                 }
             }
             Phase::Flushing { until_ns } => {
                 if self.channel.is_empty() || now_ns >= until_ns {
                     self.phase = Phase::Over;
                 }
-            }
-        }
-    }
-
-    /// How long nothing comes from a client that was heard out: what the stack gathers has not been seen yet.
-    fn quiet_ns(&self) -> u64 {
-        self.engine.knobs().batching.delay_ns().max(QUIET_NS)
-    }
-
-    /// Closes connections on which nothing came since `before_ns`, except those that are still owed answers because
-    /// the client does not read as fast as it asked.
-    fn close_answered(&mut self, before_ns: u64, now_ns: u64) {
-        for id in self.engine.application().quiet(before_ns) {
-            if !self.engine.waits_for_room(id) {
-                self.engine.with_connection(id, now_ns, |together, io| together.close(io));
             }
         }
     }
@@ -97,8 +118,8 @@ impl<I: Ingress, E: Egress, A: Application> Worker<I, E, A> {
             for id in self.engine.application().quiet(now_ns) {
                 self.engine.with_connection(id, now_ns, |together, io| together.close(io));
             }
-        } else if since_ns >= self.quiet_ns() {
-            self.close_answered(now_ns, now_ns);
+        } else if since_ns >= quiet_ns(&self.engine) {
+            close_answered(&mut self.engine, now_ns, now_ns);
         }
     }
 

@@ -14,7 +14,7 @@ pub(super) fn reading<I: Ingress, E: Egress, A: Application>(
     home: &impl Home,
 ) -> Reading {
     let (meter, counters) = (engine.meter(), engine.counters());
-    Reading {
+    let mut reading = Reading {
         accepted: meter.accepted(),
         refused: meter.refused(),
         useful_bytes: counters.payload_out,
@@ -24,7 +24,18 @@ pub(super) fn reading<I: Ingress, E: Egress, A: Application>(
         late: meter.above(),
         latency_sum_ns: meter.latency_sum_ns(),
         memory_bytes: home.memory_bytes(),
+    };
+    if let Some(others) = home.others() {
+        reading.accepted += others.meter.accepted();
+        reading.refused += others.meter.refused();
+        reading.useful_bytes += others.payload_out;
+        reading.wire_bytes += others.bytes_out;
+        reading.core_ns += others.core_ns;
+        reading.measured += others.meter.measured();
+        reading.late += others.meter.above();
+        reading.latency_sum_ns += others.meter.latency_sum_ns();
     }
+    reading
 }
 
 /// Latency quantiles since the last look.

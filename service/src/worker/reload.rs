@@ -98,6 +98,7 @@ impl<I: Ingress, E: Egress, A: Application> Worker<I, E, A> {
         } else {
             let knobs = setting::knobs(self.setting, &self.configuration.knobs);
             self.engine.set_knobs(knobs, home.now_ns());
+            home.lead(&knobs);
         }
         let told = |changes: &[Changed]| changes.iter().map(Changed::line).collect::<Vec<_>>().join("; ");
         Ok(match (live.is_empty(), later.is_empty()) {
@@ -135,7 +136,9 @@ impl<I: Ingress, E: Egress, A: Application> Worker<I, E, A> {
     fn put(&mut self, home: &mut impl Home, wanted: Setting) {
         let seen_ns = home.now_ns();
         let before = core::mem::replace(&mut self.setting, wanted);
-        self.engine.set_knobs(setting::knobs(wanted, &self.configuration.knobs), seen_ns);
+        let knobs = setting::knobs(wanted, &self.configuration.knobs);
+        self.engine.set_knobs(knobs, seen_ns);
+        home.lead(&knobs);
         self.tuning.force(wanted, seen_ns);
         if before == wanted {
             return;

@@ -131,10 +131,12 @@ impl<I: Ingress, E: Egress, A: Application> Worker<I, E, A> {
         if self.is_draining() {
             return;
         }
+        let (squares, guests) =
+            home.others().map_or((0, 0), |others| (others.meter.latency_square_sum(), others.connections));
         let figures = Figures {
             reading: reading::reading(&self.engine, home),
-            latency_square_sum: self.engine.meter().latency_square_sum(),
-            connections: self.engine.application().guests(),
+            latency_square_sum: self.engine.meter().latency_square_sum() + squares,
+            connections: self.engine.application().guests() + guests,
         };
         match self.tuning.look(seen_ns, &figures, quoted(&self.prices)) {
             Some(Decision { change: Some(setting), why }) => {
@@ -155,7 +157,9 @@ impl<I: Ingress, E: Egress, A: Application> Worker<I, E, A> {
 
     fn change(&mut self, home: &mut impl Home, setting: Setting, why: &Why, seen_ns: u64, priced: bool) {
         let before = core::mem::replace(&mut self.setting, setting);
-        self.engine.set_knobs(setting::knobs(setting, &self.configuration.knobs), home.now_ns());
+        let knobs = setting::knobs(setting, &self.configuration.knobs);
+        self.engine.set_knobs(knobs, home.now_ns());
+        home.lead(&knobs);
         let in_force_ns = home.now_ns();
         self.setting_ns = in_force_ns;
         self.knob_changes += 1;

@@ -348,6 +348,13 @@ impl Kv {
                 ("pins", counts.pins),
             ],
         );
+        if self.shards.is_some() {
+            let counters = self.shard_counters();
+            stat(out, "shard_sent", counters.sent);
+            stat(out, "shard_served", counters.served);
+            stat(out, "shard_ring_full", counters.full);
+            stat(out, "shard_exchanges_taken", counters.taken);
+        }
         // Misses in a million requests, for an eighth to eight times the memory.
         let capacity = self.store.capacity_bytes();
         for (name, bytes) in [

@@ -2,7 +2,8 @@
 //!
 //! Whatever a machine does not have is skipped with a line that says what to install.
 
-use crate::started::Process;
+use crate::cores;
+use crate::started::{CONFIGURATION, Place, Process};
 use futures::executor::block_on;
 use futures::io::AllowStdIo;
 use memcache_async::ascii::Protocol;
@@ -31,10 +32,12 @@ fn converse(module: &str, script: &str) {
         println!("SKIPPED: no Python with {module}; install the package python3-{module}");
         return;
     };
-    let Some(process) = Process::start(module) else { return };
-    let port = process.address.port().to_string();
-    let output = Command::new(python).args(["-c", script, &port]).output().unwrap();
-    assert!(output.status.success() && output.stdout == b"done\n", "{}", said(&output));
+    for configuration in [CONFIGURATION.to_string(), cores::configuration()] {
+        let Some(process) = Process::start_in(Place::new(module, &configuration)) else { return };
+        let port = process.address.port().to_string();
+        let output = Command::new(python).args(["-c", script, &port]).output().unwrap();
+        assert!(output.status.success() && output.stdout == b"done\n", "{}", said(&output));
+    }
 }
 
 #[test]
@@ -49,17 +52,40 @@ fn pylibmc() {
 
 #[test]
 fn memccapable() {
-    let Some(process) = Process::start("memccapable") else { return };
-    let port = process.address.port().to_string();
-    let arguments = ["-a", "-t", "60", "-h", "127.0.0.1", "-p", &port];
-    let Ok(output) = Command::new("memccapable").args(arguments).output() else {
-        println!("SKIPPED: no memccapable; install the package libmemcached-tools");
+    for configuration in [CONFIGURATION.to_string(), cores::configuration()] {
+        let Some(process) = Process::start_in(Place::new("memccapable", &configuration)) else { return };
+        let port = process.address.port().to_string();
+        let arguments = ["-a", "-t", "60", "-h", "127.0.0.1", "-p", &port];
+        let Ok(output) = Command::new("memccapable").args(arguments).output() else {
+            println!("SKIPPED: no memccapable; install the package libmemcached-tools");
+            return;
+        };
+        let said = said(&output);
+        let passed = said.lines().filter(|line| line.contains("[pass]")).count();
+        assert!(output.status.success(), "{said}");
+        assert_eq!(passed, CAPABILITIES, "{said}");
+    }
+}
+
+/// libmemcached's load, which checks every value that it reads.
+#[test]
+fn memcaslap_on_two_cores() {
+    let Some(process) = Process::start_in(Place::new("memcaslap", &cores::configuration())) else { return };
+    let server = format!("127.0.0.1:{}", process.address.port());
+    let arguments = ["-s", &server, "-T", "1", "-c", "16", "-x", "5000", "-v", "1"];
+    let Ok(output) = Command::new("memcaslap").args(arguments).output() else {
+        println!("SKIPPED: no memcaslap; install the package libmemcached-tools");
         return;
     };
     let said = said(&output);
-    let passed = said.lines().filter(|line| line.contains("[pass]")).count();
-    assert!(output.status.success(), "{said}");
-    assert_eq!(passed, CAPABILITIES, "{said}");
+    let counted =
+        |name: &str| said.lines().find_map(|line| line.trim().strip_prefix(name)?.trim().parse::<u64>().ok());
+    assert!(output.status.success() && said.contains("TPS:"), "{said}");
+    assert_eq!(
+        (counted("verify_misses:"), counted("verify_failed:"), counted("get_misses:")),
+        (Some(0), Some(0), Some(0)),
+        "{said}"
+    );
 }
 
 /// The crate memcache-async, over blocking streams.

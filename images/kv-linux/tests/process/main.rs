@@ -2,6 +2,7 @@
 
 mod abuse;
 mod clients;
+mod cores;
 mod manager;
 mod started;
 

@@ -89,7 +89,7 @@ struct Keep<'a> {
 
 impl Serve for Keep<'_> {
     fn serve<I: Ingress + 'static, E: Egress + 'static>(self, device: Device<I, E>) -> Result<(), String> {
-        *self.kept = Some(Box::new(self.prepared.ready(device)?.serve(Bridge::default())?));
+        *self.kept = Some(Box::new(self.prepared.ready(device)?.serve(Bridge::default(), &[])?));
         Ok(())
     }
 }
@@ -118,7 +118,10 @@ impl Instance {
         let configuration = read_configuration(&arguments.config).map_err(wrong)?;
         let refused = |what| Trouble::new(Code::Refused, what);
         let who = Who { program, name, dies_with_parent: false };
-        let (prepared, porch) = Prepared::open(who, &arguments, &configuration).map_err(refused)?;
+        if configuration.cores > 1 {
+            return Err(wrong("kv.cores: one core serves here; remove the line".into()));
+        }
+        let (prepared, porch) = Prepared::open(who, &arguments, &configuration, None).map_err(refused)?;
         let mut kept = None;
         network::serve(&configuration, porch, Keep { prepared, kept: &mut kept }).map_err(refused)?;
         let drive = kept.ok_or_else(|| refused("the network did not open".into()))?;

@@ -17,4 +17,4 @@ mod open;
 pub use egress::PacketEgress;
 pub use error::PacketError;
 pub use ingress::PacketIngress;
-pub use open::{PacketConfig, open};
+pub use open::{PacketConfig, Socket, open, sockets};

@@ -37,6 +37,49 @@ impl PacketConfig {
 
 /// Begins to hear what is for the address. It ends when both halves are dropped, or the process ends.
 pub fn open(config: &PacketConfig) -> Result<(PacketIngress, PacketEgress), PacketError> {
+    Socket::open(config)?.halves()
+}
+
+/// Several sockets hear it together: all frames of a connection come to the same one.
+pub fn sockets(config: &PacketConfig, count: usize) -> Result<Vec<Socket>, PacketError> {
+    let sockets = (0..count).map(|_| Socket::open(config)).collect::<Result<Vec<_>, _>>()?;
+    if count > 1 {
+        // The group's number is ours in this network; the first mode is by the hash of a connection.
+        let group = (std::process::id() & 0xffff) as libc::c_int;
+        for socket in &sockets {
+            set(socket.fd.as_raw_fd(), libc::SOL_PACKET, libc::PACKET_FANOUT, &group)
+                .map_err(|error| PacketError::Kernel("sharing the frames among sockets", error))?;
+        }
+    }
+    Ok(sockets)
+}
+
+/// A socket that hears, before its halves are made where they belong.
+#[derive(Debug)]
+pub struct Socket {
+    fd: OwnedFd,
+    interface: Interface,
+    offloads: Offloads,
+}
+
+impl Socket {
+    fn open(config: &PacketConfig) -> Result<Self, PacketError> {
+        let (fd, interface) = socket(config)?;
+        Ok(Self { fd, interface, offloads: config.offloads })
+    }
+
+    /// Both halves.
+    pub fn halves(self) -> Result<(PacketIngress, PacketEgress), PacketError> {
+        let Self { fd, interface, offloads } = self;
+        let ring =
+            Ring::map(fd.as_raw_fd()).map_err(|error| PacketError::Kernel("mapping the ring", error))?;
+        let fd = Rc::new(fd);
+        let ingress = PacketIngress::new(Rc::clone(&fd), ring, interface.mac);
+        Ok((ingress, PacketEgress::new(fd, interface.mtu, offloads)))
+    }
+}
+
+fn socket(config: &PacketConfig) -> Result<(OwnedFd, Interface), PacketError> {
     let interface = Interface::find(&config.interface)?;
     if !interface.up {
         return Err(PacketError::Down(interface.name));
@@ -72,11 +115,8 @@ pub fn open(config: &PacketConfig) -> Result<(PacketIngress, PacketEgress), Pack
         tp_frame_nr: FRAMES as u32,
     };
     set(raw, libc::SOL_PACKET, libc::PACKET_RX_RING, &wish).map_err(step("making the ring"))?;
-    let ring = Ring::map(raw).map_err(step("mapping the ring"))?;
     bind(raw, interface.index).map_err(step("binding to the interface"))?;
-    let fd = Rc::new(fd);
-    let ingress = PacketIngress::new(Rc::clone(&fd), ring, interface.mac);
-    Ok((ingress, PacketEgress::new(fd, interface.mtu, config.offloads)))
+    Ok((fd, interface))
 }
 
 fn bind(fd: RawFd, interface: u32) -> io::Result<()> {

@@ -2,11 +2,14 @@
 
 use crate::management::Management;
 use crate::outside::Outside;
+use crate::team::Team;
 use nom_abi::board::{self, Prices};
 use nom_linux_board::{BoardError, Reader};
 use nom_service::Window;
 use nom_service::home::{Home, NotMine};
 use nom_service::management::Stats;
+use nom_service::share::Share;
+use nom_stack::knobs::Knobs;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::time::{ClockId, clock_gettime};
 use std::cell::Cell;
@@ -16,6 +19,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -42,6 +46,8 @@ pub struct Parts {
     pub sleep_max_ns: u64,
     /// What it shows and keeps.
     pub outside: Outside,
+    /// The cores, of which this is the first.
+    pub team: Arc<Team>,
 }
 
 /// A Linux process.
@@ -144,13 +150,17 @@ impl Home for LinuxHome {
         let device = self.parts.device.as_fd();
         // A place without a descriptor of its own watches the device twice.
         let board = self.reader.as_ref().and_then(Reader::notices).unwrap_or(device);
+        let bell = self.parts.team.bell(0);
         let (stop, listener) = (self.parts.stop.as_fd(), self.parts.management.listener());
         self.pending |= self.parts.management.with_peer_fd(|peer| {
-            let mut fds =
-                [device, board, stop, listener, peer].map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN));
+            let mut fds = [device, board, bell.as_fd(), stop, listener, peer]
+                .map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN));
             // An interrupted sleep is an early one.
             let _ = poll(&mut fds, Some(&timeout));
-            fds[2..].iter().any(|fd| !fd.revents().is_empty())
+            if !fds[2].revents().is_empty() {
+                bell.heard();
+            }
+            fds[3..].iter().any(|fd| !fd.revents().is_empty())
         });
         if self.pending {
             // The bytes of signals have done their work by waking us.
@@ -205,6 +215,18 @@ impl Home for LinuxHome {
 
     fn told(&mut self, stats: &Stats) {
         self.parts.outside.told(stats);
+    }
+
+    fn others(&self) -> Option<Share> {
+        self.parts.team.others()
+    }
+
+    fn lead(&mut self, knobs: &Knobs) {
+        self.parts.team.lead(knobs);
+    }
+
+    fn drain_others(&mut self) -> bool {
+        self.parts.team.drain()
     }
 
     fn sealed(&mut self, window: &Window) {

@@ -14,3 +14,4 @@ pub mod privileges;
 pub mod running;
 pub mod start;
 pub mod succession;
+pub mod team;

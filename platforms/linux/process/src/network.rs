@@ -1,11 +1,13 @@
 //! The platform that the configuration names: a TAP device, AF_XDP or AF_PACKET.
 
+use nom_packet::PacketIngress;
 use nom_service::configuration::{Configuration, Copying, Network};
 use nom_stack::port::{Egress, Ingress};
-use nom_tap::{Porch, TapConfig, namespace};
+use nom_tap::{Porch, TapConfig, TapIngress, namespace};
 use nom_xdp::{Ours, XdpConfig};
+use std::fmt::Display;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 /// Our Ethernet address where nobody shares it, in the range that anybody may use.
@@ -25,7 +27,12 @@ pub struct Device<I, E> {
     pub reached: Reached,
     /// It works on for a successor of this process that is left the descriptor.
     pub lasts: bool,
+    /// Further queues, for further cores. Which queue a connection's frames come to stays the same.
+    pub more: Vec<More<I, E>>,
 }
+
+/// Makes both halves of a queue and what wakes, in the thread that they belong to. It needs no rights any more.
+pub type More<I, E> = Box<dyn FnOnce() -> Result<(I, E, OwnedFd), String> + Send>;
 
 /// How clients come.
 pub enum Reached {
@@ -58,7 +65,15 @@ pub fn resume(configuration: &Configuration, device: OwnedFd, next: impl Serve) 
     };
     let (ingress, egress) = nom_tap::resume(device, &tap(configuration, Some(name))).map_err(text)?;
     let wakes = ingress.as_fd().try_clone_to_owned().map_err(text)?;
-    next.serve(Device { ingress, egress, mac: MAC, wakes, reached: Reached::Address, lasts: true })
+    next.serve(Device {
+        ingress,
+        egress,
+        mac: MAC,
+        wakes,
+        reached: Reached::Address,
+        lasts: true,
+        more: Vec::new(),
+    })
 }
 
 /// Opens the device and serves on it.
@@ -68,12 +83,20 @@ pub fn serve(configuration: &Configuration, porch: Option<Porch>, next: impl Ser
             if porch.is_some() {
                 namespace::enter().map_err(text)?;
             }
-            let (ingress, egress) = nom_tap::open(&tap(configuration, interface.as_deref())).map_err(text)?;
+            let config = tap(configuration, interface.as_deref());
+            let mut queues = nom_tap::open_queues(&config, configuration.cores).map_err(text)?.into_iter();
+            let first = queues.next().ok_or("a TAP device has a queue")?;
+            let (ingress, egress) = nom_tap::resume(first, &config).map_err(text)?;
+            let more = queues.map(|queue| {
+                let config = config.clone();
+                more(move || nom_tap::resume(queue, &config), TapIngress::as_fd)
+            });
+            let more = more.collect();
             let target = SocketAddr::from((configuration.address, configuration.listen));
             let reached = porch.map_or(Reached::Address, |porch| Reached::Porch(porch, target));
             let wakes = ingress.as_fd().try_clone_to_owned().map_err(text)?;
             let lasts = interface.is_some();
-            next.serve(Device { ingress, egress, mac: MAC, wakes, reached, lasts })
+            next.serve(Device { ingress, egress, mac: MAC, wakes, reached, lasts, more })
         }
         Network::Xdp { interface, queue, copying, busy_poll_ns } => {
             let config = XdpConfig {
@@ -90,19 +113,34 @@ pub fn serve(configuration: &Configuration, porch: Option<Porch>, next: impl Ser
             let (ingress, egress) = nom_xdp::open(&config).map_err(text)?;
             let wakes = ingress.as_fd().try_clone_to_owned().map_err(text)?;
             let (mac, reached) = (ingress.mac(), Reached::Address);
-            next.serve(Device { mac, ingress, egress, wakes, reached, lasts: false })
+            next.serve(Device { mac, ingress, egress, wakes, reached, lasts: false, more: Vec::new() })
         }
         Network::Packet { interface } => {
             let config = nom_packet::PacketConfig::new(interface, configuration.address);
-            let (ingress, egress) = nom_packet::open(&config).map_err(text)?;
+            let mut sockets = nom_packet::sockets(&config, configuration.cores).map_err(text)?.into_iter();
+            let first = sockets.next().ok_or("an interface has a socket")?;
+            let (ingress, egress) = first.halves().map_err(text)?;
+            let more = sockets.map(|socket| more(move || socket.halves(), PacketIngress::as_fd)).collect();
             let wakes = ingress.as_fd().try_clone_to_owned().map_err(text)?;
             let (mac, reached) = (ingress.mac(), Reached::Address);
-            next.serve(Device { mac, ingress, egress, wakes, reached, lasts: false })
+            next.serve(Device { mac, ingress, egress, wakes, reached, lasts: false, more })
         }
         Network::Switch => {
             Err("network = switch is for applications of a guest; say tap, xdp or packet".into())
         }
     }
+}
+
+/// A queue that is made in its thread.
+fn more<I: 'static, E: 'static, X: Display>(
+    halves: impl FnOnce() -> Result<(I, E), X> + Send + 'static,
+    fd: fn(&I) -> BorrowedFd<'_>,
+) -> More<I, E> {
+    Box::new(move || {
+        let (ingress, egress) = halves().map_err(text)?;
+        let wakes = fd(&ingress).try_clone_to_owned().map_err(text)?;
+        Ok((ingress, egress, wakes))
+    })
 }
 
 /// An address that the kernel has too is shared: only our port of it is ours.

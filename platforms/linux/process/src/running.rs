@@ -5,14 +5,16 @@
 use crate::arguments::{Arguments, Program};
 use crate::home::{LinuxHome, Parts};
 use crate::management::Management;
-use crate::network::{self, Device, Reached};
+use crate::network::{self, Device, More, Reached};
 use crate::notify::Notifier;
 use crate::outside::Outside;
 use crate::privileges::{self, User};
-use crate::start::{die_with_parent, listen, say_ready, stop_signals, text};
+use crate::start::{die_with_parent, listen, say_ready, stop_and_restart_signals, text};
+use crate::succession::{OwnProgram, Predecessor};
+use crate::team::Team;
 use nom_service::configuration::Configuration;
 use nom_service::home::Home;
-use nom_service::worker::{Identity, Worker};
+use nom_service::worker::{Identity, Moved, Worker};
 use nom_stack::application::Application;
 use nom_stack::port::{Egress, Ingress};
 use nom_tap::Porch;
@@ -43,21 +45,43 @@ pub struct Prepared {
     board: PathBuf,
     user: Option<User>,
     notifier: Notifier,
+    heritage: Heritage,
+}
+
+/// Where this process comes from, and what becomes of it.
+pub(crate) struct Heritage {
+    /// SIGUSR2 came.
+    pub(crate) restart: Arc<AtomicBool>,
+    pub(crate) own: OwnProgram,
+    pub(crate) config: PathBuf,
+    /// The device works on without this process.
+    pub(crate) lasts: bool,
 }
 
 impl Prepared {
-    /// Opens everything of the host's network before that is left; the porch, where clients come through one.
+    /// Opens everything of the host's network before that is left; the porch, where clients come through one. What a
+    /// predecessor left is not opened anew.
     pub fn open(
         who: Who,
         arguments: &Arguments,
         configuration: &Configuration,
+        predecessor: Option<&Predecessor>,
     ) -> Result<(Self, Option<Porch>), String> {
         let user = arguments.user.as_deref().map(User::find).transpose()?;
-        let porch = network::porch(configuration, arguments.port)?;
-        let management = Management::new(listen(&arguments.run.join("management.sock"))?).map_err(text)?;
+        let own = OwnProgram::own().map_err(text)?;
+        let (porch, listener) = match predecessor {
+            Some(predecessor) => (None, predecessor.listener.try_clone().map_err(text)?),
+            None => {
+                let porch = network::porch(configuration, arguments.port)?;
+                (porch, listen(&arguments.run.join("management.sock"))?)
+            }
+        };
+        let management = Management::new(listener).map_err(text)?;
         let outside = Outside::open(who.program, who.name, arguments, configuration)?;
         let asked = Arc::new(AtomicBool::new(false));
-        let stop = stop_signals(&asked).map_err(|error| format!("no signal handler: {error}"))?;
+        let restart = Arc::new(AtomicBool::new(false));
+        let stop = stop_and_restart_signals(&asked, &restart)
+            .map_err(|error| format!("no signal handler: {error}"))?;
         let prepared = Self {
             who,
             configuration: configuration.clone(),
@@ -68,13 +92,15 @@ impl Prepared {
             board: arguments.board.clone(),
             user,
             notifier: Notifier::from_environment()?,
+            heritage: Heritage { restart, own, config: arguments.config.clone(), lasts: false },
         };
         Ok((prepared, porch))
     }
 
     /// The device is open: rights are given up, and clients may come.
     pub fn ready<I: Ingress, E: Egress>(self, device: Device<I, E>) -> Result<Ready<I, E>, String> {
-        let Self { who, configuration, management, mut outside, stop, asked, board, user, notifier } = self;
+        let Self { who, configuration, management, mut outside, stop, asked, board, user, .. } = self;
+        let (notifier, heritage) = (self.notifier, Heritage { lasts: device.lasts, ..self.heritage });
         privileges::give_up(user)?;
         if who.dies_with_parent {
             // Whom we are has changed, and with it Linux has forgotten who our parent is.
@@ -83,7 +109,18 @@ impl Prepared {
         outside.start()?;
         let sleep_max_ns = notifier.sleep_max_ns();
         let program = who.program.name;
-        let parts = Parts { program, device: device.wakes, stop, management, board, sleep_max_ns, outside };
+        let team = Arc::new(Team::new(configuration.cores).map_err(text)?);
+        let device_wakes = device.wakes;
+        let parts = Parts {
+            program,
+            device: device_wakes,
+            stop,
+            management,
+            board,
+            sleep_max_ns,
+            outside,
+            team: Arc::clone(&team),
+        };
         let home = LinuxHome::new(parts).map_err(text)?;
         let port = match device.reached {
             Reached::Address => configuration.listen,
@@ -93,8 +130,21 @@ impl Prepared {
                 port
             }
         };
-        let Device { mac, ingress, egress, .. } = device;
-        Ok(Ready { home, configuration, who, ingress, egress, mac, port, asked, notifier })
+        let Device { mac, ingress, egress, more, .. } = device;
+        Ok(Ready {
+            home,
+            configuration,
+            team,
+            more,
+            mac,
+            who,
+            ingress,
+            egress,
+            port,
+            asked,
+            notifier,
+            heritage,
+        })
     }
 }
 
@@ -104,29 +154,41 @@ pub struct Ready<I, E> {
     pub home: LinuxHome,
     /// What it was told.
     pub configuration: Configuration,
+    /// The cores, of which this is the first.
+    pub team: Arc<Team>,
+    /// Queues of further cores.
+    pub(crate) more: Vec<More<I, E>>,
+    pub(crate) mac: [u8; 6],
     who: Who,
     ingress: I,
     egress: E,
-    mac: [u8; 6],
     port: u16,
     asked: Arc<AtomicBool>,
     notifier: Notifier,
+    heritage: Heritage,
 }
 
 impl<I: Ingress, E: Egress> Ready<I, E> {
-    /// Serves an application, and says so.
-    pub fn serve<A: Application>(self, application: A) -> Result<Running<I, E, A>, String> {
-        let Self { mut home, configuration, who, ingress, egress, mac, port, asked, notifier } = self;
+    /// Serves an application, with the connections of a predecessor, and says so.
+    pub fn serve<A: Application>(self, application: A, moved: &[Moved]) -> Result<Running<I, E, A>, String> {
+        let Self {
+            mut home, configuration, who, ingress, egress, mac, port, asked, notifier, heritage, ..
+        } = self;
         let identity = Identity {
             application: who.name.into(),
             version: env!("CARGO_PKG_VERSION").into(),
             home: "linux".into(),
         };
-        let worker = Worker::new(identity, configuration, mac, ingress, egress, application, &mut home)
+        let mut worker = Worker::new(identity, configuration, mac, ingress, egress, application, &mut home)
             .map_err(text)?;
+        let kept = worker.take_over(moved, home.now_ns());
+        if kept < moved.len() {
+            let (program, gone) = (who.program.name, moved.len() - kept);
+            eprintln!("{program}: {gone} of {} connections could not go on", moved.len());
+        }
         say_ready(port);
         notifier.say("READY=1");
-        Ok(Running { worker, home, asked, notifier })
+        Ok(Running { worker, home, heritage, asked, notifier })
     }
 }
 
@@ -136,6 +198,7 @@ pub struct Running<I: Ingress, E: Egress, A: Application> {
     pub worker: Worker<I, E, A>,
     /// Where.
     pub home: LinuxHome,
+    pub(crate) heritage: Heritage,
     asked: Arc<AtomicBool>,
     notifier: Notifier,
 }

@@ -43,6 +43,22 @@ impl Default for TapConfig {
 /// Opens the device in the namespace of the calling thread, gives the kernel's end its address, brings it and the
 /// loopback interface up, and returns the two halves.
 pub fn open(config: &TapConfig) -> Result<(TapIngress, TapEgress), TapError> {
+    let file = queue(config, 0)?;
+    configure(config)?;
+    Ok(halves(file, config))
+}
+
+/// The same with as many queues, for [`resume`]: what comes of a connection comes to the queue that spoke on it last, and to
+/// one that its addresses and ports choose before anybody spoke.
+pub fn open_queues(config: &TapConfig, count: usize) -> Result<Vec<OwnedFd>, TapError> {
+    let flags = if count > 1 { libc::IFF_MULTI_QUEUE } else { 0 };
+    let queues = (0..count).map(|_| Ok(queue(config, flags)?.into())).collect::<Result<_, TapError>>()?;
+    configure(config)?;
+    Ok(queues)
+}
+
+/// A queue of the device, which is made if it is not there.
+fn queue(config: &TapConfig, flags: libc::c_int) -> Result<File, TapError> {
     let file = OpenOptions::new()
         .read(true)
         .write(true)
@@ -50,7 +66,8 @@ pub fn open(config: &TapConfig) -> Result<(TapIngress, TapEgress), TapError> {
         .open("/dev/net/tun")
         .map_err(TapError::NoTun)?;
     let mut request = named(&config.name)?;
-    request.ifr_ifru.ifru_flags = (libc::IFF_TAP | libc::IFF_NO_PI | libc::IFF_VNET_HDR) as libc::c_short;
+    request.ifr_ifru.ifru_flags =
+        (libc::IFF_TAP | libc::IFF_NO_PI | libc::IFF_VNET_HDR | flags) as libc::c_short;
     interface(&file, libc::TUNSETIFF, &mut request, "creating the interface")?;
     number(&file, libc::TUNSETVNETHDRSZ, SHORT_LEN as libc::c_int)?;
     let offload = match config.offloads {
@@ -62,8 +79,7 @@ pub fn open(config: &TapConfig) -> Result<(TapIngress, TapEgress), TapError> {
     if unsafe { libc::ioctl(file.as_raw_fd(), libc::TUNSETOFFLOAD, libc::c_ulong::from(offload)) } != 0 {
         return Err(TapError::Configure("setting offloads", io::Error::last_os_error()));
     }
-    configure(config)?;
-    Ok(halves(file, config))
+    Ok(file)
 }
 
 /// The same from a device that somebody opened with the same configuration and left to us.

@@ -16,7 +16,7 @@ pub mod ingress;
 pub mod namespace;
 pub mod porch;
 
-pub use device::{TapConfig, configure, inherit, open, resume};
+pub use device::{TapConfig, configure, inherit, open, open_queues, resume};
 pub use egress::TapEgress;
 pub use error::TapError;
 pub use ingress::TapIngress;
