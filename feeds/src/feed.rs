@@ -202,7 +202,7 @@ impl fmt::Display for Feed {
             Format::Spot(_) => "spot",
             Format::DayAhead { .. } => "day-ahead",
         };
-        write!(f, "{name} {}:{}", self.url.address, self.url.port)
+        write!(f, "{name} {}:{}", self.url.host, self.url.port)
     }
 }
 
@@ -278,7 +278,7 @@ mod tests {
             "",
             "metadata",
             "nasdaq http://10.0.0.9/",
-            "https://10.0.0.9/",
+            "https://10.0.0.256/",
             "http://10.0.0.9/ watts=1",
             "http://10.0.0.9/ core=1$/core/h",
             "spot http://10.0.0.9/ instance=a zone=b",

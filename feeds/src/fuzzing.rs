@@ -3,7 +3,7 @@
 
 use crate::cloud_sigma::Purchase;
 use crate::feed::{Feed, Format};
-use crate::http::Url;
+use crate::http::{Host, Url};
 use crate::offer::{CHANGES_MAX, Currency, Rates};
 use crate::schedule::Schedule;
 use crate::spot::Instance;
@@ -31,7 +31,7 @@ pub fn answers() -> Vec<Vec<u8>> {
 
 fn feeds() -> [Feed; 4] {
     let feed = |format| Feed {
-        url: Url { address: Ipv4Addr::LOCALHOST, port: 80, path: "/".into() },
+        url: Url { secure: false, host: Host::Address(Ipv4Addr::LOCALHOST), port: 80, path: "/".into() },
         format,
         rates: Rates::parse("EUR:1.08").unwrap_or_default(),
         others: Prices::NONE,

@@ -13,11 +13,52 @@ pub const BODY_MAX: usize = 16 * 1024;
 /// Longest line that gives the size of a chunk.
 const CHUNK_LINE_MAX: usize = 64;
 
+/// Whom to ask.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Host {
+    /// In figures.
+    Address(Ipv4Addr),
+    /// By name, in lower case: somebody has to be asked for the address.
+    Name(String),
+}
+
+impl fmt::Display for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Address(address) => write!(f, "{address}"),
+            Self::Name(name) => f.write_str(name),
+        }
+    }
+}
+
+impl Host {
+    fn parse(text: &str) -> Result<Self, UrlError> {
+        if let Ok(address) = text.parse() {
+            return Ok(Self::Address(address));
+        }
+        // RFC 1123, 2.1: letters, digits and hyphens between dots. What ends in figures would be a mistyped address.
+        let label = |label: &str| {
+            (1..=63).contains(&label.len())
+                && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+                && !label.starts_with('-')
+                && !label.ends_with('-')
+        };
+        let figures =
+            text.rsplit('.').next().is_some_and(|last| last.bytes().all(|byte| byte.is_ascii_digit()));
+        if text.len() > 253 || figures || !text.split('.').all(label) {
+            return Err(UrlError("the host is no IPv4 address and no name"));
+        }
+        Ok(Self::Name(text.to_ascii_lowercase()))
+    }
+}
+
 /// Where to ask.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Url {
-    /// The address.
-    pub address: Ipv4Addr,
+    /// Over TLS.
+    pub secure: bool,
+    /// The host.
+    pub host: Host,
     /// The port.
     pub port: u16,
     /// Path, from the slash.
@@ -35,17 +76,21 @@ impl fmt::Display for UrlError {
 }
 
 impl Url {
-    /// Reads `http://ADDRESS[:PORT]/PATH`. The address is in figures: there is nobody to ask for names.
+    /// Reads `http://HOST[:PORT]/PATH`, or the same with `https`. The host is an IPv4 address or a name.
     pub fn parse(text: &str) -> Result<Self, UrlError> {
-        let Some(rest) = text.trim().strip_prefix("http://") else {
-            return Err(UrlError("it does not begin with http://"));
+        let text = text.trim();
+        let (secure, rest) = match (text.strip_prefix("https://"), text.strip_prefix("http://")) {
+            (Some(rest), _) => (true, rest),
+            (None, Some(rest)) => (false, rest),
+            (None, None) => return Err(UrlError("it does not begin with http:// or https://")),
         };
         let (authority, path) = match rest.find('/') {
             Some(slash) => rest.split_at(slash),
             None => (rest, "/"),
         };
-        let (host, port) = authority.split_once(':').unwrap_or((authority, "80"));
-        let address = host.parse().map_err(|_| UrlError("the host is no IPv4 address"))?;
+        let usual = if secure { "443" } else { "80" };
+        let (host, port) = authority.split_once(':').unwrap_or((authority, usual));
+        let host = Host::parse(host)?;
         let digits = port.bytes().all(|byte| byte.is_ascii_digit());
         let port =
             port.parse().ok().filter(|port| *port != 0 && digits).ok_or(UrlError("the port is none"))?;
@@ -53,7 +98,15 @@ impl Url {
         if !path.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#') || path.len() > 512 {
             return Err(UrlError("the path has letters that may not be there, or is longer than 512"));
         }
-        Ok(Self { address, port, path: path.into() })
+        Ok(Self { secure, host, port, path: path.into() })
+    }
+
+    /// The address, where nothing but a plain connection is needed: no TLS, and nobody to ask for names.
+    pub fn plain(&self) -> Option<Ipv4Addr> {
+        match self.host {
+            Host::Address(address) if !self.secure => Some(address),
+            _ => None,
+        }
     }
 }
 
@@ -64,7 +117,7 @@ pub fn get(url: &Url, known: Option<u64>) -> Vec<u8> {
     alloc::format!(
         "GET {}{query} HTTP/1.1\r\nHost: {}:{}\r\nUser-Agent: nom\r\nAccept: application/json, */*;q=0.9\r\n\r\n",
         url.path,
-        url.address,
+        url.host,
         url.port
     )
     .into_bytes()
@@ -415,7 +468,13 @@ mod tests {
     #[test]
     fn addresses_are_read_and_requests_written() {
         let url = Url::parse("http://10.0.2.2:8080/prices").unwrap();
-        assert_eq!((url.address, url.port, &*url.path), (Ipv4Addr::new(10, 0, 2, 2), 8080, "/prices"));
+        assert_eq!((url.plain(), url.port, &*url.path), (Some(Ipv4Addr::new(10, 0, 2, 2)), 8080, "/prices"));
+        let named = Url::parse("https://API.Example.org/x?y=1").unwrap();
+        assert_eq!((named.secure, named.port, named.plain()), (true, 443, None));
+        assert_eq!(named.host, Host::Name("api.example.org".into()));
+        assert!(get(&named, None).starts_with(b"GET /x?y=1 HTTP/1.1\r\nHost: api.example.org:443\r\n"));
+        assert_eq!(Url::parse("https://10.0.2.2:8443/").unwrap().plain(), None, "it needs TLS");
+        assert_eq!(Url::parse("http://localhost/").unwrap().plain(), None, "somebody has to know the name");
         assert_eq!(Url::parse("http://10.0.2.2").map(|url| (url.port, url.path)), Ok((80, "/".into())));
         let request = String::from_utf8(get(&url, Some(3))).unwrap();
         assert!(request.starts_with("GET /prices?generation=3 HTTP/1.1\r\nHost: 10.0.2.2:8080\r\n"));
@@ -424,8 +483,15 @@ mod tests {
         for text in [
             "",
             "10.0.2.2",
-            "https://10.0.2.2/",
-            "http://host/",
+            "ftp://10.0.2.2/",
+            "https:///",
+            "https://a..b/",
+            "https://-a.b/",
+            "https://a_b/",
+            "https://user@host/",
+            "https://10.0.2/",
+            "https://10.0.2.256/",
+            "https://[::1]/",
             "http://10.0.2.2:0/",
             "http://10.0.2.2:x/",
             "http://10.0.2.2:+8/",

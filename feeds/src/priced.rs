@@ -21,11 +21,10 @@
 
 use crate::board::to_board;
 use crate::feed::Reading;
-use crate::http::{self, Response};
+use crate::http::{self, Response, Url};
 use alloc::collections::VecDeque;
 use alloc::string::String;
 use alloc::vec::Vec;
-use core::net::Ipv4Addr;
 use nom_abi::board;
 use nom_money::Prices;
 
@@ -49,13 +48,9 @@ const CHANGE_GRACE_NS: u64 = 1_000 * MS;
 /// What to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
-    /// Open a connection; say [`Priced::connected`] or [`Priced::closed`].
-    Connect {
-        /// Whom to.
-        address: Ipv4Addr,
-        /// Its port.
-        port: u16,
-    },
+    /// Open a connection to where this is, over TLS if it says so; say [`Priced::connected`], [`Priced::closed`] or
+    /// [`Priced::failed`].
+    Connect(Url),
     /// Send these bytes.
     Send(Vec<u8>),
     /// Close the connection, if there is one. Nothing is to be said about it any more.
@@ -263,6 +258,25 @@ impl Priced {
         }
     }
 
+    /// The connection could not be opened, or is over, for a reason that a person should know.
+    pub fn failed(&mut self, now_ns: u64, why: &str) {
+        match &mut self.state {
+            State::Idle { open } => *open = None,
+            State::Connecting { source, .. } => {
+                let source = *source;
+                self.fail(source, now_ns, &alloc::format!("the price service cannot be reached: {why}"));
+            }
+            State::Asking { source, .. } => {
+                let source = *source;
+                self.fail(
+                    source,
+                    now_ns,
+                    &alloc::format!("the connection to the price service failed: {why}"),
+                );
+            }
+        }
+    }
+
     /// Bytes came. `unix_ns` is our clock since 1970, 0 when it is not known.
     pub fn received(&mut self, now_ns: u64, unix_ns: u64, bytes: &[u8]) {
         let (source, response) = match &mut self.state {
@@ -288,7 +302,12 @@ impl Priced {
         }
         let (keep, status) = (response.keeps(), response.status());
         if status != 200 {
-            let message = alloc::format!("the price service answers with status {status}");
+            let why = if (300..400).contains(&status) {
+                ": nobody is sent elsewhere; name the place itself"
+            } else {
+                ""
+            };
+            let message = alloc::format!("the price service answers with status {status}{why}");
             return self.fail(source, now_ns, &message);
         }
         let feed = &self.settings.feeds()[source];
@@ -323,11 +342,10 @@ impl Priced {
         if hang_up {
             self.act(Action::Disconnect);
         }
-        let until_ns = now_ns.saturating_add(self.settings.patience_ns(false));
+        let until_ns = now_ns.saturating_add(self.settings.connect_max_ns);
         self.state = State::Connecting { source, until_ns };
-        let url = &self.settings.feeds()[source].url;
-        let (address, port) = (url.address, url.port);
-        self.act(Action::Connect { address, port });
+        let url = self.settings.feeds()[source].url.clone();
+        self.act(Action::Connect(url));
     }
 
     fn ask(&mut self, source: usize, now_ns: u64) {

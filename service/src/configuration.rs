@@ -433,10 +433,15 @@ impl<'a> Lines<'a> {
             if feeds.len() == FEEDS_MAX {
                 return Err(wrong(format!("more than {FEEDS_MAX} feeds")));
             }
-            feeds.push(
-                Feed::parse(value)
-                    .map_err(|error| wrong(format!("'{}': {error}, or board", shown(value))))?,
-            );
+            let feed = Feed::parse(value)
+                .map_err(|error| wrong(format!("'{}': {error}, or board", shown(value))))?;
+            if feed.url.plain().is_none() {
+                return Err(wrong(format!(
+                    "'{}': https and names of hosts are for nom-priced-linux: say board, and let it ask",
+                    shown(value)
+                )));
+            }
+            feeds.push(feed);
         }
         Ok(if feeds.is_empty() { PriceSource::Board } else { PriceSource::Feeds(feeds) })
     }

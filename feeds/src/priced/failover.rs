@@ -80,7 +80,7 @@ impl World {
     fn act(&mut self, action: Action) {
         let now_ns = self.now_ns;
         match action {
-            Action::Connect { port, .. } => {
+            Action::Connect(Url { port, .. }) => {
                 assert_eq!(self.connection, None, "one connection at a time");
                 let feed = self.feed_on(port);
                 if self.up[feed] {
@@ -206,7 +206,7 @@ fn a_bad_price_of_later_ends_what_is_known_and_is_said_once() {
         let now_ns = world.priced.deadline_ns();
         while let Some(action) = world.priced.poll(now_ns) {
             match action {
-                Action::Connect { .. } => world.priced.connected(now_ns),
+                Action::Connect(..) => world.priced.connected(now_ns),
                 Action::Send(_) => world.priced.received(now_ns, UNIX + now_ns, http(&absurd).as_bytes()),
                 Action::Publish(prices) => {
                     world.published.push((now_ns, from_board(&prices).0, from_board(&prices).1))
@@ -232,7 +232,7 @@ fn what_a_metadata_service_announces_is_known_but_left_to_it() {
     let mut published = 0;
     while let Some(action) = priced.poll(0) {
         match action {
-            Action::Connect { .. } => priced.connected(0),
+            Action::Connect(..) => priced.connected(0),
             Action::Send(_) => priced.received(5 * S, UNIX + 5 * S, http(&answer.to_json()).as_bytes()),
             Action::Publish(_) => published += 1,
             other => panic!("{other:?}"),

@@ -19,7 +19,9 @@ pub struct Settings {
     pub limits: Limits,
     /// Shortest time between two questions.
     pub ask_min_ns: u64,
-    /// How long an answer, or a connection, may take. Longer than the service holds a question.
+    /// How long a connection may take until it can be used: names, TCP and TLS together.
+    pub connect_max_ns: u64,
+    /// How long an answer may take. Longer than the service holds a question.
     pub answer_max_ns: u64,
     /// The same for a question that is not held, when there is somebody else to ask.
     pub answer_quick_ns: u64,
@@ -30,7 +32,7 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// The usual ones for a metadata service: at most 20 questions a second, 45 s for an answer, pauses of 0.1 s to
+    /// The usual ones for a metadata service: at most 20 questions a second, 10 s for a connection, 45 s for an answer, pauses of 0.1 s to
     /// 30 s.
     pub fn new(url: Url) -> Self {
         Self::with(Vec::from([Feed::metadata(url)]))
@@ -49,6 +51,7 @@ impl Settings {
             feeds,
             limits: Limits::default(),
             ask_min_ns: 50 * MS,
+            connect_max_ns: 10_000 * MS,
             answer_max_ns: 45_000 * MS,
             answer_quick_ns: 10_000 * MS,
             pause_min_ns: 100 * MS,
@@ -61,7 +64,7 @@ impl Settings {
         &self.feeds
     }
 
-    /// How long to wait for an answer or a connection.
+    /// How long to wait for an answer.
     pub(super) fn patience_ns(&self, held: bool) -> u64 {
         if held || self.feeds.len() == 1 { self.answer_max_ns } else { self.answer_quick_ns }
     }

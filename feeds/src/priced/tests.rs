@@ -34,8 +34,8 @@ fn all(priced: &mut Priced, now_ns: u64) -> Vec<Action> {
 
 /// Connects and takes the question.
 fn asked(priced: &mut Priced, now_ns: u64) -> String {
-    let address = Ipv4Addr::new(10, 0, 2, 2);
-    assert_eq!(all(priced, now_ns), [Action::Connect { address, port: 8080 }]);
+    let url = Url::parse("http://10.0.2.2:8080/prices").unwrap();
+    assert_eq!(all(priced, now_ns), [Action::Connect(url)]);
     priced.connected(now_ns);
     question(priced, now_ns)
 }
@@ -78,6 +78,48 @@ fn prices_are_asked_published_and_waited_for() {
     assert_eq!(published(&actions), [(Some(PerByte(80_000_000_000)), 80 * S)]);
     assert!(matches!(actions[1], Action::Send(_)), "the next question follows at once: {actions:?}");
     assert_eq!(priced.counts(), Counts { asked: 3, published: 2, ..Counts::default() });
+}
+
+#[test]
+fn a_connection_that_is_not_agreed_on_in_time_is_given_up_and_tried_again() {
+    let url = Url::parse("https://prices.example/now").unwrap();
+    let mut priced = Priced::new(Settings::new(url.clone()), 42, 0);
+    assert_eq!(all(&mut priced, 0), [Action::Connect(url.clone())]);
+    assert_eq!((all(&mut priced, 10 * S - 1), priced.deadline_ns()), (vec![], 10 * S));
+    let actions = all(&mut priced, 10 * S);
+    assert!(
+        matches!(&actions[..], [Action::Disconnect, Action::Report(text)] if text.contains("takes too long"))
+    );
+    let again_ns = priced.deadline_ns();
+    assert!((10 * S + 50 * MS..=10 * S + 100 * MS).contains(&again_ns));
+    assert_eq!(all(&mut priced, again_ns), [Action::Connect(url.clone())]);
+    // The reason is said, once.
+    for turn in 0..3 {
+        priced.failed(again_ns, "it is for another name");
+        let reports: Vec<Action> = all(&mut priced, again_ns)
+            .into_iter()
+            .filter(|action| matches!(action, Action::Report(_)))
+            .collect();
+        assert_eq!(reports.len(), usize::from(turn == 0), "{reports:?}");
+        let now_ns = priced.deadline_ns();
+        assert_eq!(all(&mut priced, now_ns), [Action::Connect(url.clone())]);
+    }
+    assert_eq!(priced.counts(), Counts { failed: 4, ..Counts::default() });
+}
+
+#[test]
+fn nobody_is_sent_elsewhere() {
+    let mut priced = priced();
+    asked(&mut priced, 0);
+    let moved = "HTTP/1.1 302 Found\r\nLocation: http://10.0.0.66/\r\nContent-Length: 0\r\n\r\n";
+    priced.received(0, UNIX, moved.as_bytes());
+    let actions = all(&mut priced, 0);
+    assert!(
+        matches!(&actions[1], Action::Report(text) if text.contains("302: nobody is sent elsewhere")),
+        "{actions:?}"
+    );
+    let again_ns = priced.deadline_ns();
+    assert_eq!(asked(&mut priced, again_ns).split(' ').nth(1), Some("/prices"));
 }
 
 #[test]
@@ -156,7 +198,7 @@ fn failures_are_answered_by_longer_and_longer_pauses() {
     let (mut now_ns, mut pauses, mut reports) = (0, vec![], 0);
     for turn in 0..20 {
         let actions = all(&mut priced, now_ns);
-        assert!(matches!(actions[..], [Action::Connect { .. }]), "{actions:?}");
+        assert!(matches!(actions[..], [Action::Connect(..)]), "{actions:?}");
         let failed_ns = match turn % 2 {
             0 => {
                 priced.closed(now_ns);
@@ -165,7 +207,7 @@ fn failures_are_answered_by_longer_and_longer_pauses() {
             _ => {
                 // Silence: nothing comes of the connection.
                 let late = priced.deadline_ns();
-                assert_eq!(late, now_ns + 45 * S);
+                assert_eq!(late, now_ns + 10 * S);
                 late
             }
         };

@@ -9,12 +9,12 @@ use crate::service::{progress, read_text};
 use nom_feeds::board::from_board;
 use nom_feeds::priced::{Action, Settings};
 use nom_feeds::{Feed, Priced, Schedule, trace};
+use nom_linux_provider::{Connection, Event, Trust};
 use nom_machine::metadata::Metadata;
 use nom_machine::trouble::{Context, Outcome, Trouble};
 use nom_money::{Prices, print_duration};
 use std::fs::File;
-use std::io::{ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -24,8 +24,6 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 const DEEDS: [&str; 3] = ["show", "record", "replay"];
 /// How long a feed may take until it has a price to show.
 const SHOW_PATIENCE: Duration = Duration::from_secs(30);
-/// How long a connection may take to open.
-const CONNECT_PATIENCE: Duration = Duration::from_secs(5);
 /// How long one wait for bytes lasts: clock and Ctrl-C are looked at in between.
 const TURN: Duration = Duration::from_millis(20);
 /// Steps of a schedule that are shown.
@@ -41,7 +39,7 @@ pub fn prices(typed: &Typed) -> Outcome<ExitCode> {
         ));
     };
     match deed.as_str() {
-        "show" if is_feed(what) => show_feed(&feed(what)?),
+        "show" if is_feed(what) => show_feed(typed, &feed(what)?),
         "show" => {
             print!("{}", shown(&schedule(typed, what)?));
             Ok(ExitCode::SUCCESS)
@@ -93,9 +91,9 @@ fn shown(schedule: &Schedule) -> String {
     out
 }
 
-fn show_feed(feed: &Feed) -> Outcome<ExitCode> {
+fn show_feed(typed: &Typed, feed: &Feed) -> Outcome<ExitCode> {
     let interrupted = AtomicBool::new(false);
-    let mut asking = Asking::new(feed)?;
+    let mut asking = Asking::new(feed, typed.text("ca"))?;
     let deadline = Instant::now() + SHOW_PATIENCE;
     while Instant::now() < deadline {
         if let Some(prices) = asking.turn(&interrupted) {
@@ -126,7 +124,7 @@ fn record(typed: &Typed, feed: &Feed) -> Outcome<ExitCode> {
     let most = most.unwrap_or(nom_feeds::schedule::STEPS_MAX);
     let mut file = File::create(out).context(|| format!("cannot write {out}"))?;
     let interrupted = interrupts()?;
-    let mut asking = Asking::new(feed)?;
+    let mut asking = Asking::new(feed, typed.text("ca"))?;
     let (started, mut begun, mut last) = (Instant::now(), None, None);
     let mut count = 0;
     while count < most
@@ -166,20 +164,28 @@ fn replay(typed: &Typed, file: &str) -> Outcome<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// The authorities of a file, or of the system.
+fn trust(authorities: Option<&str>) -> Outcome<Trust> {
+    authorities.map_or_else(Trust::system, |file| Trust::file(Path::new(file))).map_err(Trouble::new)
+}
+
 /// A feed that is asked.
 struct Asking {
     priced: Priced,
     started: Instant,
-    stream: Option<TcpStream>,
+    connection: Option<Connection>,
+    /// Who is believed over TLS.
+    trust: Option<Trust>,
     /// What was said last about a price that did not come.
     reported: Option<String>,
 }
 
 impl Asking {
-    fn new(feed: &Feed) -> Outcome<Self> {
+    fn new(feed: &Feed, authorities: Option<&str>) -> Outcome<Self> {
         let settings = Settings::of(vec![feed.clone()]).context(|| "the feed".into())?;
         let priced = Priced::new(settings, u64::from(std::process::id()), 0);
-        Ok(Self { priced, started: Instant::now(), stream: None, reported: None })
+        let trust = feed.url.secure.then(|| trust(authorities)).transpose()?;
+        Ok(Self { priced, started: Instant::now(), connection: None, trust, reported: None })
     }
 
     fn now_ns(&self) -> u64 {
@@ -191,25 +197,16 @@ impl Asking {
         let mut published = None;
         while let Some(action) = self.priced.poll(self.now_ns()) {
             match action {
-                Action::Connect { address, port } => {
-                    let target = SocketAddr::from((address, port));
-                    let opened = TcpStream::connect_timeout(&target, CONNECT_PATIENCE)
-                        .and_then(|stream| stream.set_read_timeout(Some(TURN)).map(|()| stream));
-                    match opened {
-                        Ok(stream) => {
-                            self.stream = Some(stream);
-                            self.priced.connected(self.now_ns());
-                        }
-                        Err(_) => self.priced.closed(self.now_ns()),
-                    }
-                }
+                Action::Connect(url) => match Connection::begin(&url, self.trust.as_ref()) {
+                    Ok(connection) => self.connection = Some(connection),
+                    Err(why) => self.priced.failed(self.now_ns(), &why),
+                },
                 Action::Send(bytes) => {
-                    let sent = self.stream.as_mut().map(|stream| stream.write_all(&bytes));
-                    if !matches!(sent, Some(Ok(()))) {
-                        self.over();
+                    if let Some(connection) = &mut self.connection {
+                        connection.send(&bytes);
                     }
                 }
-                Action::Disconnect => self.stream = None,
+                Action::Disconnect => self.connection = None,
                 Action::Publish(prices) => published = Some(from_board(&prices).0),
                 Action::Report(text) => {
                     progress(&text);
@@ -223,27 +220,31 @@ impl Asking {
         if published.is_some() {
             return published;
         }
+        let Some(connection) = &mut self.connection else {
+            std::thread::sleep(TURN);
+            return None;
+        };
+        connection.wait(TURN);
         let mut bytes = [0; 4096];
-        match self.stream.as_mut().map(|stream| stream.read(&mut bytes)) {
-            None => std::thread::sleep(TURN),
-            Some(Ok(0)) => self.over(),
-            Some(Ok(len)) => {
+        let event = connection.turn(&mut bytes);
+        let now_ns = self.now_ns();
+        match event {
+            None => {}
+            Some(Event::Open) => self.priced.connected(now_ns),
+            Some(Event::Bytes(len)) => {
                 let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-                self.priced.received(self.now_ns(), unix.as_nanos() as u64, &bytes[..len]);
+                self.priced.received(now_ns, unix.as_nanos() as u64, &bytes[..len]);
             }
-            Some(Err(error)) => {
-                let later = [ErrorKind::WouldBlock, ErrorKind::TimedOut, ErrorKind::Interrupted];
-                if !later.contains(&error.kind()) {
-                    self.over();
-                }
+            Some(Event::Over) => {
+                self.connection = None;
+                self.priced.closed(now_ns);
+            }
+            Some(Event::Failed(why)) => {
+                self.connection = None;
+                self.priced.failed(now_ns, &why);
             }
         }
         None
-    }
-
-    fn over(&mut self) {
-        self.stream = None;
-        self.priced.closed(self.now_ns());
     }
 }
 
@@ -258,7 +259,7 @@ mod tests {
         let schedule = Schedule::parse(text).unwrap().faster(100).unwrap();
         let service = Metadata::start(schedules::Schedule::new(schedule.clone())).unwrap();
         let feed = feed(&format!("http://127.0.0.1:{}/prices", service.port())).unwrap();
-        let mut asking = Asking::new(&feed).unwrap();
+        let mut asking = Asking::new(&feed, None).unwrap();
         let interrupted = AtomicBool::new(false);
         let steps: Vec<Prices> =
             [0, 600_000_000, 1_200_000_000].map(|at_ns| schedule.at(at_ns).prices).into();

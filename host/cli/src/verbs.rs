@@ -162,6 +162,7 @@ pub static VERBS: &[(Verb, Act)] = &[
                 choice("out", "FILE", "record: where to write"),
                 choice("seconds", "N", "record, replay: end after so many seconds"),
                 choice("changes", "N", "record: end after so many prices"),
+                choice("ca", "FILE", "believe these authorities about https:// instead of the system's"),
             ],
         },
         crate::prices::prices,

@@ -7,7 +7,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 /// How it is used, for a person who used it wrongly.
-pub const USAGE: &str = "usage: nom-priced-linux --url http://ADDRESS:PORT/PATH --board FILE, or up to four \
+pub const USAGE: &str = "usage: nom-priced-linux --url http[s]://HOST:PORT/PATH --board FILE [--ca FILE], or up to four \
                          --feed 'FORMAT URL KEY=VALUE ...' instead of --url, the most believed first";
 
 /// The arguments.
@@ -17,13 +17,15 @@ pub struct Arguments {
     pub settings: Settings,
     /// The bulletin board to publish on.
     pub board: PathBuf,
+    /// Authorities that are believed instead of the system's.
+    pub authorities: Option<PathBuf>,
 }
 
 impl Arguments {
     /// Reads them, or says in one line what is wrong.
     pub fn read(words: impl IntoIterator<Item = OsString>) -> Result<Self, String> {
         let mut parser = lexopt::Parser::from_args(words);
-        let (mut feeds, mut board) = (Vec::new(), None);
+        let (mut feeds, mut board, mut authorities) = (Vec::new(), None, None);
         while let Some(argument) = parser.next().map_err(wrong)? {
             let lexopt::Arg::Long(name) = argument else { return Err(wrong(argument.unexpected())) };
             match name.to_owned().as_str() {
@@ -38,6 +40,7 @@ impl Arguments {
                     let feed = Feed::parse(&text.to_string_lossy());
                     feeds.push(feed.map_err(|error| wrong(format!("--feed: {error}")))?);
                 }
+                "ca" => authorities = Some(PathBuf::from(parser.value().map_err(wrong)?)),
                 "board" => board = Some(PathBuf::from(parser.value().map_err(wrong)?)),
                 other => return Err(wrong(format!("unknown option --{other}"))),
             }
@@ -47,7 +50,7 @@ impl Arguments {
             return Err(missing("url"));
         }
         let settings = Settings::of(feeds).map_err(wrong)?;
-        Ok(Self { settings, board: board.ok_or_else(|| missing("board"))? })
+        Ok(Self { settings, board: board.ok_or_else(|| missing("board"))?, authorities })
     }
 }
 

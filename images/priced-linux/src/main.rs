@@ -1,18 +1,18 @@
 //! priced as a Linux process: asks the metadata service or other feeds, checks what they say with `nom_feeds`, and
 //! writes the bulletin board in shared memory, whose readers it notifies.
 //!
+//! Feeds over TLS are believed when the system's authorities, or those of `--ca FILE` alone, vouch for them.
 //! Refused prices and lost connections are lines on standard error. SIGTERM, SIGINT or the death of the parent end
 //! it; the board's file stays, with the last prices and the time until which they are valid.
 
 #![forbid(unsafe_code)]
 
 mod arguments;
-mod connection;
 
 use arguments::Arguments;
-use connection::{Connection, Event};
 use nom_feeds::priced::{Action, Priced};
 use nom_linux_board::Publisher;
+use nom_linux_provider::{Connection, Event, Trust};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::time::{ClockId, clock_gettime};
 use std::os::fd::AsFd;
@@ -53,7 +53,9 @@ fn serve(arguments: &Arguments) -> Result<(), String> {
     let stop = stop_signals(&asked).map_err(|error| format!("no signal handler: {error}"))?;
     let publisher = Publisher::create(&arguments.board).map_err(|error| text(&error))?;
     let priced = Priced::new(arguments.settings.clone(), entropy()?, now_ns());
-    let mut process = Process { priced, publisher, connection: None, stop, scratch: vec![0; READ_LEN] };
+    let trust = trust(arguments)?;
+    let mut process =
+        Process { priced, publisher, trust, connection: None, stop, scratch: vec![0; READ_LEN] };
     while !asked.load(Ordering::Relaxed) {
         process.turn();
     }
@@ -63,6 +65,8 @@ fn serve(arguments: &Arguments) -> Result<(), String> {
 struct Process {
     priced: Priced,
     publisher: Publisher,
+    /// Who is believed over TLS; nobody, where no feed needs it.
+    trust: Option<Trust>,
     connection: Option<Connection>,
     stop: UnixStream,
     scratch: Vec<u8>,
@@ -74,10 +78,10 @@ impl Process {
         while let Some(action) = self.priced.poll(now_ns()) {
             self.act(action);
         }
-        let ready = self.wait();
+        self.wait();
         self.publisher.accept();
         let Some(connection) = &mut self.connection else { return };
-        match connection.turn(ready, &mut self.scratch) {
+        match connection.turn(&mut self.scratch) {
             None => {}
             Some(Event::Open) => self.priced.connected(now_ns()),
             Some(Event::Bytes(len)) => self.priced.received(now_ns(), unix_ns(), &self.scratch[..len]),
@@ -85,14 +89,18 @@ impl Process {
                 self.connection = None;
                 self.priced.closed(now_ns());
             }
+            Some(Event::Failed(why)) => {
+                self.connection = None;
+                self.priced.failed(now_ns(), &why);
+            }
         }
     }
 
     fn act(&mut self, action: Action) {
         match action {
-            Action::Connect { address, port } => match Connection::begin(address, port) {
+            Action::Connect(url) => match Connection::begin(&url, self.trust.as_ref()) {
                 Ok(connection) => self.connection = Some(connection),
-                Err(_) => self.priced.closed(now_ns()),
+                Err(why) => self.priced.failed(now_ns(), &why),
             },
             Action::Send(bytes) => {
                 if let Some(connection) = &mut self.connection {
@@ -109,23 +117,32 @@ impl Process {
         }
     }
 
-    /// Sleeps, and says what the connection is ready for.
-    fn wait(&self) -> PollFlags {
+    /// Sleeps until something happens or is due.
+    fn wait(&self) {
+        // A place without a connection watches the signals twice.
+        let nobody = (self.stop.as_fd(), PollFlags::empty());
+        let Some((fd, flags)) = self.connection.as_ref().map_or(Some(nobody), Connection::interest) else {
+            return;
+        };
         let sleep_ns = self.priced.deadline_ns().saturating_sub(now_ns()).min(SLEEP_MAX_NS);
         let timeout = Timespec {
             tv_sec: (sleep_ns / 1_000_000_000) as i64,
             tv_nsec: (sleep_ns % 1_000_000_000) as i64,
         };
-        let (fd, flags) = self
-            .connection
-            .as_ref()
-            .map_or((self.stop.as_fd(), PollFlags::empty()), |connection| connection.interest());
         let watch = |fd| PollFd::from_borrowed_fd(fd, PollFlags::IN);
         let mut fds =
             [PollFd::from_borrowed_fd(fd, flags), watch(self.stop.as_fd()), watch(self.publisher.as_fd())];
         // An interrupted sleep is an early one.
         let _ = poll(&mut fds, Some(&timeout));
-        fds[0].revents()
+    }
+}
+
+/// Whom the feeds' certificates may come from, when one of them has any.
+fn trust(arguments: &Arguments) -> Result<Option<Trust>, String> {
+    match &arguments.authorities {
+        Some(file) => Trust::file(file).map(Some),
+        None if arguments.settings.feeds().iter().any(|feed| feed.url.secure) => Trust::system().map(Some),
+        None => Ok(None),
     }
 }
 

@@ -1,5 +1,5 @@
 use super::*;
-use nom_feeds::http::Url;
+use nom_feeds::http::{Host, Url};
 
 #[test]
 fn an_empty_configuration_is_one() {
@@ -30,7 +30,8 @@ fn everything_can_be_said() {
     assert_eq!(
         configuration.prices,
         PriceSource::Feeds(alloc::vec![Feed::metadata(Url {
-            address: Ipv4Addr::new(10, 1, 0, 1),
+            secure: false,
+            host: Host::Address(Ipv4Addr::new(10, 1, 0, 1)),
             port: 8080,
             path: "/prices?x=1".into()
         })])
@@ -67,7 +68,9 @@ fn what_is_wrong_is_said_with_its_line() {
         ("tuner = yes", 1, "on, observe or off"),
         ("utility = penalty", 0, "value"),
         ("utility = profit\nvalue = 1 $/Mop", 1, "penalty"),
-        ("prices = https://x", 1, "http://10.0.2.2:8080/prices, or board"),
+        ("prices = ftp://x", 1, "http://10.0.2.2:8080/prices, or board"),
+        ("prices = https://10.0.0.1/", 1, "nom-priced-linux"),
+        ("prices = http://prices.example/", 1, "nom-priced-linux"),
         ("prices = http://10.0.0.1:0/", 1, "port"),
         ("prices = board\nprices = http://10.0.0.1/", 1, "or board"),
         ("prices = http://10.0.0.1/\nprices = spot http://10.0.0.1/", 2, "instance="),

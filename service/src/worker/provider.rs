@@ -4,6 +4,7 @@ use super::Worker;
 use crate::home::Home;
 use crate::management::Level;
 use crate::together::INBOX_MAX;
+use core::net::Ipv4Addr;
 use nom_feeds::priced::Action;
 use nom_stack::application::{Application, Io};
 use nom_stack::port::{Egress, Ingress};
@@ -43,16 +44,21 @@ impl<I: Ingress, E: Egress, A: Application> Worker<I, E, A> {
 
     fn act(&mut self, home: &mut impl Home, now_ns: u64, action: Action) {
         match action {
-            Action::Connect { address, port } => match self.engine.connect(address, port, now_ns) {
-                Ok(id) => self.engine.application_mut().side.begin(id),
-                Err(error) => {
-                    let text = alloc::format!("no way to the price service {address}:{port}: {error:?}");
-                    self.log(now_ns, Level::Warning, text);
-                    if let Some(priced) = &mut self.priced {
-                        priced.closed(now_ns);
+            Action::Connect(url) => {
+                // A configuration with a feed that is not plain was not read.
+                let address = url.plain().unwrap_or(Ipv4Addr::UNSPECIFIED);
+                match self.engine.connect(address, url.port, now_ns) {
+                    Ok(id) => self.engine.application_mut().side.begin(id),
+                    Err(error) => {
+                        if let Some(priced) = &mut self.priced {
+                            priced.failed(
+                                now_ns,
+                                &alloc::format!("no way to {}:{}: {error:?}", url.host, url.port),
+                            );
+                        }
                     }
                 }
-            },
+            }
             Action::Send(bytes) => {
                 let side = &mut self.engine.application_mut().side;
                 side.send(&bytes);
