@@ -72,18 +72,21 @@ pub fn within(first: u16, count: u16, (start, len): (u16, u16)) -> bool {
 #[derive(Debug, Clone)]
 pub struct Devices {
     known: [Option<Known>; DEVICES_MAX as usize],
+    /// Places from here on were never taken: what every sleep looks through is as long as there are devices.
+    end: usize,
 }
 
 impl Devices {
     /// None yet.
     pub const fn new() -> Devices {
-        Devices { known: [None; DEVICES_MAX as usize] }
+        Devices { known: [None; DEVICES_MAX as usize], end: 0 }
     }
 
     /// Another device that was found, with one interrupt, at the lowest number that is free; `None` when there are too
     /// many already, and it stays unused.
     pub fn add(&mut self, kind: u16, requester: u16, group: u16, confined: bool) -> Option<Device> {
         let place = self.known.iter().position(Option::is_none)?;
+        self.end = self.end.max(place + 1);
         let state = PRESENT | if confined { CONFINED } else { 0 };
         let events = [0; VECTORS_MAX as usize];
         self.known[place] = Some(Known { kind, requester, group, state, owner: None, events, ports: (0, 0) });
@@ -146,9 +149,11 @@ impl Devices {
 
     /// The interrupts of an application that are told as one of these events; a device that was stopped stays silent.
     pub fn told_as(&self, events: u64, application: Application) -> impl Iterator<Item = Line> + '_ {
-        let goes = |&device: &Device| self.known(device).is_some_and(|known| known.state & STOPPED == 0);
-        let own = self.owned(application).filter(goes).flat_map(|device| self.lines(device));
-        own.filter(move |&line| self.event(line) & events != 0)
+        let goes = move |known: &Known| known.owner == Some(application) && known.state & STOPPED == 0;
+        self.entries().filter(move |(_, known)| goes(known)).flat_map(move |(device, known)| {
+            let told = move |&vector: &u32| known.events[vector as usize] & events != 0;
+            (0..VECTORS_MAX).filter(told).map(move |vector| Line { device, vector })
+        })
     }
 
     /// What is known of it.
@@ -158,7 +163,12 @@ impl Devices {
 
     /// All of them.
     pub fn all(&self) -> impl Iterator<Item = Device> + '_ {
-        (0..DEVICES_MAX).map(Device).filter(|&device| self.known(device).is_some())
+        self.entries().map(|(device, _)| device)
+    }
+
+    fn entries(&self) -> impl Iterator<Item = (Device, &Known)> {
+        let there = self.known.iter().take(self.end).enumerate();
+        there.filter_map(|(number, known)| Some((Device(number as u32), known.as_ref()?)))
     }
 
     /// The device whose requests carry this.
@@ -240,14 +250,14 @@ impl Devices {
 
     /// What an application owns.
     pub fn owned(&self, application: Application) -> impl Iterator<Item = Device> + '_ {
-        self.all().filter(move |&device| self.owner(device) == Some(application))
+        let own = self.entries().filter(move |(_, known)| known.owner == Some(application));
+        own.map(|(device, _)| device)
     }
 
     /// The events that an application may ask to unmask: those of its own devices.
     pub fn events(&self, application: Application) -> u64 {
-        self.owned(application)
-            .filter_map(|device| self.known(device))
-            .fold(0, |events, known| known.events.iter().fold(events, |events, event| events | event))
+        let own = self.entries().filter(|(_, known)| known.owner == Some(application));
+        own.flat_map(|(_, known)| known.events).fold(0, |events, event| events | event)
     }
 
     /// What the bulletin board says of it.

@@ -81,7 +81,6 @@ fn wait(kernel: &mut Kernel, caller: &Caller, trap: &Trap, until_ns: u64, events
     count(Counter::Waits);
     unmask(kernel, caller, events);
     let now_ns = clock::now_ns();
-    kernel.schedule.due(caller.here, now_ns);
     let came = kernel.schedule.take(caller.context) | kernel.pending(caller.context);
     if came != 0 || until_ns <= now_ns {
         return Answer::Now(Ok(came));

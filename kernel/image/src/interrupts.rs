@@ -2,7 +2,7 @@
 //!
 //! The I/O controller is touched under the kernel's lock only; the core's own controller is its own.
 
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use nom_abi::call::FOREVER;
 use nom_abi::statistics::Counter;
@@ -40,8 +40,10 @@ static LOCAL: AtomicU64 = AtomicU64::new(0);
 static INPUT_OUTPUT: AtomicU64 = AtomicU64::new(0);
 /// Timer ticks a nanosecond, with 32 fractional bits.
 static TIMER_SCALE: AtomicU64 = AtomicU64::new(0);
-/// When each core's timer will interrupt it.
-static PROGRAMMED: [AtomicU64; CORES_MAX] = [const { AtomicU64::new(FOREVER) }; CORES_MAX];
+/// When each core's timer will interrupt it; 0: it has.
+static PROGRAMMED: [AtomicU64; CORES_MAX] = [const { AtomicU64::new(0) }; CORES_MAX];
+/// The I/O controller's register that is selected.
+static SELECTED: AtomicU32 = AtomicU32::new(u32::MAX);
 
 /// Reads a register.
 pub fn read32(address: u64) -> u32 {
@@ -68,7 +70,7 @@ pub fn initialise(local_registers: u64, input_output_registers: u64) {
     cpu::out8(0xa1, 0xff);
     initialise_core();
     for pin in 0..pins() {
-        input_output_write(0x10 + 2 * pin, MASKED);
+        write32(input_output(0x10 + 2 * pin), MASKED);
     }
 }
 
@@ -112,16 +114,13 @@ pub fn set_timer_frequency(ticks_per_s: u64) {
     write32(local(LOCAL_TIMER), TIMER_VECTOR as u32);
 }
 
-fn input_output_read(register: u32) -> u32 {
+/// Where a register is reached. It stays selected: a pin is masked and let in again with every sleep.
+fn input_output(register: u32) -> u64 {
     let base = INPUT_OUTPUT.load(Ordering::Relaxed);
-    write32(base, register);
-    read32(base + 0x10)
-}
-
-fn input_output_write(register: u32, value: u32) {
-    let base = INPUT_OUTPUT.load(Ordering::Relaxed);
-    write32(base, register);
-    write32(base + 0x10, value);
+    if SELECTED.swap(register, Ordering::Relaxed) != register {
+        write32(base, register);
+    }
+    base + 0x10
 }
 
 /// This core's identity in its controller.
@@ -131,21 +130,21 @@ pub fn identity() -> u32 {
 
 /// How many pins the I/O controller has.
 pub fn pins() -> u32 {
-    (input_output_read(1) >> 16 & 0xff) + 1
+    (read32(input_output(1)) >> 16 & 0xff) + 1
 }
 
 /// Has a pin interrupt the core that this runs on (level, active high), or as an entry of the IOMMU's says.
 pub fn route_pin(pin: u32, entry: Option<u16>) {
     // VT-d 3.0, 5.1.5.1: the entry's number stands above the bit that says so.
     let to = entry.map_or(identity() << 24, |entry| u32::from(entry) << 17 | 1 << 16);
-    input_output_write(0x11 + 2 * pin, to);
+    write32(input_output(0x11 + 2 * pin), to);
 }
 
 /// Keeps a pin out, or lets it in.
 pub fn mask_pin(pin: u32, vector: u8, masked: bool) {
     const LEVEL: u32 = 1 << 15;
     let mask = if masked { MASKED } else { 0 };
-    input_output_write(0x10 + 2 * pin, u32::from(vector) | LEVEL | mask);
+    write32(input_output(0x10 + 2 * pin), u32::from(vector) | LEVEL | mask);
 }
 
 /// The vector of a device's interrupt.
@@ -171,7 +170,7 @@ pub fn arrived(vector: u64) {
         TIMER_VECTOR => {
             count(Counter::TimerInterrupts);
             let here = cpu::here();
-            PROGRAMMED[usize::from(here.0)].store(FOREVER, Ordering::Relaxed);
+            PROGRAMMED[usize::from(here.0)].store(0, Ordering::Relaxed);
             processors::attend(here);
         }
         CALL_VECTOR => {
@@ -197,15 +196,23 @@ pub fn arrived(vector: u64) {
     write32(local(END_OF_INTERRUPT), 0);
 }
 
+/// Nothing is due by time on this core before that: its timer runs until then.
+pub fn quiet_until_ns(here: Core) -> u64 {
+    PROGRAMMED[usize::from(here.0)].load(Ordering::Relaxed)
+}
+
 /// Has this core's timer interrupt it at that time or before; [`FOREVER`]: it need not. A timer that runs and comes sooner
 /// is left alone: whoever it wakes asks again for what is still due, and to stop and start it with every wait would be
 /// two exits of a virtual machine for each request.
 pub fn wake_at(here: Core, at_ns: u64) {
     let programmed = &PROGRAMMED[usize::from(here.0)];
-    if programmed.load(Ordering::Relaxed) <= at_ns {
+    if (1..=at_ns).contains(&programmed.load(Ordering::Relaxed)) {
         return;
     }
     programmed.store(at_ns, Ordering::Relaxed);
+    if at_ns == FOREVER {
+        return;
+    }
     let ns = u128::from(at_ns.saturating_sub(clock::now_ns()));
     let ticks = ((ns * u128::from(TIMER_SCALE.load(Ordering::Relaxed))) >> 32) + 1;
     write32(local(TIMER_START), u32::try_from(ticks).unwrap_or(u32::MAX));

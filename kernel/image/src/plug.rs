@@ -185,7 +185,7 @@ impl Kernel {
 
     /// When somebody must have given a device back.
     pub fn plug_deadline_ns(&self) -> Option<u64> {
-        self.found.plugs.iter().flatten().filter_map(|plug| plug.until_ns).min()
+        self.found.plugs.iter().map_while(Option::as_ref).filter_map(|plug| plug.until_ns).min()
     }
 
     /// Something was given back: perhaps the last thing that a port waits for.
@@ -196,7 +196,7 @@ impl Kernel {
     /// What nobody owns, or whose moment is over, is taken out.
     pub fn plug_due(&mut self, now_ns: Option<u64>) {
         for place in 0..PLUGS_MAX {
-            let Some(plug) = self.found.plugs[place] else { continue };
+            let Some(plug) = self.found.plugs[place] else { break };
             let Some(until_ns) = plug.until_ns else { continue };
             let owned = self.behind(&plug).any(|device| self.devices.owner(device).is_some());
             if !owned || now_ns.is_some_and(|now_ns| until_ns <= now_ns) {

@@ -102,6 +102,9 @@ impl Kernel {
 
     /// Does what is due by time on this core.
     fn due(&mut self, here: Core, now_ns: u64) {
+        if now_ns < interrupts::quiet_until_ns(here) {
+            return;
+        }
         if here == RESTARTER {
             self.restart_due(now_ns);
         }

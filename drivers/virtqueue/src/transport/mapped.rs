@@ -5,6 +5,9 @@ use super::{Bell, Mmio, Pci, StartError, Transport};
 use crate::ring::Places;
 use nom_dma::Window;
 
+/// A ring was used, the configuration changed (virtio 1.2, 4.2.2).
+const CAUSES: u32 = 3;
+
 /// A device over mapped registers.
 #[derive(Debug)]
 pub enum Mapped {
@@ -28,15 +31,15 @@ pub struct MappedBell {
 enum Interrupt {
     /// A message: nothing to acknowledge.
     Vector,
-    /// A line that falls when what the first register says is written to the second.
-    Line { status: usize, acknowledge: usize },
+    /// A line that falls when its causes are written to this register.
+    Line { acknowledge: usize },
     /// A line that falls when the register is read.
     LineRead { status: Window },
 }
 
 impl MappedBell {
-    pub(super) fn line(window: Window, place: usize, queue: u16, status: usize, acknowledge: usize) -> Self {
-        Self { window, place, queue, wide: true, interrupt: Interrupt::Line { status, acknowledge } }
+    pub(super) fn line(window: Window, place: usize, queue: u16, acknowledge: usize) -> Self {
+        Self { window, place, queue, wide: true, interrupt: Interrupt::Line { acknowledge } }
     }
 
     pub(super) fn line_read(window: Window, place: usize, queue: u16, status: Window) -> Self {
@@ -62,12 +65,9 @@ impl Bell for MappedBell {
     fn acknowledge(&self) {
         match self.interrupt {
             Interrupt::Vector => {}
-            Interrupt::Line { status, acknowledge } => {
-                let why = self.window.read_u32(status);
-                if why != 0 {
-                    self.window.write_u32(acknowledge, why);
-                }
-            }
+            // Which cause it was is not asked, since whoever acknowledges looks at everything afterwards anyway: a register
+            // less for each interrupt.
+            Interrupt::Line { acknowledge } => self.window.write_u32(acknowledge, CAUSES),
             Interrupt::LineRead { status } => {
                 status.read_u8(0);
             }

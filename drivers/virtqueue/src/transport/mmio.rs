@@ -20,7 +20,6 @@ mod register {
     pub const QUEUE_SIZE: usize = 0x038;
     pub const QUEUE_READY: usize = 0x044;
     pub const NOTIFY: usize = 0x050;
-    pub const INTERRUPT_STATUS: usize = 0x060;
     pub const INTERRUPT_ACKNOWLEDGE: usize = 0x064;
     pub const STATUS: usize = 0x070;
     pub const DESCRIPTORS: usize = 0x080;
@@ -104,13 +103,7 @@ impl Transport for Mmio {
     }
 
     fn bell(&mut self, queue: u16) -> MappedBell {
-        MappedBell::line(
-            self.window,
-            register::NOTIFY,
-            queue,
-            register::INTERRUPT_STATUS,
-            register::INTERRUPT_ACKNOWLEDGE,
-        )
+        MappedBell::line(self.window, register::NOTIFY, queue, register::INTERRUPT_ACKNOWLEDGE)
     }
 
     fn config(&self, offset: usize) -> u8 {
