@@ -23,12 +23,14 @@ const PURE: [&str; 12] = [
 /// Rooms that may contain unsafe code.
 const UNSAFE: [&str; 5] = ["kernel/image", "user/", "drivers/", "platforms/linux/", "lab/packetdrill"];
 /// Rooms in which `no_std` is required although they touch a machine.
-const BARE: [&str; 8] = [
+const BARE: [&str; 10] = [
     "kernel/image",
     "user/",
     "platforms/guest",
     "images/kv-guest",
     "images/httpd-guest",
+    "images/echo-guest",
+    "images/netpipe-guest",
     "images/trial-guest",
     "images/drivers-guest",
     "images/switch-guest",

@@ -9,12 +9,14 @@ mod cache;
 mod keys;
 mod live;
 mod nearest;
+mod netpipe;
 mod network;
 mod web;
 
 pub use cache::Allowed;
 pub use keys::{KEYS, Key, help};
 pub use live::{Changed, LIVE};
+pub use netpipe::Netpipe;
 pub use network::{Copying, Network};
 pub use web::{Compress, Web};
 
@@ -157,6 +159,8 @@ pub struct Configuration {
     pub allowed: Allowed,
     /// What a web server serves, and with how much patience.
     pub web: Web,
+    /// What netpipe measures.
+    pub netpipe: Netpipe,
     /// Whether the application speaks over the machine's management channel.
     pub management: bool,
     /// Of a switch: applications behind whose ports there may be further stations.
@@ -220,6 +224,7 @@ impl Configuration {
             items_bytes,
             allowed: lines.allowed(items_bytes)?,
             web: lines.web()?,
+            netpipe: lines.netpipe()?,
             item_bytes_max: lines.value("item.max", "1 MiB", bytes(1 << 10, 128 << 20))?,
             inline_value_bytes: lines.value("value.inline", "128 B", bytes(0, 256))?,
             send_memory_bytes: of_a_core(lines.value("memory.send", "1 MiB", bytes(64 << 10, 4 << 30))?),

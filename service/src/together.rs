@@ -98,6 +98,9 @@ pub struct Together<A> {
     pub application: A,
     /// The service's own connection.
     pub side: Side,
+    /// Connections that the application wanted opened, and that are neither open nor given up yet. Bounded by the stack's
+    /// own table.
+    openings: Vec<ConnectionId>,
     guests: Vec<Option<Guest>>,
     guests_count: u32,
 }
@@ -105,12 +108,23 @@ pub struct Together<A> {
 impl<A: Application> Together<A> {
     /// Both, with no connection yet.
     pub fn new(application: A) -> Self {
-        Self { application, side: Side::default(), guests: Vec::new(), guests_count: 0 }
+        Self { application, side: Side::default(), openings: Vec::new(), guests: Vec::new(), guests_count: 0 }
     }
 
     /// The application.
     pub fn application(&self) -> &A {
         &self.application
+    }
+
+    /// The application hears what becomes of this opening.
+    pub fn expect(&mut self, id: ConnectionId) {
+        self.openings.push(id);
+    }
+
+    /// Whether the application wanted that one opened; it is not waited for any more.
+    fn was_expected(&mut self, id: ConnectionId) -> bool {
+        let place = self.openings.iter().position(|opening| *opening == id);
+        place.map(|place| self.openings.swap_remove(place)).is_some()
     }
 
     /// Sends what waits on the service's own connection.
@@ -172,7 +186,7 @@ impl<A: Application> Application for Together<A> {
             self.side.flush(io);
             return;
         }
-        if outgoing {
+        if outgoing && !self.was_expected(id) {
             // An opening that was given up meanwhile.
             io.abort();
             return;
@@ -231,6 +245,8 @@ impl<A: Application> Application for Together<A> {
         {
             *place = None;
             self.guests_count -= 1;
+            self.application.ended(connection, reason);
+        } else if self.was_expected(connection) {
             self.application.ended(connection, reason);
         }
     }

@@ -31,6 +31,7 @@ use crate::together::Together;
 use crate::tuning::Tuning;
 use alloc::string::String;
 use core::fmt::{self, Display};
+use core::net::IpAddr;
 use drain::Phase;
 pub(crate) use drain::{close_answered, cut_all, quiet_ns};
 use eyes::Eyes;
@@ -46,7 +47,7 @@ use nom_stack::dhcp;
 use nom_stack::knobs::Wait;
 use nom_stack::port::{Egress, Ingress};
 use nom_stack::tap::Tapped;
-use nom_stack::{Engine, Handle};
+use nom_stack::{ConnectError, Engine, Handle};
 use nom_utility::{Contract, LimitKind};
 use reading::Interval;
 pub use succession::Moved;
@@ -293,6 +294,18 @@ impl<I: Ingress, E: Egress, A: Application> Worker<I, E, A> {
     /// The port that the configuration names.
     pub fn port(&self) -> u16 {
         self.configuration.listen
+    }
+
+    /// Begins to open a connection of the application's own, which hears of it by `opened`, or by `ended` when that failed.
+    pub fn connect(
+        &mut self,
+        address: impl Into<IpAddr>,
+        port: u16,
+        now_ns: u64,
+    ) -> Result<ConnectionId, ConnectError> {
+        let id = self.engine.connect(address, port, now_ns)?;
+        self.engine.application_mut().expect(id);
+        Ok(id)
     }
 
     /// The setting in force.

@@ -93,6 +93,7 @@ pub struct Netpipe {
     parked: Option<Side>,
     samples: Vec<Sample>,
     pattern: Vec<u8>,
+    opened: u64,
     completed: u64,
     broken: u64,
 }
@@ -112,6 +113,7 @@ impl Netpipe {
             parked: None,
             samples: Vec::new(),
             pattern: alloc::vec![b'n'; outbox::PATTERN_LEN],
+            opened: 0,
             completed: 0,
             broken: 0,
         }
@@ -120,6 +122,11 @@ impl Netpipe {
     /// What was found since this was asked last.
     pub fn take_samples(&mut self) -> Vec<Sample> {
         core::mem::take(&mut self.samples)
+    }
+
+    /// Connections that were opened so far.
+    pub fn connections(&self) -> u64 {
+        self.opened
     }
 
     /// Measurements that went to their end so far.
@@ -164,6 +171,7 @@ impl Netpipe {
 
 impl Application for Netpipe {
     fn opened(&mut self, io: &mut impl Io, _port: u16, outgoing: bool) {
+        self.opened += 1;
         if self.sides.len() >= SIDES_MAX {
             io.abort();
             return;

@@ -12,6 +12,8 @@ use std::process::ExitCode;
 pub const APPLICATIONS: &[(&str, &str)] = &[
     ("kv", "nom-kv-guest"),
     ("httpd", "nom-httpd-guest"),
+    ("echo", "nom-echo-guest"),
+    ("netpipe", "nom-netpipe-guest"),
     ("switch", "nom-switch-guest"),
     ("trial", "nom-trial-guest"),
     ("drivers", "nom-drivers-guest"),

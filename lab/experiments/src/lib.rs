@@ -33,6 +33,7 @@ pub mod linux_guest;
 pub mod memcached_suite;
 pub mod memory_link;
 pub mod netpipe;
+pub mod netpipe_vm;
 pub mod packetdrill;
 pub mod profile;
 pub mod profit;

@@ -202,6 +202,36 @@ pub const KEYS: &[Key] = &[
         "For httpd: how long a connection may rest between requests; 0 s for ever.",
     ),
     key(
+        "netpipe.lengths",
+        "1-10000000",
+        "1024-65536",
+        "For netpipe: the first and the last length of messages in bytes; the other side must be told the same.",
+    ),
+    key(
+        "netpipe.apart",
+        "3",
+        "0",
+        "For netpipe: how far the neighbours of each length are away, told to both sides.",
+    ),
+    key(
+        "netpipe.target",
+        "",
+        "10.0.2.2:5002",
+        "For netpipe: whose receiver is measured. Without it ours is the receiver, on the port that is served.",
+    ),
+    key(
+        "netpipe.repeats",
+        "",
+        "100",
+        "For netpipe: messages of a trial of ours. Without it, as many as take 100 ms.",
+    ),
+    key(
+        "netpipe.streams",
+        "no",
+        "yes",
+        "For netpipe: messages follow each other without being sent back; the other side must be told the same.",
+    ),
+    key(
         "wait",
         "halt",
         "spin:50us",

@@ -13,6 +13,7 @@ mod hostile;
 mod liar;
 mod lives;
 mod monitor;
+mod netpipe;
 mod pairs;
 mod per_request;
 mod plug;

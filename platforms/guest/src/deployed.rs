@@ -1,0 +1,59 @@
+//! The whole life of an application in a guest, for those that need nothing special: `main` names the application.
+
+use crate::home::Guest;
+use crate::place::Place;
+use alloc::string::String;
+use core::net::Ipv4Addr;
+use nom_runtime::log;
+use nom_service::configuration::Configuration;
+use nom_stack::application::Application;
+
+/// The exit code when the guest cannot serve: its log says why.
+const UNABLE: u8 = 1;
+
+/// An application, and what it does in this home beside serving.
+pub trait Deployed: Sized {
+    /// What is served.
+    type Application: Application;
+
+    /// The application's name, for people and for prices that are its own.
+    const NAME: &'static str;
+
+    /// Bytes of the heap that the application takes: so much must be there beside what the service needs.
+    fn heap_bytes(_configuration: &Configuration) -> usize {
+        0
+    }
+
+    /// What is needed beside the application.
+    fn open(configuration: &Configuration) -> Result<Self, String>;
+
+    /// The application, before anybody can ask.
+    fn application(
+        &mut self,
+        configuration: &Configuration,
+        home: &mut Guest,
+    ) -> Result<Self::Application, String>;
+
+    /// After each turn of the service: where the application wants a connection opened.
+    fn turn(&mut self, _application: &mut Self::Application, _home: &Guest) -> Option<(Ipv4Addr, u16)> {
+        None
+    }
+}
+
+/// From the configuration to the exit code.
+pub fn main<D: Deployed>() -> u8 {
+    match serve::<D>() {
+        Ok(()) => 0,
+        Err(why) => {
+            log!("{}: {why}", D::NAME);
+            UNABLE
+        }
+    }
+}
+
+fn serve<D: Deployed>() -> Result<(), String> {
+    let mut place = Place::open(D::NAME, D::heap_bytes)?;
+    let mut deployed = D::open(&place.configuration)?;
+    let application = deployed.application(&place.configuration, &mut place.home)?;
+    place.serve(application, |application, home| deployed.turn(application, home))
+}
