@@ -14,6 +14,8 @@
 //! - `vm_cpu_ratio`, `vm_single_cpu_ratio`: processor time of an operation, guest and emulator together, ours asleep
 //!   between them: less disturbed by others than rates;
 //! - `vm_LOAD_WHAT_per_operation`: what an operation makes a guest of ours do ([`counted`]);
+//! - `vm_floor_single_us`, `vm_floor_deviation_us`: what the client sees of a server of this host's own, without a machine
+//!   around it: that much of latency and jitter is the client's and the host's, whoever is the guest;
 //! - `first_answer_ms`: from the start of the emulator's process to the first answer, over the network;
 //!   `first_answer_ratio` against Linux'.
 
@@ -57,6 +59,8 @@ pub struct Contest<'a> {
     pub probe: Probe,
     /// Loads a guest over so many connections.
     pub ask: Ask<'a>,
+    /// The load of one connection on a server of this host's own, without a machine around it.
+    pub floor: Option<&'a dyn Fn() -> Outcome<Seen>>,
     /// What the figures should be.
     pub goals: Goals,
 }
@@ -131,7 +135,7 @@ pub fn measure(
     }
     let (sides, linux) = sides(contest, settings, progress)?;
     let (probe, ask) = (&contest.probe, contest.ask);
-    let mut rounds = Vec::new();
+    let (mut rounds, mut floors) = (Vec::new(), Vec::new());
     for run in 0..settings.runs.unwrap_or(RUNS) {
         let load = quiet::wait_for_quiet(QUIET, LOOK, LOOKS);
         let busy = if load < QUIET { "" } else { "; others are busy, these figures are disturbed" };
@@ -164,11 +168,18 @@ pub fn measure(
             round.push(seen);
         }
         rounds.push(round);
+        if let Some(floor) = contest.floor {
+            let seen = floor()?;
+            let (mean_us, deviation_us) = (seen.mean_us, seen.deviation_us);
+            progress(&format!("  without a machine: one {mean_us:.0} us, deviation {deviation_us:.1} us"));
+            floors.push(seen);
+        }
     }
     let counted = in_own_network(|| counted(&sides[1], probe, ask))?;
     let measured = figures(contest.name, contest.goals, &rounds, &linux);
     let figures = measured.into_iter().chain(explained(contest.name, &counted));
-    Ok(figures.map(|figure| figure.emulated(!settings.kvm)).collect())
+    let figures = figures.map(|figure| figure.emulated(!settings.kvm));
+    Ok(figures.chain(floor_figures(contest.name, &floors)).collect())
 }
 
 /// Builds the sides; the name of the Linux one.
@@ -260,6 +271,17 @@ fn explained(name: &str, counted: &[Counts; 2]) -> Vec<Figure> {
         figures.extend(rows.into_iter().filter_map(figure));
     }
     figures
+}
+
+/// What the client saw where no machine was.
+fn floor_figures(name: &str, floors: &[Seen]) -> Vec<Figure> {
+    let figure = |what: &str, of: fn(&Seen) -> f64| {
+        let runs: Vec<f64> = floors.iter().map(of).collect();
+        Figure::of(&format!("{name}.vm_floor_{what}"), "us", None, &runs)
+    };
+    let figures =
+        [figure("single_us", |seen| seen.mean_us), figure("deviation_us", |seen| seen.deviation_us)];
+    figures.into_iter().flatten().collect()
 }
 
 /// A figure of a round of ours against Linux' in the same one; above 1 is better where a larger value is.

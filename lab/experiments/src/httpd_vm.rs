@@ -58,6 +58,7 @@ pub fn measure(settings: &Settings, progress: &mut dyn FnMut(&str)) -> Outcome<V
         peer: Service::nginx(PORT, vec![("/content/page.html", page.clone())]),
         probe: PROBE,
         ask: &ask,
+        floor: None,
         goals: GOALS,
     };
     guests::measure(&contest, settings, progress)

@@ -2,15 +2,18 @@
 //! items. Ours has 16 MiB of memory, Linux' 96.
 
 use crate::Settings;
+use crate::beside::{Place, Way};
 use crate::caslap::{Caslap, Load};
 use crate::figures::Figure;
 use crate::first_answer::Probe;
 use crate::guests::{self, Contest, Goals, TOKEN};
 use crate::linux_guest::service::Service;
 use crate::tap_home::{GUEST, PREFIX_LEN};
-use nom_machine::machine::Nameless;
+use nom_cable::SERVER_KERNEL;
+use nom_machine::machine::{Nameless, dying_with_us};
+use nom_machine::scratch::Scratch;
 use nom_machine::trouble::Outcome;
-use nom_machine::{artefacts, image};
+use nom_machine::{artefacts, image, packages};
 
 const PORT: u16 = 11_211;
 const MEMORY_MIB: u32 = 16;
@@ -37,6 +40,17 @@ pub fn measure(settings: &Settings, progress: &mut dyn FnMut(&str)) -> Outcome<V
         Nameless::new(&bytes)
     };
     let ask = |target, connections| caslap.run(target, Load { connections, value_len: Some(VALUE_LEN) });
+    let program = packages::ensure("memcached", "memcached", progress)?;
+    let floor = || {
+        let native = |_: &Scratch| {
+            let mut command = dying_with_us(&program);
+            command.args(memcached().arguments);
+            Ok(command)
+        };
+        let caslap = caslap.clone();
+        let load = Load { connections: 1, value_len: Some(VALUE_LEN) };
+        Place::start(Way::Cable, (SERVER_KERNEL, PORT), native)?.ask(move |target| caslap.run(target, load))
+    };
     let contest = Contest {
         name: "kv",
         ours: &ours,
@@ -44,6 +58,7 @@ pub fn measure(settings: &Settings, progress: &mut dyn FnMut(&str)) -> Outcome<V
         peer: memcached(),
         probe: PROBE,
         ask: &ask,
+        floor: Some(&floor),
         goals: GOALS,
     };
     guests::measure(&contest, settings, progress)
