@@ -12,6 +12,7 @@ pub mod conformance;
 pub mod emulator_threads;
 pub mod figures;
 pub mod first_answer;
+pub mod guards;
 pub mod guests;
 mod homes;
 pub mod httpd;

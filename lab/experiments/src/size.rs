@@ -44,7 +44,8 @@ pub fn measure(_settings: &Settings, progress: &mut dyn FnMut(&str)) -> Outcome<
     Ok(figures.into_iter().flatten().collect())
 }
 
-fn stripped_len(progress: &mut dyn FnMut(&str)) -> Outcome<u64> {
+/// Bytes of the kernel's file without symbols.
+pub fn stripped_len(progress: &mut dyn FnMut(&str)) -> Outcome<u64> {
     let kernel = artefacts::guest(&["nom-kernel"], progress)?.remove(0);
     let strip = packages::ensure("strip", "binutils", progress)?;
     let folder = Scratch::new()?;
@@ -75,7 +76,7 @@ fn least_memory(progress: &mut dyn FnMut(&str)) -> Outcome<u32> {
 }
 
 /// Lines of Rust and of assembly in the crates that are linked into ring 0.
-fn ring0_lines(root: &Path) -> Outcome<(usize, usize)> {
+pub fn ring0_lines(root: &Path) -> Outcome<(usize, usize)> {
     let mut rooms = BTreeSet::new();
     collect(root, "kernel/image", &mut rooms)?;
     let (mut rust, mut assembly) = (0, 0);

@@ -8,6 +8,7 @@ mod client;
 mod devices;
 mod drivers;
 mod eyes;
+mod guards;
 mod guest;
 mod hostile;
 mod liar;
@@ -108,6 +109,7 @@ const PARTS: &[Part] = &[
     ("switch", "several applications behind one network card", switch::switch),
     ("end-to-end", "real clients against running services", services::services),
     ("replay", "one recording, the same answers in every home", replay::replay),
+    ("counts", "what may not become dearer unnoticed", guards::guards),
     ("bad-input", "what must be refused in one clear line", bad_input::bad_input),
 ];
 
