@@ -63,6 +63,8 @@ pub(crate) struct Head<'a> {
     pub if_range: Option<&'a [u8]>,
     /// Fields that begin with `If-` are there, besides `If-Range`.
     pub conditional: bool,
+    /// One of them names a date.
+    pub dated: bool,
     pub codings: Codings,
     /// All fields, for those that are looked at again.
     fields: &'a [u8],
@@ -165,12 +167,12 @@ pub(crate) fn read(bytes: &[u8]) -> Result<Head<'_>, Status> {
                 length = Some(content_length(value)?);
             }
             15 if is(b"accept-encoding") => head.codings.take(value),
-            17 if is(b"if-modified-since") => head.conditional = true,
+            17 if is(b"if-modified-since") => (head.conditional, head.dated) = (true, true),
             17 if is(b"transfer-encoding") => {
                 codings += 1;
                 chunked = transfer_coding(value)?;
             }
-            19 if is(b"if-unmodified-since") => head.conditional = true,
+            19 if is(b"if-unmodified-since") => (head.conditional, head.dated) = (true, true),
             _ => {}
         }
     }
@@ -246,6 +248,7 @@ fn first_line(line: &[u8]) -> Result<Head<'_>, Status> {
         range: None,
         if_range: None,
         conditional: false,
+        dated: false,
         codings: Codings::default(),
         fields: &[],
     })

@@ -27,6 +27,7 @@ pub mod date;
 mod head;
 pub mod log;
 pub mod media;
+mod memo;
 mod plan;
 mod press;
 mod range;

@@ -11,6 +11,7 @@ use crate::answer::{After, Reply};
 use crate::content::{self, Content};
 use crate::head::{self, End, Head, Method};
 use crate::log::Log;
+use crate::memo::{Again, Memo, Recalled};
 use crate::plan::{self, What};
 use crate::press::Press;
 use crate::range::Part;
@@ -175,6 +176,7 @@ pub struct Httpd {
     config: Config,
     pub(crate) site: Site,
     pub(crate) press: Press,
+    memo: Memo,
     log: Log,
     connections: Vec<Connection>,
     reply: Reply,
@@ -196,6 +198,7 @@ impl Httpd {
         Self {
             site,
             press: Press::default(),
+            memo: Memo::new(),
             log: Log::new(config.logs),
             connections: Vec::new(),
             reply: Reply::new(),
@@ -285,6 +288,12 @@ impl Httpd {
     }
 
     fn head(&mut self, connection: &mut Connection, io: &mut impl Io, rest: &[u8]) -> Progress {
+        if connection.seen == 0
+            && !self.draining
+            && let Some(recalled) = self.memo.recall(rest, self.site.generation)
+        {
+            return self.again(connection, io, rest, &recalled);
+        }
         let len = match head::end(rest, connection.seen) {
             End::At(len) => len,
             End::NotYet(seen) => {
@@ -304,11 +313,8 @@ impl Httpd {
         let progress = match head.content {
             head::Content::None => {
                 let given = self.answer_now(connection, io, &head, &what);
-                if let What::Whole(slot) = what
-                    && given
-                    && head.codings.takes_gzip()
-                {
-                    self.site.note(slot);
+                if given && head.method == Method::Get {
+                    self.remember(&head, &what, &rest[..len]);
                 }
                 given
             }
@@ -321,6 +327,53 @@ impl Httpd {
         connection.begun = false;
         connection.since_s = self.second(io.now_ns());
         Progress::Consumed(len)
+    }
+
+    /// Answers a head that came before.
+    fn again(
+        &mut self,
+        connection: &mut Connection,
+        io: &mut impl Io,
+        rest: &[u8],
+        recalled: &Recalled,
+    ) -> Progress {
+        let line = &rest[..recalled.line_len];
+        let given = match recalled.again {
+            Again::Whole(slot, takes_gzip) => {
+                let given = self.usual(connection, io, slot, line);
+                if given && takes_gzip {
+                    self.site.note(slot);
+                }
+                given
+            }
+            Again::NotModified(slot) => self.not_modified(io, slot, line),
+        };
+        if !given {
+            return Progress::Blocked;
+        }
+        connection.begun = false;
+        connection.since_s = self.second(io.now_ns());
+        Progress::Consumed(recalled.len)
+    }
+
+    /// Takes note of what a GET was answered with, for when it comes again and for what may be worth compressing.
+    fn remember(&mut self, head: &Head<'_>, what: &What, bytes: &[u8]) {
+        let again = match *what {
+            What::Whole(slot) => {
+                let takes_gzip = head.codings.takes_gzip();
+                if takes_gzip {
+                    self.site.note(slot);
+                }
+                Again::Whole(slot, takes_gzip)
+            }
+            What::NotModified(slot) => Again::NotModified(slot),
+            _ => return,
+        };
+        // What a date means may depend on the time, and what a range does on more than is kept.
+        let kept = self.after(head) == After::Stays && !head.dated && head.range.is_none();
+        if kept && bytes.starts_with(head.line) {
+            self.memo.learn(bytes, head.line.len(), self.site.generation, again);
+        }
     }
 
     /// Answers a request that has no content. False when there is no room.

@@ -173,6 +173,8 @@ pub struct Site {
     made_bytes: usize,
     /// Where the search for what may be pressed goes on.
     looked: usize,
+    /// Another number whenever something under a path is other than before.
+    pub(crate) generation: u64,
     /// What is posted there is sent back.
     pub(crate) mirror: Option<Box<[u8]>>,
 }
@@ -199,6 +201,7 @@ impl Site {
             inline_max: inline_max.min(INLINE_MAX),
             made_bytes: 0,
             looked: 0,
+            generation: 0,
             mirror: None,
         }
     }
@@ -233,6 +236,7 @@ impl Site {
             }
         }
         self.paths.insert(path.as_bytes().into(), Entry { slots });
+        self.generation += 1;
         if let Some(old) = place {
             self.leave(old);
         }
@@ -242,6 +246,7 @@ impl Site {
     /// Takes content away. False when there was none.
     pub fn remove(&mut self, path: &str) -> bool {
         let old = self.paths.remove(path.as_bytes());
+        self.generation += 1;
         if let Some(old) = old {
             self.leave(old);
         }

@@ -514,3 +514,49 @@ fn the_mirror_says_lengths_that_it_knows_and_ends_what_goes_wrong() {
         assert!(String::from_utf8_lossy(&script.output).starts_with(said));
     }
 }
+
+#[test]
+fn the_same_request_again_is_the_same_answer_until_the_content_changes() {
+    let mut script = Script::new(example(0), 0, usize::MAX);
+    let ask = |script: &mut Script, request: &str| {
+        script.send(request.as_bytes());
+        script.settle();
+        String::from_utf8_lossy(&core::mem::take(&mut script.output)).into_owned()
+    };
+    let tag = String::from(field(&get("/large.txt", "Accept-Encoding: br\r\n"), "ETag").unwrap());
+    let requests = [
+        "GET / HTTP/1.1\r\nHost: somewhere\r\n\r\n".into(),
+        "GET /large.txt HTTP/1.1\r\nHost: x\r\nAccept-Encoding: gzip\r\n\r\n".into(),
+        "HEAD /large.txt HTTP/1.1\r\nHost: x\r\nAccept-Encoding: gzip\r\n\r\n".into(),
+        "GET /large.txt HTTP/1.1\r\nHost: x\r\nAccept-Encoding: br\r\n\r\n".into(),
+        format!("GET /large.txt HTTP/1.1\r\nHost: x\r\nAccept-Encoding: br\r\nIf-None-Match: {tag}\r\n\r\n"),
+        "GET /large.txt HTTP/1.1\r\nHost: x\r\nRange: bytes=5-9\r\n\r\n".into(),
+        "GET /large.txt HTTP/1.1\r\nHost: x\r\nIf-Modified-Since: Tue, 14 Nov 2023 22:13:20 GMT\r\n\r\n"
+            .into(),
+        "GET /nothing-at-all.txt HTTP/1.1\r\nHost: x\r\n\r\n".into(),
+    ];
+    let requests: [String; 8] = requests;
+    let first: Vec<String> = requests.iter().map(|request| ask(&mut script, request)).collect();
+    let statuses: Vec<&str> = first.iter().map(|answer| &answer[9..12]).collect();
+    assert_eq!(statuses, ["200", "200", "200", "200", "304", "206", "304", "404"]);
+    for _ in 0..4 {
+        for (request, expected) in requests.iter().zip(&first) {
+            assert!(ask(&mut script, request) == *expected, "{request}");
+        }
+        // Several at once, cut in the midst of one.
+        let all = requests.concat();
+        let (begin, rest) = all.split_at(70);
+        let both = ask(&mut script, begin) + &ask(&mut script, rest);
+        assert!(both == first.concat());
+    }
+    let other = File { plain: b"other".as_slice().into(), ..File::default() };
+    script.httpd.site_mut().put("/large.txt", other).unwrap();
+    for request in &requests[1..5] {
+        let answer = ask(&mut script, request);
+        assert!(answer.starts_with("HTTP/1.1 200 ") && answer.contains("Content-Length: 5\r\n"), "{answer}");
+    }
+    script.httpd.site_mut().remove("/index.html");
+    assert!(ask(&mut script, &requests[0]).starts_with("HTTP/1.1 404 "));
+    script.httpd.draining();
+    assert!(ask(&mut script, &requests[1]).contains("Connection: close\r\n"), "a drain is told");
+}

@@ -34,7 +34,7 @@ pub static VERBS: &[(Verb, Act)] = &[
                 choice(
                     "rate",
                     "N",
-                    "requests a second of the load, 0 for none (default 6000; httpd has none)",
+                    "requests a second of the load, 0 for none (default 6000; httpd: none, or of its page /)",
                 ),
                 choice("connections", "N", "connections of the load (default 4)"),
                 choice("machine", "TYPE", "microvm (default) or q35"),
@@ -183,8 +183,8 @@ pub static VERBS: &[(Verb, Act)] = &[
     (
         Verb {
             name: "profile",
-            words: "",
-            words_max: 0,
+            words: "[kv|httpd]",
+            words_max: 1,
             help: "measure the working points between which the tuner chooses, as a points file",
             choices: &[
                 choice(
@@ -198,9 +198,13 @@ pub static VERBS: &[(Verb, Act)] = &[
                 choice("out", "FILE", "where to put the points (default: standard output)"),
                 choice("note", "TEXT", "goes into the file as a comment: machine, date"),
                 choice("on", "HOME", "guest (default) or linux"),
-                choice("config", "FILE", "configuration (default examples/kv.conf)"),
+                choice("config", "FILE", "configuration (default examples/kv.conf, or httpd.conf)"),
                 choice("set", "KEY=VALUE", "overrides a line of the configuration; may be repeated"),
-                choice("rate", "N", "requests a second of the load (default 6000)"),
+                choice(
+                    "rate",
+                    "N",
+                    "requests a second of the load (default 6000); of httpd they ask for its page /",
+                ),
                 choice("connections", "N", "connections of the load (default 4)"),
                 choice("machine", "TYPE", "microvm (default) or q35"),
                 choice("memory", "MIB", "memory of the machine (default 64)"),

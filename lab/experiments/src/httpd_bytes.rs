@@ -26,7 +26,7 @@ use std::time::Duration;
 const VALUE: &str = "2 $/Mop";
 /// How often the most wanted file is asked for in one round; the next one half as often, and so on.
 const MOST: usize = 60;
-const ROUNDS: usize = 12;
+const ROUNDS: usize = 40;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Prices that somebody asks for, or could.

@@ -21,6 +21,8 @@ pub const VALUE_LEN_MAX: usize = 1 << 20;
 pub const KEY_LEN_MIN: usize = 10;
 /// Longest key of the memcached protocol.
 pub const KEY_LEN_MAX: usize = 250;
+/// Pages of a web server that are asked for.
+pub const PAGES_MAX: usize = 10_000;
 /// Keys in one key space.
 pub const KEYS_MAX: u32 = 10_000_000;
 /// Bytes of one reading turn; what does not fit is read in the next.

@@ -88,7 +88,13 @@ impl Report {
 pub fn run(plan: &Plan, stop: &Stop, mut progress: impl FnMut(&Progress)) -> Result<Report, LoadError> {
     plan.check()?;
     raise_descriptor_limit();
-    let (preloaded, preload_refused) = preload(plan, stop)?;
+    let mut plan = plan.clone();
+    let (preloaded, preload_refused) = match &mut plan.mix.web {
+        Some(web) if plan.mix.preload => (web.learn(plan.target)?, 0),
+        Some(_) => (0, 0),
+        None => preload(&plan, stop)?,
+    };
+    let plan = &plan;
     let threads = plan.threads.min(plan.connections);
     let mut workers = Vec::with_capacity(threads);
     let shared = Arc::new(Shared { recent: Mutex::default(), issued: AtomicU64::new(0) });

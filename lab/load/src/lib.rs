@@ -7,6 +7,7 @@
 //!
 //! - [`plan`]: what to do, checked before it starts.
 //! - [`mix`]: which requests, and what their answers must be.
+//! - [`Web`]: the same for a web server.
 //! - [`generator`]: threads, sockets, progress, the report.
 //! - [`recording`]: arrivals as a readable file; [`replay`]: the same file over sockets. The simulator plays the
 //!   same file in virtual time.
@@ -26,6 +27,7 @@ pub mod recording;
 pub mod replay;
 pub mod tally;
 mod waiter;
+mod web;
 
 pub use abuse::{Abused, abuse};
 pub use generator::{Progress, Report, Stop, run};
@@ -34,3 +36,4 @@ pub use pace::Pace;
 pub use plan::{LoadError, Plan};
 pub use recording::{Answers, Arrival, Recording};
 pub use replay::{replay, replay_from};
+pub use web::Web;

@@ -7,6 +7,7 @@
 use crate::bounds;
 use crate::plan::LoadError;
 use crate::random::Random;
+use crate::web::Web;
 
 /// Whose the keys are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,6 +35,8 @@ pub struct Mix {
     pub value_len_max: usize,
     /// Store every shared key once before the run, uncounted, so that a `get` finds something.
     pub preload: bool,
+    /// Pages of a web server, instead of all of this; with `preload` their content is learned before the run.
+    pub web: Option<Web>,
 }
 
 impl Default for Mix {
@@ -46,6 +49,7 @@ impl Default for Mix {
             value_len_min: 64,
             value_len_max: 1_024,
             preload: true,
+            web: None,
         }
     }
 }
@@ -54,6 +58,9 @@ impl Mix {
     /// Refuses what could not be sent or not be checked.
     pub fn check(&self) -> Result<(), LoadError> {
         let refuse = |what: String| Err(LoadError::Plan(what));
+        if let Some(web) = &self.web {
+            return web.check();
+        }
         if self.get_percent > 100 {
             return refuse(format!("get_percent is {}, give 0 to 100", self.get_percent));
         }
@@ -127,6 +134,9 @@ impl Speaker {
 
     /// Draws the next operation.
     pub fn draw(&mut self) -> Operation {
+        if let Some(web) = &self.mix.web {
+            return Operation::Get(self.random.below(u64::from(web.pages())) as u32);
+        }
         let key = self.random.below(u64::from(self.mix.keys)) as u32;
         if self.random.below(100) < u64::from(self.mix.get_percent) {
             Operation::Get(key)
@@ -137,6 +147,9 @@ impl Speaker {
 
     /// Appends the request of an operation.
     pub fn request(&self, operation: Operation, out: &mut Vec<u8>) {
+        if let (Some(web), Operation::Get(page)) = (&self.mix.web, operation) {
+            return web.request(page, out);
+        }
         match operation {
             Operation::Get(key) => {
                 out.extend_from_slice(b"get ");
@@ -157,6 +170,9 @@ impl Speaker {
 
     /// Judges the bytes that came for an operation; a verdict with a length consumed so many of them.
     pub fn judge(&mut self, operation: Operation, bytes: &[u8]) -> Verdict {
+        if let (Some(web), Operation::Get(page)) = (&self.mix.web, operation) {
+            return web.judge(page, bytes);
+        }
         let right = match operation {
             Operation::Get(key) => {
                 if bytes.starts_with(b"END\r\n") {

@@ -1,6 +1,6 @@
 //! The generator against small servers on loopback: one that is right, and some that are not.
 
-use nom_load::{Keys, Mix, Pace, Plan, Recording, Stop, replay, run};
+use nom_load::{Keys, Mix, Pace, Plan, Recording, Stop, Web, replay, run};
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -168,4 +168,53 @@ fn a_replay_gives_what_the_run_got() {
     assert_eq!(bytes as u64, report.tally.bytes_in);
     let worse = replay(&again, serve(Manner::Refuse), Duration::from_secs(20)).unwrap();
     assert!(first.difference(&worse).unwrap().contains("ERROR busy"));
+}
+
+/// A web server with two pages; the second one is not always the same.
+fn serve_pages() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            std::thread::spawn(move || {
+                let mut out = stream.unwrap();
+                let mut lines = BufReader::new(out.try_clone().unwrap()).lines();
+                let mut count = 0;
+                while let Some(Ok(line)) = lines.next() {
+                    while lines.next().is_some_and(|line| !line.unwrap().is_empty()) {}
+                    count += 1;
+                    let content = match line.split(' ').nth(1) {
+                        Some("/steady") => "x".repeat(1_000),
+                        Some("/none") => String::new(),
+                        _ => format!("{}", count / 100),
+                    };
+                    let status = if content.is_empty() { "404 Not Found" } else { "200 OK" };
+                    let len = content.len();
+                    if write!(out, "HTTP/1.1 {status}\r\nContent-Length: {len}\r\n\r\n{content}").is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+    });
+    address
+}
+
+#[test]
+fn pages_are_asked_for_in_both_loops_and_compared_with_what_was_there() {
+    let target = serve_pages();
+    let ask = |paths: &[&str], pace| {
+        let mix = Mix { web: Some(Web::new(paths, "Accept: */*\r\n")), ..Mix::default() };
+        run(&Plan { mix, pace, operations_max: 400, ..Plan::new(target) }, &Stop::default(), |_| {})
+    };
+    for pace in [Pace::Closed, Pace::Poisson { per_s: 2_000.0 }] {
+        let report = ask(&["/steady"], pace).unwrap();
+        let tally = &report.tally;
+        assert_eq!((tally.answered, tally.wrong, tally.lost, report.preloaded), (400, 0, 0, 1), "{pace:?}");
+        assert_eq!(tally.latency_ns.len(), 400);
+    }
+    let report = ask(&["/steady", "/counts"], Pace::Closed).unwrap();
+    assert!(report.tally.wrong > 0, "other content is noticed");
+    let refused = ask(&["/none"], Pace::Closed).unwrap_err().to_string();
+    assert!(refused.contains("the server answers 404, not 200 alone"), "{refused}");
 }

@@ -12,8 +12,6 @@ use nom_stack::application::{Application, Wish};
 use nom_stack::port::{Egress, Ingress};
 use nom_tuner::{Press, Wished};
 
-/// Time between two looks at what is asked for.
-const EVERY_NS: u64 = 100_000_000;
 /// Contents that are weighed in one look.
 const WISHES_MAX: usize = 32;
 /// What the efforts are called.
@@ -23,7 +21,6 @@ const CALLED: [&str; 3] = ["quickly", "well", "as small as can be"];
 #[derive(Debug, Default)]
 pub(super) struct Pressroom {
     rule: Press,
-    looked_ns: u64,
     /// How hard is being pressed, and the core time that it took.
     effort: usize,
     core_ns: u64,
@@ -38,11 +35,9 @@ impl<I: Ingress, E: Egress, A: Application> Worker<I, E, A> {
 
     /// Looks whether something is worth pressing.
     pub(super) fn look_for_pressing(&mut self, now_ns: u64) {
-        let passed_ns = now_ns.saturating_sub(self.pressroom.looked_ns);
-        if self.pressroom.working || passed_ns < EVERY_NS || self.frozen || self.is_draining() {
+        if self.pressroom.working || self.frozen || self.is_draining() {
             return;
         }
-        self.pressroom.looked_ns = now_ns;
         // A price that has run out, or was never published, decides nothing.
         let mut prices = reprice::typed(&self.prices);
         let valid = |resource: Resource| {
@@ -97,5 +92,6 @@ impl<I: Ingress, E: Egress, A: Application> Worker<I, E, A> {
             ),
         };
         self.log(now_ns, Level::Info, line);
+        self.look_for_pressing(now_ns);
     }
 }

@@ -40,6 +40,19 @@ impl Httpd {
         true
     }
 
+    /// Says that the client has it already. False when there is no room.
+    pub(super) fn not_modified(&mut self, io: &mut impl Io, slot: Slot, line: &[u8]) -> bool {
+        self.reply.begin(Status::NotModified, self.now_s);
+        self.reply.etag(self.site.variant(slot));
+        self.reply.end(After::Stays);
+        if io.write(self.reply.bytes()).is_err() {
+            return false;
+        }
+        self.note(io, line, Status::NotModified, 0);
+        io.answered(meter::Answer::Accepted);
+        true
+    }
+
     /// Gives any answer. False when there is no room; nothing has changed then.
     pub(super) fn give(
         &mut self,

@@ -82,6 +82,7 @@ impl Site {
             Some(slot) => {
                 entry.slots[Coding::Gzip as usize] = Some(slot);
                 self.paths.insert(path, entry);
+                self.generation += 1;
                 if let Some(before) = before {
                     self.release(before);
                 }

@@ -1,7 +1,7 @@
 //! The small load that `nom run` brings along, on a thread of its own.
 
 use super::options::Options;
-use nom_load::{Mix, Pace, Plan, Report, Stop};
+use nom_load::{Mix, Pace, Plan, Report, Stop, Web};
 use nom_machine::trouble::{Outcome, Trouble};
 use std::net::SocketAddr;
 use std::thread::JoinHandle;
@@ -18,13 +18,18 @@ pub struct Load {
     thread: JoinHandle<Result<Report, nom_load::LoadError>>,
 }
 
+/// A web server is asked for the page that every site has, as by browsers.
+fn web(application: &str) -> Option<Web> {
+    (application == "httpd").then(|| Web::new(&["/"], "Accept-Encoding: gzip, deflate, br\r\n"))
+}
+
 impl Load {
     /// Starts it against a service.
     pub fn start(options: &Options, target: SocketAddr) -> Self {
         let plan = Plan {
             connections: options.connections,
             pace: Pace::Poisson { per_s: f64::from(options.rate) },
-            mix: Mix { preload: true, ..Mix::default() },
+            mix: Mix { preload: true, web: web(options.application), ..Mix::default() },
             duration: options.load_time.unwrap_or(LONGEST),
             grace: GRACE,
             ..Plan::new(target)

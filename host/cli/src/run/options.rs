@@ -101,8 +101,8 @@ impl Options {
         let wire = typed.text("tap").map(Wire::find).transpose()?;
         let application = service::application(typed)?;
         let caches = application == "kv";
-        if !caches && (apps.is_some() || typed.number("rate", 0, 1_000_000)?.unwrap_or(0) > 0) {
-            return Err(Trouble::new("--apps and --rate are for kv: leave them out"));
+        if !caches && apps.is_some() {
+            return Err(Trouble::new("--apps is for kv: leave it out"));
         }
         let usual = PORTS.iter().find(|(name, _)| *name == application).map_or(0, |(_, port)| *port);
         Ok(Self {

@@ -21,6 +21,8 @@ use std::time::Duration;
 
 /// What is measured unless somebody names other settings.
 const SETTINGS: &str = "wait=halt batch=0, wait=halt batch=2ms, wait=spin:50us batch=0, wait=poll batch=0";
+/// Requests a second of the open loop, unless somebody names others.
+const RATE: u32 = 6_000;
 /// Seconds of a block, and rounds, unless somebody asks otherwise.
 const SECONDS: u64 = 4;
 const ROUNDS: usize = 5;
@@ -34,7 +36,8 @@ const LOOK: Duration = Duration::from_millis(250);
 /// The command.
 pub fn profile(typed: &Typed) -> Outcome<ExitCode> {
     let interrupted = interrupts()?;
-    let bare = typed.with("set", "tuner=off").with("port", "0").with("points", "none");
+    let rate = typed.number("rate", 1, 1_000_000)?.unwrap_or(RATE).to_string();
+    let bare = typed.with("set", "tuner=off").with("port", "0").with("points", "none").with("rate", &rate);
     let options = Options::read(&bare)?;
     let contract =
         Configuration::parse(&configuration(&bare, &[])?).context(|| "the configuration".into())?.contract;

@@ -5,8 +5,9 @@ mod peer;
 mod started;
 
 use nom_abi::board::{Prices, Rate, Resource};
+use nom_load::{Mix, Pace, Plan, Stop, Web};
 use nom_money::{PerByte, PerCoreNs};
-use started::{Process, ask, connect, find, wait_until};
+use started::{PATIENCE, Process, ask, connect, find, wait_until};
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Command, Output, Stdio};
@@ -166,6 +167,35 @@ fn dear_bytes_leave_smaller_and_free_ones_as_they_are() {
         said("times larger than need be, for") && said("/large.txt: ") && said("from now on"),
         "{lines:?}"
     );
+}
+
+#[test]
+fn the_load_counts_what_the_ledger_counts_in_both_loops() {
+    let Some(process) = Process::start("load", "") else { return };
+    let management = process.management();
+    let web = Web::new(&["/", "/175.html", "/large.txt", "/folder/"], "Accept-Encoding: gzip\r\n");
+    let mut accepted = 0;
+    for (pace, operations_max) in [(Pace::Closed, 3_000), (Pace::Poisson { per_s: 1_000.0 }, 1_000)] {
+        let mix = Mix { web: Some(web.clone()), ..Mix::default() };
+        let plan = Plan {
+            mix,
+            pace,
+            operations_max,
+            // Long enough on any machine: the number of operations ends it.
+            duration: PATIENCE,
+            grace: PATIENCE,
+            ..Plan::new(process.address)
+        };
+        let report = nom_load::run(&plan, &Stop::default(), |_| {}).unwrap();
+        let tally = &report.tally;
+        let troubled = tally.wrong + tally.refused + tally.lost + tally.closed + tally.shed;
+        assert_eq!((tally.answered, troubled), (operations_max, 0), "{pace:?}: {tally:?}");
+        accepted += report.accepted();
+    }
+    process.terminate();
+    let lines: Vec<String> = BufReader::new(&management).lines().map(Result::unwrap).collect();
+    let bye = lines.iter().find(|line| line.starts_with("{\"bye\":")).expect("a bye");
+    assert_eq!(number(bye, "accepted"), accepted);
 }
 
 #[test]
