@@ -33,6 +33,7 @@ fn measure(bench: &Bench, typed: &Typed) -> Outcome<ExitCode> {
         cache: artefacts::root()?.join(".cache"),
         question: ["hits", "soak", "bytes"].into_iter().find(|name| typed.has(name)).unwrap_or_default(),
         on: typed.text("on").map(Into::into),
+        quick: typed.has("quick"),
         kvm: typed.has("kvm"),
         peer: typed.text("peer").map(nom_experiments::memcached_suite::peer),
         recording: typed.text("recording").map(Into::into),

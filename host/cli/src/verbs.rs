@@ -269,8 +269,9 @@ pub static VERBS: &[(Verb, Act)] = &[
                 choice(
                     "on",
                     "HOME",
-                    "kv: beside memcached, on linux or vm; httpd: beside nginx, on linux or vm",
+                    "kv: beside memcached, on linux or vm; httpd: beside nginx, on linux or vm; knobs: simnet, linux or vm",
                 ),
+                choice("quick", "", "knobs: shorter blocks and fewer rounds"),
                 choice("recording", "FILE", "replay: recorded arrivals (default: drawn from a seed)"),
                 choice("prices", "FILE", "replay: price schedule (default: the test's own)"),
                 choice("kvm", "", "hardware virtualisation, where a probe guest shows that it works"),

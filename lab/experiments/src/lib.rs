@@ -23,6 +23,7 @@ pub mod httpd_vm;
 pub mod idle;
 pub mod instructions;
 pub mod kernel;
+pub mod knobs;
 pub mod kv;
 pub mod kv_cost;
 pub mod kv_hits;
@@ -67,6 +68,8 @@ pub struct Settings {
     pub question: &'static str,
     /// Where the service runs, for a bench that asks (`linux`, `vm`).
     pub on: Option<String>,
+    /// Shorter blocks and fewer runs, for a bench that has a short form.
+    pub quick: bool,
     /// Hardware virtualisation instead of the emulator.
     pub kvm: bool,
     /// A checkout of a system that is compared with.
@@ -107,6 +110,7 @@ pub static BENCHES: &[Bench] = &[
     Bench { name: "memory_link", claim: memory_link::CLAIM, measure: memory_link::measure },
     Bench { name: "link", claim: link::CLAIM, measure: link::measure },
     Bench { name: "netpipe", claim: netpipe::CLAIM, measure: netpipe::measure },
+    Bench { name: "knobs", claim: knobs::CLAIM, measure: knobs::measure },
     Bench { name: "recovery", claim: recovery::CLAIM, measure: recovery::measure },
     Bench { name: "replay", claim: replay::CLAIM, measure: replay::measure },
     Bench { name: "reaction", claim: reaction::CLAIM, measure: reaction::measure },

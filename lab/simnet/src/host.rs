@@ -6,7 +6,7 @@ use nom_load::random::Random;
 use nom_stack::Engine;
 use nom_stack::application::Application;
 use nom_stack::config::Config;
-use nom_stack::knobs::Knobs;
+use nom_stack::knobs::{Knobs, Wait};
 use std::cell::RefCell;
 use std::rc::Rc;
 
@@ -35,6 +35,8 @@ pub struct Usage {
     pub batches: u64,
     /// Time that the core was busy.
     pub busy_ns: u64,
+    /// Time that it looked for work where there was none, because a knob says that it spins or polls.
+    pub looking_ns: u64,
     /// Frames that found the receiving ring full.
     pub overflows: u64,
     /// Frames that a device with offloads dropped because their checksum was wrong.
@@ -54,7 +56,8 @@ pub struct Host<A: Application> {
     rings: Rc<RefCell<Rings>>,
     cost: Cost,
     usage: Usage,
-    awake: bool,
+    /// Since when nothing was done; nothing while at work.
+    idle_ns: Option<u64>,
     deadline_ns: Option<u64>,
 }
 
@@ -66,7 +69,7 @@ impl<A: Application> Host<A> {
         let mut secret = [0; 32];
         secret.chunks_mut(8).for_each(|chunk| chunk.copy_from_slice(&random.next().to_le_bytes()));
         let engine = Engine::new(config, ingress, egress, application, secret, 0);
-        Self { engine, rings, cost, usage: Usage::default(), awake: false, deadline_ns: None }
+        Self { engine, rings, cost, usage: Usage::default(), idle_ns: Some(0), deadline_ns: None }
     }
 
     /// The engine.
@@ -122,16 +125,16 @@ impl<A: Application> Node for Host<A> {
         let mut cost_ns = work[0] * self.cost.frame_ns
             + work[1] * self.cost.kilobyte_ns / 1000
             + work[2] * self.cost.kick_ns;
+        // Whoever takes a frame only to hold it was woken by it as well.
+        if (step.worked || work[3] > 0) && self.slept(now_ns) {
+            self.usage.wakes += 1;
+            cost_ns += self.cost.wake_ns;
+        }
         if step.worked {
             self.usage.batches += 1;
             cost_ns += self.cost.batch_ns;
-            if !self.awake {
-                self.awake = true;
-                self.usage.wakes += 1;
-                cost_ns += self.cost.wake_ns;
-            }
         } else {
-            self.awake = false;
+            self.idle_ns.get_or_insert(now_ns + cost_ns);
         }
         self.usage.busy_ns += cost_ns;
         Rest { worked: step.worked, deadline_ns: step.deadline_ns, free_ns: now_ns + cost_ns }
@@ -145,9 +148,24 @@ impl<A: Application> Node for Host<A> {
 }
 
 impl<A: Application> Host<A> {
-    /// Frames, bytes and kicks so far.
-    fn work_so_far(&self) -> [u64; 3] {
+    /// Ends a rest, bills what was looked meanwhile, and says whether it had become a sleep.
+    fn slept(&mut self, now_ns: u64) -> bool {
+        let Some(since_ns) = self.idle_ns.take() else { return false };
+        let idle_ns = now_ns.saturating_sub(since_ns);
+        let (looking_ns, slept) = match self.engine.knobs().wait {
+            Wait::Halt => (0, true),
+            Wait::Spin { budget_ns } => (idle_ns.min(budget_ns), idle_ns > budget_ns),
+            Wait::Poll => (idle_ns, false),
+        };
+        self.usage.looking_ns += looking_ns;
+        slept
+    }
+
+    /// Frames, bytes and kicks so far, and frames that were taken from the device.
+    fn work_so_far(&self) -> [u64; 4] {
         let counters = self.engine.counters();
-        [counters.frames_in + counters.frames_out, counters.bytes_in + counters.bytes_out, counters.kicks]
+        let taken = self.rings.borrow().frames_in;
+        let frames = counters.frames_in + counters.frames_out;
+        [frames, counters.bytes_in + counters.bytes_out, counters.kicks, taken]
     }
 }
