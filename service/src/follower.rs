@@ -3,7 +3,8 @@
 use crate::configuration::Configuration;
 use crate::share::Share;
 use crate::together::Together;
-use crate::worker::{Round, close_answered, cut_all, engine, quiet_ns};
+use crate::worker::{Moved, Round, close_answered, cut_all, engine, move_in, move_out, quiet_ns};
+use alloc::vec::Vec;
 use nom_stack::Engine;
 use nom_stack::application::Application;
 use nom_stack::knobs::{Knobs, Wait};
@@ -92,6 +93,28 @@ impl<I: Ingress, E: Egress, A: Application> Follower<I, E, A> {
     /// It was told to end, and has no connection left. It still answers other cores.
     pub fn is_drained(&self) -> bool {
         self.until_ns.is_some() && self.engine.application().guests() == 0
+    }
+
+    /// The application, to look at.
+    pub fn application(&self) -> &A {
+        self.engine.application().application()
+    }
+
+    /// Asks other cores for nothing any more; true once nothing is under way between this one and them.
+    pub fn withdraw(&mut self) -> bool {
+        self.engine.application_mut().withdraw()
+    }
+
+    /// Takes out all connections; those that cannot be moved are reset.
+    pub fn hand_over(&mut self, now_ns: impl Fn() -> u64) -> Vec<Moved> {
+        let (moved, cut) = move_out(&mut self.engine, now_ns);
+        self.cut += cut;
+        moved
+    }
+
+    /// Goes on with the connections of a predecessor, and says how many there are.
+    pub fn take_over(&mut self, moved: &[Moved], now_ns: u64) -> usize {
+        move_in(&mut self.engine, moved, now_ns)
     }
 
     /// One round without waiting.

@@ -221,6 +221,10 @@ impl<A: Application> Application for Together<A> {
         self.application.may_rest()
     }
 
+    fn withdraw(&mut self) -> bool {
+        self.application.withdraw()
+    }
+
     fn draining(&mut self) {
         self.application.draining();
     }

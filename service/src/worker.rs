@@ -51,6 +51,7 @@ use nom_stack::{ConnectError, Engine, Handle};
 use nom_utility::{Contract, LimitKind};
 use reading::Interval;
 pub use succession::Moved;
+pub(crate) use succession::{move_in, move_out};
 
 /// Time between two looks at the chores while there is always something else to do.
 const CHORES_NS: u64 = 10_000_000;

@@ -26,6 +26,7 @@ use nom_stack::application::{Application, Compressible, ConnectionId, Ended, Io,
 mod limits;
 mod mirror;
 mod send;
+mod succession;
 
 /// Bytes of content that one pin has at most: so far a reader comes between two signs of life.
 pub const PIECE: u64 = 64 << 10;
@@ -580,6 +581,14 @@ impl Application for Httpd {
 
     fn compressible(&mut self) -> Option<&mut dyn Compressible> {
         self.config.presses.then_some(self)
+    }
+
+    fn hand_over(&mut self, id: ConnectionId) -> Option<Vec<u8>> {
+        self.connection_state(id)
+    }
+
+    fn take_over(&mut self, io: &mut impl Io, state: &[u8]) -> bool {
+        self.restore(io, state)
     }
 
     fn finished(&mut self, io: &mut impl Io) {

@@ -597,6 +597,13 @@ impl Application for Kv {
         self.shards.as_mut().is_none_or(|shards| shards.may_rest())
     }
 
+    fn withdraw(&mut self) -> bool {
+        self.shards.as_mut().is_none_or(|shards| {
+            shards.pause();
+            shards.is_idle()
+        })
+    }
+
     fn elastic(&mut self) -> Option<&mut dyn Elastic> {
         Some(self)
     }

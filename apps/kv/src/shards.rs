@@ -226,14 +226,22 @@ impl Shards {
         quiet
     }
 
-    /// Nothing is under way, in neither direction.
+    /// Nothing is under way, in neither direction, that ends by itself: who waits for data of a client does not.
     pub(crate) fn is_idle(&self) -> bool {
         self.ready.is_empty()
             && self.peers.iter().flatten().all(|peer| {
                 peer.crowded.is_empty()
-                    && peer.free.len() == EXCHANGES
-                    && peer.guests.iter().all(|guest| !guest.is_there())
+                    && peer.owed.is_empty()
+                    && !peer.exchanges.iter().any(Exchange::is_under_way)
+                    && !peer.guests.iter().any(Guest::is_under_way)
             })
+    }
+
+    /// No exchange is there, in neither direction.
+    #[cfg(test)]
+    pub(crate) fn is_unused(&self) -> bool {
+        let unused = |peer: &Peer| peer.free.len() == EXCHANGES && !peer.guests.iter().any(Guest::is_there);
+        self.is_idle() && self.peers.iter().flatten().all(unused)
     }
 
     /// From now on no new exchange begins.

@@ -260,6 +260,7 @@ pub static VERBS: &[(Verb, Act)] = &[
                 choice("cost", "", "kv, httpd: instructions a request (what is measured without it, too)"),
                 choice("hits", "", "kv: items held and requests that hit, beside memcached"),
                 choice("soak", "", "kv: 10,000 connections for a minute, with clients that misbehave"),
+                choice("overload", "", "kv: goodput when up to three times as much is asked as it can serve"),
                 choice(
                     "bytes",
                     "",

@@ -22,11 +22,16 @@ fn main() -> ExitCode {
     deployed::main::<Cache>()
 }
 
+/// Bytes of what decides which core has which key.
+const SECRET_LEN: usize = 16;
+
 struct Cache {
     /// Where the items stay between two processes.
     contents: Option<PathBuf>,
     /// Our part of the keys, where other cores have the others.
     shards: Option<Shards>,
+    /// Which core has which key, for a successor with as many.
+    secret: Option<[u8; SECRET_LEN]>,
     /// When the clock of items began, where other cores have it too; and that in nanoseconds since 1970.
     started: Option<(u64, u64)>,
 }
@@ -75,7 +80,7 @@ impl Deployed for Cache {
         if contents.is_some() && configuration.cores > 1 {
             return Err("--contents is for a cache on one core: remove it, or the line kv.cores".into());
         }
-        Ok(Self { contents, shards: None, started: None })
+        Ok(Self { contents, shards: None, started: None, secret: None })
     }
 
     fn parts(
@@ -83,10 +88,16 @@ impl Deployed for Cache {
         configuration: &Configuration,
         team: &Arc<Team>,
         home: &mut LinuxHome,
+        left: Option<&[u8]>,
     ) -> Result<Vec<Part<Kv>>, String> {
         let wakers: Vec<Arc<dyn Wake>> =
             (0..team.cores()).map(|core| Arc::new(Core(Arc::clone(team), core)) as Arc<dyn Wake>).collect();
-        let mut all = Shards::all(seed(home).map_err(|error| error.to_string())?, &wakers).into_iter();
+        let secret = match left {
+            Some(left) => *left.first_chunk().ok_or("the predecessor's state is not one of this version")?,
+            None => seed(home).map_err(|error| error.to_string())?,
+        };
+        self.secret = Some(secret);
+        let mut all = Shards::all(secret, &wakers).into_iter();
         self.shards = all.next();
         // All cores have the same clock of items.
         let (now_ns, unix_ns) = (home.now_ns(), home.unix_ns());
@@ -118,11 +129,21 @@ impl Deployed for Cache {
         Ok(kv)
     }
 
+    fn bequeath_first(&self, write: &mut dyn FnMut(&[u8])) {
+        if let Some(secret) = &self.secret {
+            write(secret);
+        }
+    }
+
     fn bequeath(kv: &Kv, now_ns: u64, write: &mut dyn FnMut(&[u8])) {
         kv.save(now_ns, write);
     }
 
-    fn inherit(kv: &mut Kv, now_ns: u64, left: &[u8]) -> Result<(), String> {
+    fn inherit(&self, kv: &mut Kv, now_ns: u64, left: &[u8]) -> Result<(), String> {
+        Self::inherit_part(kv, now_ns, &left[if self.secret.is_some() { SECRET_LEN } else { 0 }..])
+    }
+
+    fn inherit_part(kv: &mut Kv, now_ns: u64, left: &[u8]) -> Result<(), String> {
         kv.load(now_ns, left).map(|_| ()).map_err(|error| error.to_string())
     }
 

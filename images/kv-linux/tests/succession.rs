@@ -45,10 +45,10 @@ impl Drop for Process {
 
 impl Process {
     /// `None` when this machine does not let us. The thread that called ends it by its own end.
-    fn start(name: &str) -> Option<Self> {
+    fn start(name: &str, cores: usize) -> Option<Self> {
         let place = Place(std::env::temp_dir().join(format!("nom-succession-{name}-{}", std::process::id())));
         std::fs::create_dir_all(&place.0).unwrap();
-        std::fs::write(place.0.join("kv.conf"), CONFIGURATION).unwrap();
+        std::fs::write(place.0.join("kv.conf"), format!("{CONFIGURATION}kv.cores = {cores}\n")).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_nom-kv-linux"));
         command.arg("--config").arg(place.0.join("kv.conf")).arg("--run").arg(&place.0);
         command.args(["--port", "0"]).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -105,20 +105,34 @@ fn alone(act: impl FnOnce() + Send + 'static) {
 
 #[test]
 fn connections_go_on_wherever_they_were() {
-    alone(|| {
-        let Some(mut process) = Process::start("middle") else { return };
+    go_on_wherever_they_were(1);
+}
+
+#[test]
+fn connections_to_two_cores_go_on_wherever_they_were() {
+    go_on_wherever_they_were(2);
+}
+
+fn go_on_wherever_they_were(cores: usize) {
+    alone(move || {
+        let Some(mut process) = Process::start(&format!("middle-{cores}"), cores) else { return };
         let [mut first, mut half_a_value, mut half_a_line, mut idle] = [(); 4].map(|()| connect());
         say(&mut first, b"set a 7 0 1\r\nx\r\ngets a\r\n");
         hear(&mut first, "STORED\r\nVALUE a 7 1 1\r\nx\r\nEND\r\n");
         for _ in 0..3 {
-            say(&mut half_a_value, b"set b 0 0 10\r\n01234");
+            // A value on its way to another core ends with the process; on one core there is none.
+            if cores == 1 {
+                say(&mut half_a_value, b"set b 0 0 10\r\n01234");
+            }
             say(&mut half_a_line, b"get a no");
             // Whoever is answered after they have spoken knows that it has arrived.
             say(&mut first, b"version\r\n");
             hear(&mut first, concat!("VERSION 1.6.18-nom-", env!("CARGO_PKG_VERSION"), "\r\n"));
             process.restart();
-            say(&mut half_a_value, b"56789\r\nget b\r\n");
-            hear(&mut half_a_value, "STORED\r\nVALUE b 0 10\r\n0123456789\r\nEND\r\n");
+            if cores == 1 {
+                say(&mut half_a_value, b"56789\r\nget b\r\n");
+                hear(&mut half_a_value, "STORED\r\nVALUE b 0 10\r\n0123456789\r\nEND\r\n");
+            }
             say(&mut half_a_line, b"thing a\r\n");
             hear(&mut half_a_line, "VALUE a 7 1\r\nx\r\nVALUE a 7 1\r\nx\r\nEND\r\n");
             // A number from before fits nothing.
@@ -133,8 +147,17 @@ fn connections_go_on_wherever_they_were() {
 
 #[test]
 fn a_load_notices_a_pause_and_nothing_else() {
-    alone(|| {
-        let Some(mut process) = Process::start("load") else { return };
+    notices_a_pause_and_nothing_else(1);
+}
+
+#[test]
+fn a_load_of_two_cores_notices_a_pause_and_nothing_else() {
+    notices_a_pause_and_nothing_else(2);
+}
+
+fn notices_a_pause_and_nothing_else(cores: usize) {
+    alone(move || {
+        let Some(mut process) = Process::start(&format!("load-{cores}"), cores) else { return };
         let (say, heard) = mpsc::channel();
         let stop = Stop::default();
         let until = stop.clone();

@@ -1,7 +1,7 @@
 //! The cache's bench: one name, several questions.
 
 use crate::figures::Figure;
-use crate::{Settings, kv_cost, kv_hits, kv_linux, kv_soak, kv_vm};
+use crate::{Settings, kv_cost, kv_hits, kv_linux, kv_overload, kv_soak, kv_vm};
 use nom_machine::trouble::{Outcome, Trouble};
 
 /// What is claimed.
@@ -9,7 +9,8 @@ pub const CLAIM: &str = "a GET takes at most 2,000 instructions in batches, 3,00
                          as many items and hits as memcached (--hits); beside it 1.3x as many requests, \
                          2.5x as fast alone, 1.5x less CPU (--on linux); in a guest beside one of Linux 8x as \
                          many, 3x as fast alone, a tenth of the jitter, the first answer within 120 ms (--on vm); \
-                         10,000 connections, moving prices and misbehaving clients for a minute, and the books agree (--soak)";
+                         10,000 connections, moving prices, half-open floods and misbehaving clients for a minute, and the \
+                         books agree (--soak); goodput flat at 3 times the capacity (--overload)";
 
 /// Measures what was asked for.
 pub fn measure(settings: &Settings, progress: &mut dyn FnMut(&str)) -> Outcome<Vec<Figure>> {
@@ -18,6 +19,7 @@ pub fn measure(settings: &Settings, progress: &mut dyn FnMut(&str)) -> Outcome<V
         (Some("vm"), _) => kv_vm::measure(settings, progress),
         (Some(other), _) => Err(Trouble::new(format!("--on {other}: linux or vm is expected"))),
         (None, "hits") => kv_hits::measure(settings, progress),
+        (None, "overload") => kv_overload::measure(settings, progress),
         (None, "soak") => kv_soak::measure(settings, progress),
         (None, _) => kv_cost::measure(settings, progress),
     }

@@ -2,13 +2,16 @@
 //! all the while: nobody else notices, nothing is left behind, and the ledger has what the generator counts.
 //!
 //! `nom-kv-linux` over AF_XDP on a `veth` cable. The load is open, each answer is checked byte for byte. The abusers do
-//! nothing that counts as accepted (`nom_load::abuse`), so the books must agree exactly.
+//! nothing that counts as accepted (`nom_load::abuse`), so the books must agree exactly. Beside them somebody opens
+//! connections from addresses that nobody has, 5,000 a second, and never says more.
 
 use crate::Settings;
 use crate::figures::Figure;
+use crate::flood::{Way, flood};
 use nom_abi::board::{Prices, Rate, Resource};
-use nom_cable::{ADDRESS, Cable, End, PREFIX_LEN, SERVER};
+use nom_cable::{ADDRESS, CLIENT, Cable, End, PREFIX_LEN, SERVER};
 use nom_linux_board::Publisher;
+use nom_linux_interface::Interface;
 use nom_load::{Abused, Mix, Pace, Plan, Report, Stop, abuse, run};
 use nom_machine::artefacts;
 use nom_machine::machine::dying_with_us;
@@ -16,7 +19,7 @@ use nom_machine::scratch::Scratch;
 use nom_machine::trouble::{Context, Outcome, Trouble};
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -31,6 +34,8 @@ const ABUSERS: u64 = 2;
 const EVERY: Duration = Duration::from_secs(1);
 const PATIENCE: Duration = Duration::from_secs(120);
 const PORT: u16 = 11211;
+/// The first address of those that open half a connection.
+const NOBODYS: Ipv4Addr = Ipv4Addr::new(10, 99, 64, 0);
 const TOKEN: &str = "00112233445566778899aabbccddeeff";
 /// Points whose best setting depends on what a core costs.
 const POINTS: &str = "\
@@ -80,6 +85,13 @@ pub fn measure(_settings: &Settings, progress: &mut dyn FnMut(&str)) -> Outcome<
             cable.spawn(End::Client, None, move || abuse(target, seed, &halt)).map_err(Trouble::new)?;
         abusers.push(abuser);
     }
+    let servers = cable.spawn(End::Server, None, || Interface::find(SERVER)).map_err(Trouble::new)?;
+    let servers = servers.join().map_err(|_| Trouble::new("looking at the cable failed"))?;
+    let to = servers.map_err(|error| Trouble::new(error.to_string()))?.mac;
+    let flooding = {
+        let (halt, way) = (halt.clone(), Way { to, server: (ADDRESS, PORT), from: NOBODYS });
+        cable.spawn(End::Client, None, move || flood(CLIENT, way, &halt)).map_err(Trouble::new)?
+    };
     let load = cable.spawn(End::Client, None, move || run(&plan(target), &Stop::default(), |_| {}));
     let load = load.map_err(Trouble::new)?;
     let (mut turns, mut before_bytes, started) = (0, 0, Instant::now());
@@ -100,18 +112,20 @@ pub fn measure(_settings: &Settings, progress: &mut dyn FnMut(&str)) -> Outcome<
         abused.connections += one.connections;
         abused.resets += one.resets;
     }
+    let half_open = flooding.join().map_err(|_| Trouble::new("the flood failed"))??;
     let after_bytes = resident_bytes(process)?;
     // The books are closed by a drain, as at every end.
     writeln!(management, "drain").context(|| "the management channel".into())?;
     let lines = hearing.join().map_err(|_| Trouble::new("the management channel failed"))?;
     drop(stop);
     progress(&format!(
-        "{} accepted by the generator; {} connections misbehaved, {} of them ended by a reset; prices moved {turns} times",
+        "{} accepted by the generator; {} connections misbehaved, {} of them ended by a reset; {half_open} were half \
+         opened; prices moved {turns} times",
         report.accepted(),
         abused.connections,
         abused.resets
     ));
-    figures(&report, abused, turns, &Seen { lines, before_bytes, after_bytes })
+    figures(&report, abused, half_open, turns, &Seen { lines, before_bytes, after_bytes })
 }
 
 fn plan(target: SocketAddr) -> Plan {
@@ -192,7 +206,7 @@ fn number(line: &str, name: &str) -> Option<f64> {
     digits.parse().ok()
 }
 
-fn figures(report: &Report, abused: Abused, turns: u64, seen: &Seen) -> Outcome<Vec<Figure>> {
+fn figures(report: &Report, abused: Abused, half_open: u64, turns: u64, seen: &Seen) -> Outcome<Vec<Figure>> {
     let bye = seen.lines.iter().find(|line| line.starts_with("{\"bye\":"));
     let accepted = bye.and_then(|line| number(line, "accepted"));
     let accepted = accepted.ok_or_else(|| Trouble::new("the process ended without a bye"))?;
@@ -216,6 +230,7 @@ fn figures(report: &Report, abused: Abused, turns: u64, seen: &Seen) -> Outcome<
         figure("kv.soak_windows_difference", "operations", Some("<=0"), (settled - accepted).abs()),
         figure("kv.soak_memory_growth", "%", Some("<=5"), growth.max(0.0)),
         figure("kv.soak_abusers", "connections", None, abused.connections as f64),
+        figure("kv.soak_half_open", "connections", Some(">=100000"), half_open as f64),
         figure("kv.soak_price_changes", "changes", None, turns as f64),
         figure("kv.soak_knob_changes", "changes", None, knobs as f64),
     ];

@@ -164,6 +164,12 @@ pub trait Application {
         true
     }
 
+    /// Help of other cores is not asked for any more: what has to wait for it waits. True once nothing of that is under way,
+    /// neither for this core nor for others, so that connections can be moved.
+    fn withdraw(&mut self) -> bool {
+        true
+    }
+
     /// The service is about to end: answers that come now are the last ones of their connections, where the
     /// application's protocol can say so.
     fn draining(&mut self) {}

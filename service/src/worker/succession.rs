@@ -5,7 +5,9 @@
 
 use super::Worker;
 use crate::home::Home;
+use crate::together::Together;
 use alloc::vec::Vec;
+use nom_stack::Engine;
 use nom_stack::application::{Application, Io};
 use nom_stack::port::{Egress, Ingress};
 
@@ -25,32 +27,69 @@ pub struct Moved {
     pub state: Vec<u8>,
 }
 
+/// Answers what has arrived, and takes out all connections that others opened (after that the device must not be looked at:
+/// what comes would be refused); also how many could not be moved, and were
+/// reset.
+pub(crate) fn move_out<I: Ingress, E: Egress, A: Application>(
+    engine: &mut Engine<I, E, Together<A>>,
+    now_ns: impl Fn() -> u64,
+) -> (Vec<Moved>, u64) {
+    for _ in 0..STEPS_MAX {
+        if !engine.step(now_ns()).worked {
+            break;
+        }
+    }
+    let now_ns = now_ns();
+    let all = engine.application().all_guests();
+    let mut moved = Vec::with_capacity(all.len());
+    let mut cut = 0;
+    for id in all {
+        let state = engine.application_mut().hand_over(id);
+        match state.and_then(|state| Some(Moved { connection: engine.export(id, now_ns)?, state })) {
+            Some(value) => moved.push(value),
+            None => {
+                cut += 1;
+                engine.with_connection(id, now_ns, |_, io| io.abort());
+            }
+        }
+    }
+    (moved, cut)
+}
+
+/// Goes on with connections, and says how many of them there are. Those that do not fit here are reset.
+pub(crate) fn move_in<I: Ingress, E: Egress, A: Application>(
+    engine: &mut Engine<I, E, Together<A>>,
+    moved: &[Moved],
+    now_ns: u64,
+) -> usize {
+    let mut kept = 0;
+    for Moved { connection, state } in moved {
+        let Ok(id) = engine.import(connection, now_ns) else { continue };
+        let goes_on = engine.with_connection(id, now_ns, |together, io| {
+            let goes_on = together.take_over(io, state);
+            if !goes_on {
+                io.abort();
+            }
+            goes_on
+        });
+        kept += usize::from(goes_on == Some(true));
+    }
+    kept
+}
+
 impl<I: Ingress, E: Egress, A: Application> Worker<I, E, A> {
+    /// Asks other cores for nothing any more; true once nothing is under way between this one and them.
+    pub fn withdraw(&mut self) -> bool {
+        self.engine.application_mut().withdraw()
+    }
+
     /// Takes out all connections that others opened, seals the ledger and says bye. Nothing but the application is
     /// asked of this worker from then on. Connections that cannot be moved are reset.
     pub fn hand_over(&mut self, home: &mut impl Home) -> Vec<Moved> {
-        for _ in 0..STEPS_MAX {
-            if !self.engine.step(home.now_ns()).worked {
-                break;
-            }
-        }
+        self.stop_asking(home.now_ns());
+        let (moved, cut) = move_out(&mut self.engine, || home.now_ns());
         let now_ns = home.now_ns();
-        self.stop_asking(now_ns);
-        let all = self.engine.application().all_guests();
-        let mut moved = Vec::with_capacity(all.len());
-        let mut cut = 0;
-        for id in all {
-            let state = self.engine.application_mut().hand_over(id);
-            let value =
-                state.and_then(|state| Some(Moved { connection: self.engine.export(id, now_ns)?, state }));
-            match value {
-                Some(value) => moved.push(value),
-                None => {
-                    cut += 1;
-                    self.engine.with_connection(id, now_ns, |_, io| io.abort());
-                }
-            }
-        }
+        let cut = cut + home.others().map_or(0, |others| others.cut);
         self.close(home, now_ns, cut);
         let until_ns = now_ns + FLUSH_NS;
         while home.management_peer() != 0 && !self.channel.is_empty() && home.now_ns() < until_ns {
@@ -63,18 +102,6 @@ impl<I: Ingress, E: Egress, A: Application> Worker<I, E, A> {
 
     /// Goes on with the connections of a predecessor, and says how many there are. Those that do not fit here are reset.
     pub fn take_over(&mut self, moved: &[Moved], now_ns: u64) -> usize {
-        let mut kept = 0;
-        for Moved { connection, state } in moved {
-            let Ok(id) = self.engine.import(connection, now_ns) else { continue };
-            let goes_on = self.engine.with_connection(id, now_ns, |together, io| {
-                let goes_on = together.take_over(io, state);
-                if !goes_on {
-                    io.abort();
-                }
-                goes_on
-            });
-            kept += usize::from(goes_on == Some(true));
-        }
-        kept
+        move_in(&mut self.engine, moved, now_ns)
     }
 }

@@ -138,7 +138,7 @@ mod tests {
                 expected.len()
             );
             for kv in caches {
-                assert!(kv.shards.as_ref().unwrap().is_idle(), "seed {seed}");
+                assert!(kv.shards.as_ref().unwrap().is_unused(), "seed {seed}");
                 assert_eq!(kv.store().counts().pins, 0);
             }
         }
@@ -178,7 +178,7 @@ mod tests {
             cores.settle();
             for script in &cores.scripts {
                 let shards = script.kv.shards.as_ref().unwrap();
-                assert!(shards.is_idle(), "seed {seed}");
+                assert!(shards.is_unused(), "seed {seed}");
                 assert_eq!(script.kv.store().counts().pins, 0, "seed {seed}");
                 assert_eq!(
                     script.kv.store().unfinished(),

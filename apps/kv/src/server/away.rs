@@ -50,15 +50,6 @@ impl Kv {
         self.shards.as_ref().map_or_else(ShardCounters::default, |shards| shards.counters())
     }
 
-    /// From now on no request goes to another core, and clients wait instead. True once none is under way: what is then moved
-    /// elsewhere is whole.
-    pub fn withdraw(&mut self) -> bool {
-        self.shards.as_mut().is_none_or(|shards| {
-            shards.pause();
-            shards.is_idle()
-        })
-    }
-
     /// Serves a guest from another core.
     pub(crate) fn serve_guest(
         &mut self,
@@ -157,6 +148,9 @@ impl Kv {
                 }
                 let left = data_len - data_here as u64;
                 connection.state = if left > 0 { State::Forward { left } } else { State::Line };
+                if let (true, Some(away), Some(shards)) = (left > 0, connection.away, &mut self.shards) {
+                    shards.sends(away, true);
+                }
                 Some(Progress::Consumed(bytes.len()))
             }
             Target::All(_) | Target::Counts => {
@@ -191,6 +185,7 @@ impl Kv {
         }
         if *left == 0 {
             connection.state = State::Line;
+            shards.sends(away, false);
         }
         sent
     }

@@ -85,7 +85,9 @@ impl Kv {
         if !connection.open || connection.generation != id.generation || connection.cut {
             return None;
         }
-        if connection.owed != Owed::Nothing || connection.blocked || connection.away.is_some() {
+        // Who waits for its turn to ask another core asks again: what it said stays with the stack.
+        let waits_for_room = connection.blocked && !connection.queued;
+        if connection.owed != Owed::Nothing || waits_for_room || connection.away.is_some() {
             return None;
         }
         let connection = core::mem::take(connection);

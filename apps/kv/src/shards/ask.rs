@@ -22,6 +22,8 @@ pub(super) struct Exchange {
     written: usize,
     /// The client is among those that have something to do.
     told: bool,
+    /// Data of the request has not come yet.
+    sends: bool,
     /// It came to its end: operations accepted, and refused.
     done: Option<(u32, u32)>,
 }
@@ -31,6 +33,13 @@ pub(super) struct Exchange {
 pub(crate) struct Away {
     peer: u8,
     exchange: u16,
+}
+
+impl Exchange {
+    /// It is under way, and will end whatever the client does.
+    pub(super) fn is_under_way(&self) -> bool {
+        !self.sends && (self.client.is_some() || self.done.is_some())
+    }
 }
 
 impl Away {
@@ -127,6 +136,11 @@ impl Shards {
             sent += part.len();
         }
         sent
+    }
+
+    /// Whether data of the request has not come yet.
+    pub(crate) fn sends(&mut self, away: Away, sends: bool) {
+        at(&mut self.peers, away).exchanges[usize::from(away.exchange)].sends = sends;
     }
 
     /// What came of an answer and was not written yet, and how it ended if it did.

@@ -27,8 +27,15 @@ pub(super) struct Guest {
 }
 
 impl Guest {
+    #[cfg(test)]
     pub(super) fn is_there(&self) -> bool {
         self.is_there
+    }
+
+    /// There is something to say, or all was said that will come.
+    pub(super) fn is_under_way(&self) -> bool {
+        let Visit { connection, sheet, .. } = &self.visit;
+        self.is_there && (connection.is_answered() || sheet.said < sheet.text.len() || sheet.pin.is_some())
     }
 }
 

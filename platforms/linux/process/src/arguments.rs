@@ -26,14 +26,12 @@ impl Display for Program {
 }
 
 /// Descriptors that a process which restarts itself leaves to its successor.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Inherited {
-    /// The device.
-    pub device: i32,
     /// The management socket's listener.
     pub listener: i32,
-    /// What was served.
-    pub state: i32,
+    /// Of each core: its queue of the device, and what was served there.
+    pub cores: Vec<(i32, i32)>,
 }
 
 /// How the word begins that names them. Nobody types it.
@@ -42,7 +40,8 @@ const SUCCESSOR: &str = "--successor=";
 impl Inherited {
     /// The word of the command line.
     pub fn word(&self) -> String {
-        format!("{SUCCESSOR}{}:{}:{}", self.device, self.listener, self.state)
+        let cores = self.cores.iter().map(|(queue, state)| format!(":{queue}:{state}"));
+        format!("{SUCCESSOR}{}{}", self.listener, cores.collect::<String>())
     }
 
     /// A command line without such a word.
@@ -51,9 +50,11 @@ impl Inherited {
     }
 
     fn read(text: &str) -> Option<Self> {
-        let mut numbers = text.split(':').map(|number| number.parse().ok());
-        let read = Self { device: numbers.next()??, listener: numbers.next()??, state: numbers.next()?? };
-        numbers.next().is_none().then_some(read)
+        let numbers: Vec<i32> = text.split(':').map(|number| number.parse().ok()).collect::<Option<_>>()?;
+        let (listener, cores) = numbers.split_first()?;
+        let (pairs, rest) = cores.as_chunks::<2>();
+        let cores = pairs.iter().map(|[queue, state]| (*queue, *state)).collect::<Vec<_>>();
+        (rest.is_empty() && !cores.is_empty()).then_some(Self { listener: *listener, cores })
     }
 }
 
@@ -98,8 +99,9 @@ impl Arguments {
                 "successor" => {
                     let text = value()?;
                     let read = text.to_str().and_then(Inherited::read);
-                    inherited =
-                        Some(read.ok_or_else(|| wrong(&"--successor: three descriptors are expected"))?);
+                    inherited = Some(read.ok_or_else(|| {
+                        wrong(&"--successor: a descriptor and two for each core are expected")
+                    })?);
                 }
                 "user" => {
                     let name = value()?.into_string();
@@ -156,7 +158,7 @@ mod tests {
 
     #[test]
     fn what_is_inherited_is_named_once() {
-        let inherited = Inherited { device: 5, listener: 6, state: 7 };
+        let inherited = Inherited { listener: 6, cores: vec![(5, 7), (8, 9)] };
         let words = format!("--config a --run b --port 0 {}", inherited.word());
         assert_eq!(read(&words).unwrap().inherited, Some(inherited));
         let words: Vec<OsString> = words.split(' ').map(OsString::from).collect();
@@ -166,7 +168,7 @@ mod tests {
     #[test]
     fn what_is_wrong_is_named() {
         for (words, what) in [
-            ("--config a --run b --port 0 --successor=1:2", "--successor: three descriptors"),
+            ("--config a --run b --port 0 --successor=1:2", "--successor: a descriptor"),
             ("--config a --run b", "--port is missing"),
             ("--config a --run b --port x", "--port: a number"),
             ("--configs a", "unknown option --configs"),

@@ -1,17 +1,18 @@
 //! The whole life of an application as a Linux process: `main` names the application and what is special about it.
 
 use crate::arguments::{Arguments, Program};
-use crate::home::LinuxHome;
+use crate::home::{LinuxHome, clock_ns};
 use crate::network::{self, Device, Serve};
 use crate::running::{Heritage, Prepared, Ready, Running, Who};
 use crate::start::{die_with_parent, read_configuration, text};
-use crate::succession::{Legacy, Predecessor, become_successor};
-use crate::team::{Place, Team, follow};
+use crate::succession::{Left, Predecessor, State, become_successor};
+use crate::team::{Place, Team, WITHDRAW_NS, follow};
 use nom_service::configuration::Configuration;
 use nom_service::home::Home;
 use nom_service::worker::seed;
 use nom_stack::application::Application;
 use nom_stack::port::{Egress, Ingress};
+use rustix::time::ClockId;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -19,6 +20,8 @@ use std::thread::{self, JoinHandle};
 
 /// Makes the application of one core, in that core's thread.
 pub type Part<A> = Box<dyn FnOnce() -> A + Send>;
+/// How long requests that cores have with each other may take when they are to be moved; the connections of the others are cut.
+const WITHDRAW_MAX_NS: u64 = 1_000_000_000;
 
 /// An application, and what it does in this home beside serving.
 pub trait Deployed: Sized {
@@ -41,21 +44,31 @@ pub trait Deployed: Sized {
         home: &mut LinuxHome,
     ) -> Result<Self::Application, String>;
 
-    /// Its parts on further cores, by their number from 1 on. Called before [`Deployed::application`], where there are any.
+    /// Its parts on further cores, by their number from 1 on. Called before [`Deployed::application`], where there are any,
+    /// with what the first core of a predecessor left.
     fn parts(
         &mut self,
         _configuration: &Configuration,
         _team: &Arc<Team>,
         _home: &mut LinuxHome,
+        _left: Option<&[u8]>,
     ) -> Result<Vec<Part<Self::Application>>, String> {
         Err(format!("{} runs on one core: remove the line kv.cores", Self::NAME))
     }
 
-    /// What a successor of this process is to have besides connections, part by part.
+    /// What the first core's successor is to know besides, before the rest.
+    fn bequeath_first(&self, _write: &mut dyn FnMut(&[u8])) {}
+
+    /// What the successor of a core is to have besides connections, part by part.
     fn bequeath(_application: &Self::Application, _now_ns: u64, _write: &mut dyn FnMut(&[u8])) {}
 
-    /// Takes over what a predecessor left.
-    fn inherit(_application: &mut Self::Application, _now_ns: u64, _left: &[u8]) -> Result<(), String> {
+    /// Takes over what the first core of a predecessor left.
+    fn inherit(&self, application: &mut Self::Application, now_ns: u64, left: &[u8]) -> Result<(), String> {
+        Self::inherit_part(application, now_ns, left)
+    }
+
+    /// The same for what any other one left.
+    fn inherit_part(_application: &mut Self::Application, _now_ns: u64, _left: &[u8]) -> Result<(), String> {
         Ok(())
     }
 
@@ -89,16 +102,16 @@ pub fn main<D: Deployed>() -> ExitCode {
 
 fn serve<D: Deployed>(arguments: &Arguments) -> Result<(), String> {
     die_with_parent()?;
-    let predecessor = arguments.inherited.map(Predecessor::inherit).transpose()?;
+    let predecessor = arguments.inherited.clone().map(Predecessor::inherit).transpose()?;
     let configuration = read_configuration(&arguments.config)?;
     let deployed = D::open(&configuration, arguments)?;
     let who = Who { program: D::PROGRAM, name: D::NAME, dies_with_parent: true };
     let (prepared, porch) = Prepared::open(who, arguments, &configuration, predecessor.as_ref())?;
-    let device = predecessor.as_ref().map(|predecessor| predecessor.device.try_clone()).transpose();
-    let process = Process { prepared, deployed, predecessor };
-    match device.map_err(text)? {
-        Some(device) => network::resume(&configuration, device, process),
-        None => network::serve(&configuration, porch, process),
+    match predecessor {
+        Some(Predecessor { queues, states, .. }) => {
+            network::resume(&configuration, queues, Process { prepared, deployed, states })
+        }
+        None => network::serve(&configuration, porch, Process { prepared, deployed, states: Vec::new() }),
     }
 }
 
@@ -106,32 +119,37 @@ fn serve<D: Deployed>(arguments: &Arguments) -> Result<(), String> {
 struct Process<D> {
     prepared: Prepared,
     deployed: D,
-    predecessor: Option<Predecessor>,
+    /// What each core of a predecessor left.
+    states: Vec<State>,
 }
 
 impl<D: Deployed> Serve for Process<D> {
     fn serve<I: Ingress + 'static, E: Egress + 'static>(self, device: Device<I, E>) -> Result<(), String> {
-        let Self { prepared, mut deployed, predecessor } = self;
+        let Self { prepared, mut deployed, states } = self;
         let mut ready = prepared.ready(device)?;
         let served = ready.configuration.clone();
+        let mut states = states.into_iter();
+        let first = states.next();
+        let (left, moved) = match &first {
+            Some(state) => state.read().map(|(left, moved)| (Some(left), moved))?,
+            None => (None, Vec::new()),
+        };
         let parts = match served.cores {
             1 => Vec::new(),
-            _ => deployed.parts(&served, &ready.team, &mut ready.home)?,
+            _ => deployed.parts(&served, &ready.team, &mut ready.home, left)?,
         };
         let mut application = deployed.application(&served, &mut ready.home)?;
-        let mut moved = Vec::new();
-        if let Some(predecessor) = predecessor {
-            let left;
-            (left, moved) = predecessor.read()?;
-            D::inherit(&mut application, ready.home.now_ns(), left)?;
+        if let Some(left) = left {
+            deployed.inherit(&mut application, ready.home.now_ns(), left)?;
         }
-        let cores = Cores::start(&mut ready, parts)?;
+        drop(first);
+        let cores = Cores::start::<I, E, D>(&mut ready, parts, states)?;
         let mut running = ready.serve(application, &moved)?;
         drop(moved);
         while running.turn(u64::MAX) {
             if running.heritage.restart.swap(false, Ordering::Relaxed) {
                 match can_restart(&running.heritage, &served) {
-                    Ok(()) => return Err(restart::<I, E, D>(&mut running)),
+                    Ok(()) => return Err(restart::<I, E, D>(&deployed, &mut running, cores)),
                     Err(what) => eprintln!("{}: no restart: {what}", D::PROGRAM.name),
                 }
             }
@@ -146,13 +164,14 @@ impl<D: Deployed> Serve for Process<D> {
 /// Threads of further cores.
 struct Cores {
     team: Arc<Team>,
-    threads: Vec<JoinHandle<Result<(), String>>>,
+    threads: Vec<JoinHandle<Result<Option<Left>, String>>>,
 }
 
 impl Cores {
-    fn start<I: Ingress + 'static, E: Egress + 'static, A: Application + 'static>(
+    fn start<I: Ingress + 'static, E: Egress + 'static, D: Deployed>(
         ready: &mut Ready<I, E>,
-        parts: Vec<Part<A>>,
+        parts: Vec<Part<D::Application>>,
+        mut states: impl Iterator<Item = State>,
     ) -> Result<Self, String> {
         let mut threads = Vec::new();
         let mac = ready.mac;
@@ -160,11 +179,17 @@ impl Cores {
             let core = number + 1;
             let (configuration, team) = (ready.configuration.clone(), Arc::clone(&ready.team));
             let seed = seed(&mut ready.home).map_err(text)?;
+            let state = states.next();
             let serve = move || {
                 let (ingress, egress, wakes) = more()?;
-                let application = part();
-                follow(&configuration, Place { core, team, mac, ingress, egress, wakes, application, seed });
-                Ok(())
+                let (mut application, mut moved) = (part(), Vec::new());
+                if let Some(state) = state {
+                    let left;
+                    (left, moved) = state.read()?;
+                    D::inherit_part(&mut application, clock_ns(ClockId::Monotonic), left)?;
+                }
+                let place = Place { core, team, mac, ingress, egress, wakes, application, seed, moved };
+                follow(&configuration, place, D::bequeath)
             };
             let thread = thread::Builder::new().name(format!("core {core}")).spawn(serve);
             threads.push(thread.map_err(|error| format!("no thread for core {core}: {error}"))?);
@@ -182,8 +207,18 @@ impl Cores {
 
     fn end(self) -> Result<(), String> {
         self.team.end();
+        self.join().map(|_| ())
+    }
+
+    /// All leave what they have to a successor.
+    fn leave(self) -> Result<Vec<Left>, String> {
+        self.team.leave();
+        self.join()
+    }
+
+    fn join(self) -> Result<Vec<Left>, String> {
         let join = |thread: JoinHandle<_>| thread.join().unwrap_or_else(|_| Err("a core has failed".into()));
-        self.threads.into_iter().try_for_each(join)
+        self.threads.into_iter().map(join).filter_map(Result::transpose).collect()
     }
 }
 
@@ -191,11 +226,6 @@ impl Cores {
 fn can_restart(heritage: &Heritage, served: &Configuration) -> Result<(), String> {
     if !heritage.lasts {
         return Err("only a TAP device with a name (network.interface) works on without this process".into());
-    }
-    if served.cores > 1 {
-        return Err(
-            "a cache on several cores (kv.cores) cannot be moved yet: stop it, and start it again".into()
-        );
     }
     heritage.own.check()?;
     let next = read_configuration(&heritage.config)?;
@@ -211,14 +241,36 @@ fn can_restart(heritage: &Heritage, served: &Configuration) -> Result<(), String
 }
 
 /// Becomes the successor; what comes back is why that failed.
-fn restart<I: Ingress, E: Egress, D: Deployed>(running: &mut Running<I, E, D::Application>) -> String {
-    let Running { worker, home, heritage, .. } = running;
-    let (device, listener) = match home.inheritance() {
-        Ok(inheritance) => inheritance,
-        Err(error) => return text(error),
-    };
-    let moved = worker.hand_over(home);
-    let (application, now_ns) = (worker.engine().application().application(), home.now_ns());
-    let contents = |write: &mut dyn FnMut(&[u8])| D::bequeath(application, now_ns, write);
-    become_successor(&heritage.own, Legacy { device, listener, contents: &contents, moved })
+fn restart<I: Ingress, E: Egress, D: Deployed>(
+    deployed: &D,
+    running: &mut Running<I, E, D::Application>,
+    cores: Cores,
+) -> String {
+    // What cores have of each other comes to its end first.
+    let until_ns = running.home.now_ns() + WITHDRAW_MAX_NS;
+    loop {
+        // Both are asked, whatever the first one says.
+        let is_idle = running.worker.withdraw() & cores.team.withdraw();
+        let now_ns = running.home.now_ns();
+        if is_idle || now_ns >= until_ns || !running.turn(now_ns + WITHDRAW_NS) {
+            break;
+        }
+    }
+    let left = cores.leave().and_then(|others| {
+        let Running { worker, home, .. } = running;
+        let (queue, listener) = home.inheritance().map_err(text)?;
+        let moved = worker.hand_over(home);
+        let (application, now_ns) = (worker.engine().application().application(), home.now_ns());
+        let contents = |write: &mut dyn FnMut(&[u8])| {
+            deployed.bequeath_first(write);
+            D::bequeath(application, now_ns, write);
+        };
+        let mut all = vec![Left::write(queue, &contents, &moved).map_err(text)?];
+        all.extend(others);
+        Ok((all, listener))
+    });
+    match left {
+        Ok((all, listener)) => become_successor(&running.heritage.own, listener, &all),
+        Err(what) => what,
+    }
 }

@@ -3,7 +3,7 @@
 use nom_packet::PacketIngress;
 use nom_service::configuration::{Configuration, Copying, Network};
 use nom_stack::port::{Egress, Ingress};
-use nom_tap::{Porch, TapConfig, TapIngress, namespace};
+use nom_tap::{Porch, TapConfig, TapEgress, TapIngress, namespace};
 use nom_xdp::{Ours, XdpConfig};
 use std::fmt::Display;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -42,6 +42,9 @@ pub enum Reached {
     Porch(Porch, SocketAddr),
 }
 
+/// The first queue of a device, and what makes the others.
+type Queues<I, E> = (I, E, Vec<More<I, E>>);
+
 /// Goes on with a device, whatever its types are.
 pub trait Serve {
     /// Serves until the end, or keeps the device for whoever does.
@@ -57,23 +60,18 @@ pub fn porch(configuration: &Configuration, port: u16) -> Result<Option<Porch>, 
 }
 
 /// Goes on with the device that a predecessor opened.
-pub fn resume(configuration: &Configuration, device: OwnedFd, next: impl Serve) -> Result<(), String> {
+pub fn resume(configuration: &Configuration, queues: Vec<OwnedFd>, next: impl Serve) -> Result<(), String> {
     let Network::Tap { interface: Some(name) } = &configuration.network else {
         return Err(
             "a predecessor's device can only be gone on with when it is a TAP device with a name".into()
         );
     };
-    let (ingress, egress) = nom_tap::resume(device, &tap(configuration, Some(name))).map_err(text)?;
+    if queues.len() != configuration.cores {
+        return Err(format!("a predecessor left {} queues for {} cores", queues.len(), configuration.cores));
+    }
+    let (ingress, egress, more) = taps(queues, &tap(configuration, Some(name)))?;
     let wakes = ingress.as_fd().try_clone_to_owned().map_err(text)?;
-    next.serve(Device {
-        ingress,
-        egress,
-        mac: MAC,
-        wakes,
-        reached: Reached::Address,
-        lasts: true,
-        more: Vec::new(),
-    })
+    next.serve(Device { ingress, egress, mac: MAC, wakes, reached: Reached::Address, lasts: true, more })
 }
 
 /// Opens the device and serves on it.
@@ -84,14 +82,8 @@ pub fn serve(configuration: &Configuration, porch: Option<Porch>, next: impl Ser
                 namespace::enter().map_err(text)?;
             }
             let config = tap(configuration, interface.as_deref());
-            let mut queues = nom_tap::open_queues(&config, configuration.cores).map_err(text)?.into_iter();
-            let first = queues.next().ok_or("a TAP device has a queue")?;
-            let (ingress, egress) = nom_tap::resume(first, &config).map_err(text)?;
-            let more = queues.map(|queue| {
-                let config = config.clone();
-                more(move || nom_tap::resume(queue, &config), TapIngress::as_fd)
-            });
-            let more = more.collect();
+            let queues = nom_tap::open_queues(&config, configuration.cores).map_err(text)?;
+            let (ingress, egress, more) = taps(queues, &config)?;
             let target = SocketAddr::from((configuration.address, configuration.listen));
             let reached = porch.map_or(Reached::Address, |porch| Reached::Porch(porch, target));
             let wakes = ingress.as_fd().try_clone_to_owned().map_err(text)?;
@@ -129,6 +121,18 @@ pub fn serve(configuration: &Configuration, porch: Option<Porch>, next: impl Ser
             Err("network = switch is for applications of a guest; say tap, xdp or packet".into())
         }
     }
+}
+
+/// The first queue of a TAP device, and what makes the others.
+fn taps(queues: Vec<OwnedFd>, config: &TapConfig) -> Result<Queues<TapIngress, TapEgress>, String> {
+    let mut queues = queues.into_iter();
+    let first = queues.next().ok_or("a TAP device has a queue")?;
+    let (ingress, egress) = nom_tap::resume(first, config).map_err(text)?;
+    let more = queues.map(|queue| {
+        let config = config.clone();
+        more(move || nom_tap::resume(queue, &config), TapIngress::as_fd)
+    });
+    Ok((ingress, egress, more.collect()))
 }
 
 /// A queue that is made in its thread.

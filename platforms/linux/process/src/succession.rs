@@ -49,33 +49,36 @@ impl OwnProgram {
 /// Writes what an application has, part by part.
 pub type Contents<'a> = &'a dyn Fn(&mut dyn FnMut(&[u8]));
 
-/// What a successor gets, besides what everybody is told on the command line.
-pub struct Legacy<'a> {
-    /// The device, open.
-    pub device: OwnedFd,
-    /// Where the host connects.
-    pub listener: OwnedFd,
-    /// Writes what the application has.
-    pub contents: Contents<'a>,
-    /// All connections.
-    pub moved: Vec<Moved>,
+/// What the successor of a core gets.
+#[derive(Debug)]
+pub struct Left {
+    /// The queue of the device, open.
+    pub queue: OwnedFd,
+    /// What was served, and the connections.
+    state: OwnedFd,
 }
 
-/// Becomes the successor. Only comes back when that failed.
-pub fn become_successor(program: &OwnProgram, legacy: Legacy<'_>) -> String {
+impl Left {
+    /// Writes it down.
+    pub fn write(queue: OwnedFd, contents: Contents<'_>, moved: &[Moved]) -> io::Result<Self> {
+        Ok(Self { queue, state: write(contents, moved)? })
+    }
+}
+
+/// Becomes the successor, with what each core leaves and the place where the host connects. Only comes back when that
+/// failed.
+pub fn become_successor(program: &OwnProgram, listener: OwnedFd, cores: &[Left]) -> String {
     let failed = |error: io::Error| format!("the restart failed, and with it the connections: {error}");
-    let Legacy { device, listener, contents, moved } = legacy;
-    let state = match write(contents, &moved) {
-        Ok(state) => state,
-        Err(error) => return failed(error),
-    };
-    for descriptor in [&device, &listener, &state] {
+    let all = cores.iter().flat_map(|left| [&left.queue, &left.state]);
+    for descriptor in all.chain([&listener]) {
         if let Err(error) = fcntl_setfd(descriptor, FdFlags::empty()) {
             return failed(error.into());
         }
     }
-    let inherited =
-        Inherited { device: device.as_raw_fd(), listener: listener.as_raw_fd(), state: state.as_raw_fd() };
+    let inherited = Inherited {
+        listener: listener.as_raw_fd(),
+        cores: cores.iter().map(|left| (left.queue.as_raw_fd(), left.state.as_raw_fd())).collect(),
+    };
     let mut command = Command::new(&program.path);
     command.args(Inherited::without(&program.words)).arg(inherited.word());
     failed(command.exec())
@@ -111,12 +114,16 @@ fn write(contents: Contents<'_>, moved: &[Moved]) -> io::Result<OwnedFd> {
 
 /// What a predecessor left.
 pub struct Predecessor {
-    /// The device, open.
-    pub device: OwnedFd,
     /// Where the host connects.
     pub listener: UnixListener,
-    bytes: Vec<u8>,
+    /// Queues of the device, open, one a core.
+    pub queues: Vec<OwnedFd>,
+    /// What each core left.
+    pub states: Vec<State>,
 }
+
+/// What one core left.
+pub struct State(Vec<u8>);
 
 impl Predecessor {
     /// Takes over what the command line names.
@@ -125,17 +132,23 @@ impl Predecessor {
             nom_tap::inherit(number)
                 .map_err(|error| format!("--successor is for a process that restarts itself ({error})"))
         };
-        let device = take(inherited.device)?;
         let listener = UnixListener::from(take(inherited.listener)?);
-        let mut bytes = Vec::new();
-        let mut state = File::from(take(inherited.state)?);
-        state.read_to_end(&mut bytes).map_err(|error| format!("the predecessor's state: {error}"))?;
-        Ok(Self { device, listener, bytes })
+        let (mut queues, mut states) = (Vec::new(), Vec::new());
+        for (queue, state) in inherited.cores {
+            queues.push(take(queue)?);
+            let mut bytes = Vec::new();
+            let mut state = File::from(take(state)?);
+            state.read_to_end(&mut bytes).map_err(|error| format!("the predecessor's state: {error}"))?;
+            states.push(State(bytes));
+        }
+        Ok(Self { listener, queues, states })
     }
+}
 
-    /// What the application has, as it wrote it, and the connections.
+impl State {
+    /// What the application had, as it wrote it, and the connections.
     pub fn read(&self) -> Result<(&[u8], Vec<Moved>), String> {
-        parse(&self.bytes).ok_or_else(|| "the predecessor's state is not one of this version".into())
+        parse(&self.0).ok_or_else(|| "the predecessor's state is not one of this version".into())
     }
 }
 

@@ -2,10 +2,12 @@
 //! a queue of the device and a stack of its own.
 
 use crate::home::clock_ns;
+use crate::start::text;
+use crate::succession::Left;
 use nom_service::configuration::Configuration;
 use nom_service::follower::Follower;
 use nom_service::share::Share;
-use nom_service::worker::Round;
+use nom_service::worker::{Moved, Round};
 use nom_stack::application::Application;
 use nom_stack::knobs::Knobs;
 use nom_stack::port::{Egress, Ingress};
@@ -17,6 +19,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Longest time between two tellings of what a core counts, while it counts anything.
 const TELL_NS: u64 = 10_000_000;
+/// Time between two looks at what is still under way.
+pub(crate) const WITHDRAW_NS: u64 = 1_000_000;
 /// Longest sleep.
 const SLEEP_MAX_NS: u64 = 500_000_000;
 
@@ -51,6 +55,10 @@ struct Order {
     knobs: Option<Knobs>,
     drains: bool,
     ends: bool,
+    /// Nothing is asked of other cores any more.
+    withdraws: bool,
+    /// What is served leaves for a successor.
+    leaves: bool,
 }
 
 /// A core as the others see it.
@@ -59,6 +67,8 @@ struct Member {
     bell: Bell,
     share: Mutex<Share>,
     is_drained: AtomicBool,
+    /// It has withdrawn, and nothing is under way.
+    is_idle: AtomicBool,
 }
 
 /// All cores of one application.
@@ -78,8 +88,14 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Team {
     /// As many cores.
     pub fn new(cores: usize) -> std::io::Result<Self> {
-        let member =
-            || Ok(Member { bell: Bell::new()?, share: Mutex::default(), is_drained: AtomicBool::new(false) });
+        let member = || {
+            Ok(Member {
+                bell: Bell::new()?,
+                share: Mutex::default(),
+                is_drained: AtomicBool::new(false),
+                is_idle: AtomicBool::new(false),
+            })
+        };
         let members = (0..cores).map(|_| member()).collect::<std::io::Result<_>>()?;
         Ok(Self { members, order: Mutex::default(), orders: AtomicU64::new(0) })
     }
@@ -121,6 +137,19 @@ impl Team {
         self.members[1..].iter().all(|member| member.is_drained.load(Ordering::Acquire))
     }
 
+    /// No core asks another one for anything any more; true once none of the others has anything under way.
+    pub(crate) fn withdraw(&self) -> bool {
+        if !locked(&self.order).withdraws {
+            self.order(|order| order.withdraws = true);
+        }
+        self.members[1..].iter().all(|member| member.is_idle.load(Ordering::Acquire))
+    }
+
+    /// The others leave what they have to a successor, and end.
+    pub(crate) fn leave(&self) {
+        self.order(|order| order.leaves = true);
+    }
+
     /// The others end.
     pub(crate) fn end(&self) {
         self.order(|order| order.ends = true);
@@ -138,18 +167,30 @@ pub(crate) struct Place<I, E, A> {
     pub(crate) wakes: OwnedFd,
     pub(crate) application: A,
     pub(crate) seed: [u8; 32],
+    /// Connections of a predecessor.
+    pub(crate) moved: Vec<Moved>,
 }
 
-/// Serves on a core until the leader says that it is over.
+/// Writes what an application has, at this time.
+pub(crate) type Bequeath<A> = fn(&A, u64, &mut dyn FnMut(&[u8]));
+
+/// Serves on a core until the leader says that it is over; what it leaves to a successor, if it is to.
 pub(crate) fn follow<I: Ingress, E: Egress, A: Application>(
     configuration: &Configuration,
     place: Place<I, E, A>,
-) {
-    let Place { core, team, mac, ingress, egress, wakes, application, seed } = place;
+    bequeath: Bequeath<A>,
+) -> Result<Option<Left>, String> {
+    let Place { core, team, mac, ingress, egress, wakes, application, seed, moved } = place;
     let now_ns = || clock_ns(ClockId::Monotonic);
     let mut follower = Follower::new(configuration, mac, ingress, egress, application, seed, now_ns());
     let member = &team.members[core];
-    let (mut orders, mut told_ns, mut untold) = (0, 0, true);
+    let kept = follower.take_over(&moved, now_ns());
+    if kept < moved.len() {
+        eprintln!("core {core}: {} of {} connections could not go on", moved.len() - kept, moved.len());
+    }
+    drop(moved);
+    let mut left = None;
+    let (mut orders, mut told_ns, mut untold, mut withdraws) = (0, 0, true, false);
     loop {
         let at_ns = now_ns();
         let said = team.orders.load(Ordering::Acquire);
@@ -162,13 +203,24 @@ pub(crate) fn follow<I: Ingress, E: Egress, A: Application>(
             if order.drains {
                 follower.drain(at_ns);
             }
-            if order.ends {
+            withdraws = order.withdraws;
+            if order.leaves {
+                let moved = follower.hand_over(now_ns);
+                let (application, at_ns) = (follower.application(), now_ns());
+                let contents = |write: &mut dyn FnMut(&[u8])| bequeath(application, at_ns, write);
+                let queue = wakes.try_clone().map_err(text)?;
+                left = Some(Left::write(queue, &contents, &moved).map_err(text)?);
+            }
+            if order.ends || order.leaves {
                 break;
             }
         }
         let round = follower.round(at_ns);
         // The end of a drain is to be seen, whether or not there was work.
         untold |= round == Round::Worked || follower.is_draining();
+        if withdraws {
+            member.is_idle.store(follower.withdraw(), Ordering::Release);
+        }
         if untold && at_ns.saturating_sub(told_ns) >= TELL_NS {
             (told_ns, untold) = (at_ns, false);
             *locked(&member.share) = follower.share(clock_ns(ClockId::ThreadCPUTime));
@@ -180,6 +232,7 @@ pub(crate) fn follow<I: Ingress, E: Egress, A: Application>(
             std::hint::spin_loop();
             continue;
         }
+        let until_ns = if withdraws { until_ns.min(at_ns + WITHDRAW_NS) } else { until_ns };
         let until_ns = if untold { until_ns.min(told_ns + TELL_NS) } else { until_ns };
         let sleep_ns = until_ns.saturating_sub(now_ns()).min(SLEEP_MAX_NS);
         let timeout = Timespec { tv_sec: 0, tv_nsec: sleep_ns as i64 };
@@ -192,4 +245,5 @@ pub(crate) fn follow<I: Ingress, E: Egress, A: Application>(
         }
     }
     *locked(&member.share) = follower.share(clock_ns(ClockId::ThreadCPUTime));
+    Ok(left)
 }
