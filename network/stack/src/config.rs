@@ -80,8 +80,8 @@ pub struct Config {
     pub send_queue_bytes: u32,
     /// Window of one connection: most bytes it may hold that its application did not consume.
     pub receive_window_bytes: u32,
-    /// Least retransmission time-out. RFC 6298 says a second; everybody uses less, and 200 ms clears every
-    /// delayed acknowledgement that is in use.
+    /// What a retransmission time-out adds to the round trip at least. RFC 6298 says a second in all; everybody uses less,
+    /// and 200 ms clears every delayed acknowledgement that is in use.
     pub retransmission_min_ns: u64,
     /// Most retransmission time-out.
     pub retransmission_max_ns: u64,

@@ -93,6 +93,8 @@ pub struct Counters {
     pub fast_retransmissions: u64,
     /// Last segments sent again to learn whether they arrived.
     pub tail_probes: u64,
+    /// Time-outs that came before what was sent had its time, and were taken back.
+    pub early_timeouts: u64,
     /// Retransmission time-outs.
     pub timeouts: u64,
     /// Probes of closed windows.

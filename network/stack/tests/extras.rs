@@ -395,3 +395,58 @@ fn marks_are_seen_on_the_wire_of_both() {
         }
     }
 }
+
+/// Twenty segments are written, ten leave, and nothing is heard until the first of them was repeated after a time-out.
+/// Returns where the bytes begin.
+fn timed_out() -> (Opened, Seq) {
+    let mut opened = Opened::new(|_| (), Terms::default(), 0, SYN, offered());
+    let first = opened.next.acknowledgement;
+    assert_eq!(opened.write(20 * 1_460).len(), 10);
+    let repeated = opened.wait_until(opened.now_ns + 400 * MILLISECOND);
+    let places: Vec<u32> = repeated.iter().map(|(_, heard)| heard.header.sequence.since(first)).collect();
+    assert_eq!(places, [10 * 1_460, 0], "a new one as a question, then the first one");
+    assert_eq!(opened.host.engine.view(0).expect("open").congestion_window, 1_460);
+    (opened, first)
+}
+
+fn places(heard: &[Heard], first: Seq) -> Vec<u32> {
+    heard.iter().filter(|heard| !heard.payload.is_empty()).map(|it| it.header.sequence.since(first)).collect()
+}
+
+#[test]
+fn a_time_out_that_came_too_early_is_taken_back() {
+    let (mut opened, first) = timed_out();
+    opened.next.acknowledgement = first.plus(1_460);
+    let asked = opened.say(MILLISECOND, ACK, 0, 0);
+    assert_eq!(
+        places(&asked, first),
+        [11 * 1_460, 12 * 1_460],
+        "new bytes ask whether the old ones were lost"
+    );
+    // The second segment was sent once, and arrived.
+    opened.next.acknowledgement = first.plus(2 * 1_460);
+    opened.say(MILLISECOND, ACK, 0, 0);
+    let counters = opened.host.engine.counters();
+    assert_eq!((counters.timeouts, counters.early_timeouts, counters.retransmitted_segments), (1, 1, 1));
+    assert!(opened.host.engine.view(0).expect("open").congestion_window >= 10 * 1_460);
+    for segments in [13, 20] {
+        opened.next.acknowledgement = first.plus(segments * 1_460);
+        opened.say(MILLISECOND, ACK, 0, 0);
+    }
+    assert_eq!(opened.host.engine.view(0).expect("open").in_flight, 0);
+}
+
+#[test]
+fn a_time_out_after_a_loss_stays_one() {
+    let (mut opened, first) = timed_out();
+    opened.next.acknowledgement = first.plus(1_460);
+    opened.say(MILLISECOND, ACK, 0, 0);
+    // Only the new bytes arrive: what lies between was lost.
+    opened.options.sack[0] = (first.plus(11 * 1_460), first.plus(12 * 1_460));
+    opened.options.sack_count = 1;
+    let again = opened.say(MILLISECOND, ACK, 0, 0);
+    assert_eq!(places(&again, first)[0], 1_460, "the next one that was lost");
+    let counters = opened.host.engine.counters();
+    assert_eq!((counters.timeouts, counters.early_timeouts), (1, 0));
+    assert!(opened.host.engine.view(0).expect("open").congestion_window <= 5 * 1_460);
+}

@@ -7,9 +7,9 @@ use crate::config::CongestionControl;
 pub(crate) const CONGESTION_WINDOW_MAX: u32 = 1 << 26;
 /// Segments that a window never goes below after a loss (RFC 5681, 3.1).
 const SEGMENTS_LEAST: u32 = 2;
-/// Segments by which one acknowledgement opens the window at most, in slow start (RFC 9406, 4.2): receivers that merge
-/// segments acknowledge many at once.
-const SLOW_START_SEGMENTS: u32 = 8;
+/// Segments by which one acknowledgement opens the window at most, in slow start: receivers that merge segments acknowledge
+/// many at once. RFC 9406, 4.2 says 8; one initial window (RFC 6928) is no burst that was not there before.
+const SLOW_START_SEGMENTS: u32 = 10;
 /// Milliseconds after which the cubic curve is not followed any further: by then the bound on growth holds anyway.
 const CURVE_MS_MAX: u64 = 1 << 20;
 

@@ -1,6 +1,7 @@
 //! One connection's record: plain data. What is done with it stands in the files beside, by what happens.
 
 use super::congestion::{Cubic, SlowStart};
+use super::early::Doubt;
 use super::operations::OperationList;
 use super::receive_memory::Held;
 use super::recover::TIMEOUT_INITIAL_NS;
@@ -76,6 +77,8 @@ impl Extras {
     pub(crate) const TAIL_PROBE: Self = Self(32);
     /// The other side is known by a name ([`super::peers`]): everything goes the long way.
     pub(crate) const NAMED: Self = Self(64);
+    /// Our FIN left without bytes before it.
+    pub(crate) const LONE_FIN: Self = Self(128);
     /// What was agreed on, and what follows from it.
     pub(crate) const AGREED: u8 = 15;
 
@@ -146,8 +149,9 @@ pub(crate) struct Connection {
     pub(crate) recovering: bool,
     /// What was outstanding when the last loss was found.
     pub(crate) recover: Seq,
-    /// The recovery is one after a time-out.
+    /// The recovery is one after a time-out; and what was before it.
     pub(crate) timed_out: bool,
+    pub(crate) doubt: Doubt,
     pub(crate) scoreboard: Scoreboard,
     pub(crate) timeline: Timeline,
     /// The next lost segment is sent again whatever the window says.
@@ -268,6 +272,7 @@ impl Default for Connection {
             recovering: false,
             recover: Seq(0),
             timed_out: false,
+            doubt: Doubt::default(),
             scoreboard: Scoreboard::default(),
             timeline: Timeline::default(),
             resend: false,
@@ -364,6 +369,6 @@ mod tests {
     #[test]
     fn an_idle_connection_costs_less_than_a_kibibyte() {
         // Beside the record: two places in the index, a free-list entry, a timer link, list entries.
-        assert!(size_of::<Connection>() + 2 * 2 * 8 + 4 + 24 + 3 * 4 <= 1024);
+        assert!(size_of::<Connection>() + 2 * 2 * 8 + 4 + 24 + 3 * 4 <= 1024, "{}", size_of::<Connection>());
     }
 }

@@ -13,6 +13,7 @@ mod congestion;
 pub(crate) mod connection;
 mod deliver;
 mod due;
+mod early;
 mod expected;
 mod handle;
 mod handshake;

@@ -51,7 +51,8 @@ impl Tcp {
             }
             State::TimeWait => true,
             _ => {
-                (!connection.recovering || self.send_lost(world, slot))
+                let lost_first = connection.recovering && !connection.asks_with_new_bytes();
+                (!lost_first || self.send_lost(world, slot))
                     && self.send_new(world, slot)
                     && (!self.has_extra(slot, Extras::PROBE) || self.send_probe(world, slot))
                     && (!self.has_extra(slot, Extras::TAIL_PROBE) || self.send_tail_probe(world, slot))
@@ -155,6 +156,9 @@ impl Tcp {
             let connection = self.table.at(slot);
             connection.queue.set_cursor(cursor);
             connection.nxt = sequence.plus(sent + u32::from(fin));
+            if fin {
+                connection.extras.set(Extras::LONE_FIN, sent == 0);
+            }
             connection.probing = false;
             let end = sequence.plus(sent);
             if end.after(connection.max) {
@@ -208,7 +212,9 @@ impl Tcp {
             connection.extras.set(Extras::TAIL_PROBE, !sent);
             return sent;
         }
-        let len = flight.min(size);
+        // What left last: the FIN alone, where it did so.
+        let lone_fin = connection.extras.has(Extras::LONE_FIN) && connection.max.after(connection.written());
+        let len = if lone_fin { 1 } else { flight.min(size) };
         let sequence = connection.max.minus(len);
         let offset = sequence.since(connection.una);
         let bytes = connection.queue.bytes().saturating_sub(offset).min(len);

@@ -1,6 +1,6 @@
 //! Losses: found by time (RACK, RFC 8985), provoked to show at the tail (TLP, the same), mended at the pace at which
 //! bytes arrive (PRR, RFC 6937), and time-outs as the last resort (RFC 6298). Peers that do not report what arrived get
-//! NewReno's recovery (RFC 6582).
+//! NewReno's recovery (RFC 6582). Whether a time-out came too early is found out in `early`.
 
 use super::connection::{Connection, Extras, NEVER, Purpose, State};
 use super::sequence::Seq;
@@ -17,10 +17,11 @@ const DUPLICATES: u8 = 3;
 const SYN_RETRIES: u8 = 5;
 /// Time-out before anything was measured (RFC 6298, 2.1).
 pub(super) const TIMEOUT_INITIAL_NS: u64 = 1_000_000_000;
-/// RFC 6298's G, the clock's step as far as time-outs are concerned.
-const GRANULARITY_NS: u64 = 1_000_000;
-/// The longest that a tail probe leaves the other side to put off its acknowledgement: everybody's usual delay is 40 ms.
+/// How long a tail probe leaves the other side to put off its acknowledgement, beyond two round trips: everybody's usual
+/// delay is 40 ms, and farther ones take longer. Who got two segments has nothing to put off (RFC 8985, 7.2); what is left
+/// for him is what a busy machine takes.
 const PROBE_PATIENCE_NS: u64 = 50_000_000;
+const PROBE_SLACK_NS: u64 = 10_000_000;
 /// Quarters of a round trip by which frames are let overtake each other; more each time that this was too little.
 const PATIENCE_QUARTERS_MAX: u8 = 16;
 
@@ -46,7 +47,10 @@ impl Tcp {
         let control = self.config.congestion_control;
         let now_ns = world.now_ns;
         let connection = self.table.at(slot);
-        let mut new_loss = false;
+        if connection.timed_out && connection.time_out_was_early(news) {
+            world.out.counters.early_timeouts += 1;
+        }
+        let (mut new_loss, was_recovering) = (false, connection.recovering);
         if news.delivered > 0 && connection.tail_probe.is_some() {
             connection.judge_tail_probe(control, news);
         }
@@ -74,9 +78,13 @@ impl Tcp {
             connection.pace_recovery(news, new_loss);
         } else if news.advance > 0 {
             if connection.timed_out {
-                connection.grow_used(control, news.delivered, now_ns);
+                if !connection.asks_with_new_bytes() {
+                    connection.grow_used(control, news.delivered, now_ns);
+                }
             } else {
-                connection.grow(control, news.advance, news.flight_before, now_ns);
+                // A recovery lets nothing grow: what arrived during it counts at its end.
+                let bytes = if was_recovering { news.advance } else { connection.not_counted_yet(news) };
+                connection.grow(control, bytes, news.flight_before, now_ns);
             }
         }
     }
@@ -122,7 +130,7 @@ impl Tcp {
             }
             // Only what is outstanding; the rest is old, or made up.
             if start.after(connection.una) && start.before(end) && !end.after(connection.max) {
-                connection.note_arrival(end.minus(1), now_ns);
+                connection.note_arrivals(start, end, now_ns);
                 connection.scoreboard.add(start, end);
             }
         }
@@ -229,11 +237,13 @@ impl Connection {
         }
         // Progress ends the doubling of time-outs, with a new sample or without one: a path that carries bytes again
         // is not a path that is dead.
+        // The least comes on top of the round trip: it is there for acknowledgements that are put off, and on a path that is
+        // steady for long those are all of the variation that there is.
         let timeout_ns = match self.smoothed_ns {
-            0 => TIMEOUT_INITIAL_NS,
-            smoothed_ns => smoothed_ns + (4 * self.variation_ns).max(GRANULARITY_NS),
+            0 => TIMEOUT_INITIAL_NS.max(least),
+            smoothed_ns => smoothed_ns + (4 * self.variation_ns).max(least),
         };
-        self.timeout_ns = timeout_ns.min(most).max(least);
+        self.timeout_ns = timeout_ns.min(most);
     }
 
     /// What left by the short way since the last step of the timeline left by `sent_ns`.
@@ -242,6 +252,14 @@ impl Connection {
         if self.timeline.end(self.una).before(self.max) {
             self.timeline.append(self.una, self.max, self.sent_ns, self.smoothed_ns / 8);
         }
+    }
+
+    /// What an acknowledgement in order says for the first time: the rest was reported when it arrived out of order, and
+    /// made room then.
+    fn not_counted_yet(&self, news: News) -> u32 {
+        let size = u32::from(self.segment_max);
+        let told = if self.sack { 0 } else { u32::from(self.duplicates) * size };
+        news.delivered.min(news.advance).saturating_sub(told).max(size.min(news.advance))
     }
 
     /// The byte at this place arrived: whatever was sent before it and is missing may be lost.
@@ -261,6 +279,23 @@ impl Connection {
             self.newest_ns = stamp.at_ns();
             self.newest = place;
             self.newest_round_ns = round_ns;
+        }
+    }
+
+    /// The same for a range of which parts may be known already: each part that is new has a last byte.
+    fn note_arrivals(&mut self, start: Seq, end: Seq, now_ns: u64) {
+        let known = self.scoreboard;
+        let mut from = start;
+        for &(known_start, known_end) in known.ranges() {
+            if known_start.after(from) && known_start.before(end) {
+                self.note_arrival(known_start.minus(1), now_ns);
+            }
+            if !known_start.after(end) {
+                from = from.max(known_end);
+            }
+        }
+        if from.before(end) {
+            self.note_arrival(end.minus(1), now_ns);
         }
     }
 
@@ -401,6 +436,7 @@ impl Connection {
     /// Everything outstanding and not reported counts as lost.
     fn collapse(&mut self, control: CongestionControl) {
         let size = u32::from(self.segment_max);
+        self.doubt_time_out();
         if self.retries == 1 && !self.timed_out {
             if !self.recovering {
                 self.reduce(control);
@@ -493,6 +529,7 @@ impl Connection {
         self.timeline.set(self.una, from, end, Stamp::again(now_ns));
         self.recovery_sent = self.recovery_sent.saturating_add(end.since(start));
         self.lost = self.lost.saturating_sub(end.since(start));
+        self.doubt_less(end);
         self.resend = false;
         self.timed = false;
         if start == self.una && self.purpose == Purpose::Retransmit {
@@ -500,14 +537,19 @@ impl Connection {
         }
     }
 
-    /// How long to wait for an acknowledgement of the last bytes before they are probed for; nothing when the
-    /// time-out comes first, or when it is known already what is missing.
+    /// How long to wait for an acknowledgement of the last bytes before they are probed for; nothing when it is known
+    /// already what is missing.
     pub(super) fn tail_probe_wait_ns(&self) -> Option<u64> {
         let known = self.recovering || self.scoreboard.count > 0 || self.tail_probe.is_some();
         if known || !self.sack || self.smoothed_ns == 0 || self.duplicates > 0 || self.retries > 0 {
             return None;
         }
-        let wait_ns = 2 * self.smoothed_ns + PROBE_PATIENCE_NS;
-        (wait_ns < self.timeout_ns).then_some(wait_ns)
+        let patience_ns = if self.max.since(self.una) >= 2 * u32::from(self.segment_max) {
+            PROBE_SLACK_NS
+        } else {
+            self.smoothed_ns.max(PROBE_PATIENCE_NS)
+        };
+        // It never comes after the time-out, but in its place.
+        Some((2 * self.smoothed_ns + patience_ns).min(self.timeout_ns))
     }
 }

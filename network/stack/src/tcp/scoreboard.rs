@@ -3,7 +3,7 @@
 use super::sequence::Seq;
 
 /// Ranges that are remembered of one connection.
-pub(crate) const REPORTED: usize = 24;
+pub(crate) const REPORTED: usize = 22;
 
 /// The ranges, in order and apart from each other.
 #[derive(Debug, Clone, Copy, Default)]
