@@ -157,8 +157,10 @@ impl Tuning {
         };
         let mut decision = tuner.decide(&moment);
         match &self.window {
-            None => self.window = Some((now_ns, *figures)),
-            Some((start_ns, start)) if now_ns - start_ns >= self.window_ns => {
+            // What happens before the setting has settled says nothing about it.
+            None if now_ns >= tuner.settled_ns() => self.window = Some((now_ns, *figures)),
+            None => {}
+            Some((start_ns, start)) if now_ns - start_ns >= tuner.window_ns(self.window_ns) => {
                 if decision.is_none() {
                     decision = tuner.observe(now_ns, &measured(start, figures, now_ns - start_ns));
                 }
@@ -237,6 +239,7 @@ fn measured(start: &Figures, end: &Figures, window_ns: u64) -> Measured {
     Measured {
         window_ns,
         operations: to.accepted - from.accepted,
+        arrived: to.accepted + to.refused - from.accepted - from.refused,
         useful_bytes: to.useful_bytes - from.useful_bytes,
         wire_bytes: to.wire_bytes - from.wire_bytes,
         core_ns: to.core_ns - from.core_ns,

@@ -59,11 +59,20 @@ pub struct Class {
     pub utilisation: Range,
     /// Active connections.
     pub connections: Range,
+    /// The utilisation that the points were measured under, where that was noted.
+    pub measured: Option<f64>,
     /// What was measured, one point a setting.
     pub points: Vec<Point>,
 }
 
 impl Class {
+    /// The utilisation that the points stand for: the middle of the class where nobody noted another.
+    pub fn measured(&self) -> f64 {
+        let Range { from, to } = self.utilisation;
+        let middle = if to.is_finite() { (from + to) / 2.0 } else { from.max(0.5) * 1.1 };
+        self.measured.unwrap_or(middle)
+    }
+
     /// The point of a setting.
     pub fn find(&self, setting: Setting) -> Option<usize> {
         self.points.iter().position(|point| point.setting == setting)
@@ -117,6 +126,7 @@ mod tests {
             kind: LoadKind::Open,
             utilisation: range(utilisation),
             connections: range(connections),
+            measured: None,
             points: vec![],
         }
     }

@@ -86,6 +86,7 @@ mod tests {
             idle_cores: 0.0,
             memory_bytes: 0.0,
             mean_ns: mean_us * 1000.0,
+            server_ns: 0.0,
             jitter_ns: 13_000.0,
             p99_ns: 0.0,
             samples: 1000,
@@ -99,6 +100,7 @@ mod tests {
             kind: LoadKind::Closed,
             utilisation: Range::ALL,
             connections: Range::ALL,
+            measured: None,
             points,
         }
     }

@@ -7,6 +7,9 @@ pub struct Measured {
     pub window_ns: u64,
     /// Accepted operations in it.
     pub operations: u64,
+    /// Requests that came in it, answered or not: more than were answered says that the core drowns. Never taken to be
+    /// fewer than the operations.
+    pub arrived: u64,
     /// Useful bytes in it.
     pub useful_bytes: u64,
     /// Outbound bytes on the wire.
@@ -29,6 +32,11 @@ impl Measured {
     /// Operations a second.
     pub fn operations_per_s(&self) -> f64 {
         self.per_s(self.operations)
+    }
+
+    /// Requests that came in a second.
+    pub fn arrivals_per_s(&self) -> f64 {
+        self.per_s(self.arrived.max(self.operations))
     }
 
     /// Any count of the window, a second.

@@ -33,6 +33,9 @@ pub struct Point {
     pub memory_bytes: f64,
     /// Mean latency.
     pub mean_ns: f64,
+    /// Mean latency as the server itself saw it meanwhile, which is what it sees again while it serves; 0 when nobody noted
+    /// it.
+    pub server_ns: f64,
     /// Standard deviation of latency.
     pub jitter_ns: f64,
     /// 99th percentile of latency; 0 when it was not measured.
@@ -55,6 +58,7 @@ impl Point {
             idle_cores: 0.0,
             memory_bytes: 0.0,
             mean_ns: 0.0,
+            server_ns: 0.0,
             jitter_ns: 0.0,
             p99_ns: 0.0,
             samples: 0,

@@ -12,7 +12,8 @@
 //! ```
 //!
 //! A `#` begins a comment. The order of the header's lines is fixed, every figure of a point must be there once,
-//! classes must not overlap, and a setting stands once in a class. Version 1, which
+//! classes must not overlap, and a setting stands once in a class. A class may end in `measured 0.25`, the utilisation that
+//! its points were measured under, and a point may say in `server_ns=` what the server itself saw of the latency. Version 1, which
 //! is still read, had one `noise 0.02` for all figures. `point SETTING : unmeasured` names a setting that is possible
 //! and of which nothing is known.
 
@@ -46,6 +47,9 @@ impl fmt::Display for PointsError {
         write!(f, "line {}: {}", self.line, self.message)
     }
 }
+
+/// What a point says beside its figures where it was noted.
+const SERVER: &str = "server_ns";
 
 /// Stands for all figures of a point that is only known to be possible.
 const UNMEASURED: &str = "unmeasured";
@@ -207,8 +211,15 @@ fn range(line: usize, text: &str) -> Result<Range, PointsError> {
 
 fn class(line: usize, rest: &str) -> Result<Class, PointsError> {
     let words: Vec<&str> = rest.split_whitespace().collect();
-    let [class_name, kind, "utilisation", utilisation, "connections", connections] = words[..] else {
-        return Err(at(line, "expected 'class NAME open|closed utilisation FROM..TO connections FROM..TO'"));
+    let (words, measured) = match words[..] {
+        [.., "measured", measured] => (&words[..words.len() - 2], Some(figure(line, measured)?)),
+        _ => (&words[..], None),
+    };
+    let [class_name, kind, "utilisation", utilisation, "connections", connections] = *words else {
+        return Err(at(
+            line,
+            "expected 'class NAME open|closed utilisation FROM..TO connections FROM..TO [measured UTILISATION]'",
+        ));
     };
     name(line, class_name)?;
     let kind = match kind {
@@ -221,6 +232,7 @@ fn class(line: usize, rest: &str) -> Result<Class, PointsError> {
         kind,
         utilisation: range(line, utilisation)?,
         connections: range(line, connections)?,
+        measured,
         points: Vec::new(),
     })
 }
@@ -238,7 +250,7 @@ fn point(line: usize, rest: &str) -> Result<Point, PointsError> {
         return Ok(Point::unmeasured(setting));
     }
     let mut values = [None; FIGURES.len()];
-    let (mut samples, mut late) = (None, None);
+    let (mut samples, mut late, mut server_ns) = (None, None, None);
     for word in figures.split_whitespace() {
         let Some((key, value)) = word.split_once('=') else {
             return Err(at(line, "expected FIGURE=NUMBER"));
@@ -248,12 +260,14 @@ fn point(line: usize, rest: &str) -> Result<Point, PointsError> {
         } else if key == "samples" {
             let count: u64 = value.parse().map_err(|_| at(line, "samples: expected a whole number"))?;
             samples.replace(count).is_some()
+        } else if key == SERVER {
+            server_ns.replace(figure(line, value)?).is_some()
         } else if key == "late" {
             late.replace(counts(line, value)?).is_some()
         } else {
             let known = FIGURES.join(", ");
             let message = alloc::format!(
-                "'{}' is not known; expected {known}, samples, late",
+                "'{}' is not known; expected {known}, {SERVER}, samples, late",
                 key.chars().take(40).collect::<String>().escape_debug()
             );
             return Err(PointsError { line, message });
@@ -280,6 +294,7 @@ fn point(line: usize, rest: &str) -> Result<Point, PointsError> {
         idle_cores: value(4)?,
         memory_bytes: value(5)?,
         mean_ns: value(6)?,
+        server_ns: server_ns.unwrap_or(0.0),
         jitter_ns: value(7)?,
         p99_ns: value(8)?,
         samples,
@@ -326,6 +341,9 @@ impl fmt::Display for Points {
             write_range(f, class.utilisation)?;
             f.write_str(" connections ")?;
             write_range(f, class.connections)?;
+            if let Some(measured) = class.measured {
+                write!(f, " measured {measured}")?;
+            }
             f.write_char('\n')?;
             for point in &class.points {
                 write_point(f, point)?;
@@ -359,6 +377,9 @@ fn write_point(f: &mut fmt::Formatter<'_>, point: &Point) -> fmt::Result {
     for (name, value) in FIGURES.iter().zip(values) {
         write!(f, " {name}={value}")?;
     }
+    if point.server_ns > 0.0 {
+        write!(f, " {SERVER}={}", point.server_ns)?;
+    }
     write!(f, " samples={}", point.samples)?;
     for (place, late) in point.late.iter().enumerate() {
         let lead = if place == 0 { " late=" } else { "," };
@@ -380,8 +401,8 @@ capacity_per_s 40000
 class single open utilisation 0..0.3 connections 1..4
 point wait=halt batch=0 : throughput_per_s=18000 useful_bytes=100 wire_bytes=166.5 core_ns=9000 idle_cores=0.01 memory_bytes=16777216 mean_ns=63000 jitter_ns=13000 p99_ns=90000 samples=10000 late=750us:12,1ms:3
 point wait=poll batch=14us : throughput_per_s=20000 useful_bytes=100 wire_bytes=166 core_ns=8000 idle_cores=1 memory_bytes=16777216 mean_ns=50000 jitter_ns=3000 p99_ns=0 samples=0
-class many closed utilisation 0.3.. connections 4..
-point wait=halt batch=queued : throughput_per_s=4e4 useful_bytes=100 wire_bytes=120 core_ns=9000 idle_cores=0 memory_bytes=0 mean_ns=399000 jitter_ns=121000 p99_ns=800000 samples=10
+class many closed utilisation 0.3.. connections 4.. measured 0.5
+point wait=halt batch=queued : throughput_per_s=4e4 useful_bytes=100 wire_bytes=120 core_ns=9000 idle_cores=0 memory_bytes=0 mean_ns=399000 server_ns=201000 jitter_ns=121000 p99_ns=800000 samples=10
 ";
 
     #[test]
@@ -392,6 +413,8 @@ point wait=halt batch=queued : throughput_per_s=4e4 useful_bytes=100 wire_bytes=
         assert_eq!(points.classes[0].points[0].late_above(900_000), (12, 10_000));
         assert_eq!(points.classes[0].points[0].late_above(700_000), (10_000, 10_000));
         assert_eq!(points.classes[1].points[0].throughput_per_s, 40_000.0);
+        assert_eq!((points.classes[0].measured, points.classes[0].measured()), (None, 0.15));
+        assert_eq!((points.classes[1].measured(), points.classes[1].points[0].server_ns), (0.5, 201_000.0));
         let text = points.to_string();
         assert_eq!(Points::parse(&text), Ok(points), "{text}");
     }
@@ -444,6 +467,11 @@ point wait=halt batch=queued : throughput_per_s=4e4 useful_bytes=100 wire_bytes=
             ("wait=poll batch=14us", "wait=halt batch=0", 8),
             ("wait=poll batch=14us", "nothing", 8),
             ("class many closed", "class many", 9),
+            ("measured 0.5", "measured", 9),
+            ("measured 0.5", "measured half", 9),
+            ("measured 0.5", "measured 0.5 again", 9),
+            ("server_ns=201000", "server_ns=x", 10),
+            ("server_ns=201000", "server_ns=1 server_ns=1", 10),
         ];
         for (from, to, line) in cases {
             // Line 0 stands for text that is still good.

@@ -29,6 +29,8 @@ const DROWNED: f64 = 400.0;
 /// So many times longer than expected, while the core is busy, is no noise: it drowns.
 const DROWNED_TIMES: f64 = 4.0;
 const DROWNED_BUSY: f64 = 0.75;
+/// Who answers less than this part of what comes drowns.
+const KEPT_UP: f64 = 0.98;
 /// A setting that drowned is taken to drown again under this part of the load.
 const DROWNED_AGAIN: f64 = 0.97;
 /// That is remembered so many times longer than figures are: to try it again is dear.
@@ -40,12 +42,13 @@ const LEAST: f64 = 0.05;
 /// What is taken from another family may be off by this part.
 const FOREIGN: f64 = 0.3;
 
-const CORE: Prior<2> = Prior { terms: [(0.6, 0.4), (0.4, 0.4)], member: 0.1, cell: 0.03 };
-const WIRE: Prior<2> = Prior { terms: [(0.9, 0.1), (0.1, 0.1)], member: 0.01, cell: 0.01 };
+const CORE: Prior<2> = Prior { terms: [(0.6, 0.4), (0.4, 0.4)], member: 0.1, cell: 0.03, drifting: 0.25 };
+const WIRE: Prior<2> = Prior { terms: [(0.9, 0.1), (0.1, 0.1)], member: 0.01, cell: 0.01, drifting: 0.25 };
 /// The share of W that a request waits is a number of its own, whatever the first figure was.
-const LATENCY: Prior<3> = Prior { terms: [(0.8, 0.4), (0.5, 0.4), (1.0, 0.5)], member: 0.1, cell: 0.06 };
+const LATENCY: Prior<3> =
+    Prior { terms: [(0.8, 0.4), (0.5, 0.4), (1.0, 0.5)], member: 0.1, cell: 0.06, drifting: 0.25 };
 /// In logarithms.
-const LATE: Prior<2> = Prior { terms: [(-3.0, 3.0), (3.0, 1.5)], member: 0.2, cell: 0.1 };
+const LATE: Prior<2> = Prior { terms: [(-3.0, 3.0), (3.0, 1.5)], member: 0.2, cell: 0.1, drifting: 0.25 };
 
 /// What a setting is expected to give at a load, each with its variance.
 #[derive(Debug, Clone, Copy)]
@@ -80,8 +83,9 @@ struct Family {
     full: f64,
     /// The most that was served in a second.
     served_per_s: f64,
-    /// The load that a member drowned under, and when.
+    /// The load that a member drowned under, and the most that it was seen to serve; each with its time.
     drowned: Vec<Option<(f64, u64)>>,
+    served: Vec<Option<(f64, u64)>>,
 }
 
 /// What was seen in a window.
@@ -138,6 +142,7 @@ impl Family {
             full: FULL,
             served_per_s: 0.0,
             drowned: alloc::vec![None; members],
+            served: alloc::vec![None; members],
             held_ns,
         }
     }
@@ -164,9 +169,12 @@ impl Family {
         let wire_bytes = expected(&self.wire, at, &alone, self.unit[1]);
         let (waiting, busy) = self.waiting(held_ns, arrival_per_s);
         let mut mean_ns = expected(&self.latency, at.rough(ROUGH * waiting[2]), &waiting, self.unit[2]);
-        let seen_drowned = self.drowned[at.member]
-            .is_some_and(|(from_per_s, _)| arrival_per_s >= from_per_s * DROWNED_AGAIN);
-        let drowned = busy > self.full || seen_drowned;
+        let drowned = match (self.drowned[at.member], self.served[at.member]) {
+            // What was seen is believed before what is reckoned.
+            (_, Some((served_per_s, _))) if arrival_per_s <= served_per_s => false,
+            (Some((from_per_s, _)), _) if arrival_per_s >= from_per_s * DROWNED_AGAIN => true,
+            _ => busy > self.full,
+        };
         if drowned {
             mean_ns.value += DROWNED * core_ns.value;
         }
@@ -216,14 +224,13 @@ impl Learnt {
         let places = points.classes.iter().map(|class| of_class(&class.points)).collect();
         let mut this = Self { families, places, held: None };
         for (number, class) in points.classes.iter().enumerate() {
-            let (from, to) = (class.utilisation.from, class.utilisation.to);
-            // A profile does not say at which load of its class it was made.
-            let middle = if to.is_finite() { (from + to) / 2.0 } else { from.max(0.5) * 1.1 };
             for (place, point) in class.points.iter().enumerate().filter(|(_, point)| !point.is_unmeasured())
             {
                 let (above, of) = limit_ns.map_or((0, 1), |limit_ns| point.late_above(limit_ns));
+                let arrival_per_s = class.measured() * points.capacity_per_s;
                 let figures = Figures {
-                    arrival_per_s: middle * points.capacity_per_s,
+                    arrival_per_s,
+                    kept_up: arrival_per_s <= point.throughput_per_s,
                     core_ns: (point.idle_cores < 0.99).then_some(point.core_ns),
                     wire_bytes: point.wire_bytes,
                     mean_ns: point.mean_ns,
@@ -232,6 +239,11 @@ impl Learnt {
                 };
                 this.take(number, place, &figures, &points.noise, limit_ns, 0);
             }
+        }
+        for family in this.families.iter_mut().filter(|family| family.seen) {
+            family.core.anchor();
+            family.wire.anchor();
+            family.latency.anchor();
         }
         this
     }
@@ -249,8 +261,8 @@ impl Learnt {
             family.wire.age(now_ns, forget_ns);
             family.latency.age(now_ns, forget_ns);
             family.late.age(now_ns, forget_ns);
-            for drowned in &mut family.drowned {
-                *drowned = drowned
+            for remembered in family.drowned.iter_mut().chain(&mut family.served) {
+                *remembered = remembered
                     .filter(|(_, at_ns)| now_ns.saturating_sub(*at_ns) / DROWNED_REMEMBERED < forget_ns);
             }
         }
@@ -259,7 +271,8 @@ impl Learnt {
         let cores = seen.core_ns as f64 / seen.window_ns.max(1) as f64;
         let busy = ((cores - idle_cores) / (1.0 - idle_cores).max(0.01)).max(0.0);
         let figures = Figures {
-            arrival_per_s: seen.operations_per_s(),
+            arrival_per_s: seen.arrivals_per_s(),
+            kept_up: seen.operations as f64 >= KEPT_UP * seen.arrived as f64,
             core_ns: (idle_cores < 0.99).then_some(busy * seen.window_ns as f64 / operations),
             wire_bytes: seen.wire_bytes as f64 / operations,
             mean_ns: seen.mean_ns,
@@ -316,12 +329,17 @@ impl Learnt {
         let (waiting, busy) = family.waiting(held_ns, arrival);
         let rough = at.rough(ROUGH * waiting[2]);
         let likely_ns = family.latency.expected(rough, &waiting, None).value.max(LEAST) * unit[2];
-        if busy > DROWNED_BUSY && figures.mean_ns > DROWNED_TIMES * likely_ns {
+        let below = |known: Option<(f64, u64)>| known.filter(|(per_s, _)| *per_s < arrival);
+        if !figures.kept_up || busy > DROWNED_BUSY && figures.mean_ns > DROWNED_TIMES * likely_ns {
             family.drowned[member] = Some((arrival, now_ns));
+            family.served[member] = below(family.served[member]);
             return;
         }
         // It does serve: it drowns later than was thought.
         family.drowned[member] = family.drowned[member].filter(|(from_per_s, _)| arrival < *from_per_s);
+        if below(family.served[member]).is_some() || family.served[member].is_none() {
+            family.served[member] = Some((arrival, now_ns));
+        }
         family.full = family.full.max(busy);
         family.served_per_s = family.served_per_s.max(arrival);
         let mean = figures.mean_ns / unit[2];
@@ -493,6 +511,8 @@ impl Learnt {
 /// Figures of a window, or of a profile.
 struct Figures {
     arrival_per_s: f64,
+    /// What came was answered.
+    kept_up: bool,
     /// None where a core is never idle: then what it uses says nothing about a request.
     core_ns: Option<f64>,
     wire_bytes: f64,

@@ -61,8 +61,8 @@ pub struct Rules {
     pub forget_ns: u64,
     /// What trying other settings may cost: that many millionths of an hour's revenue; 0 means that none is tried.
     pub explore_millionths: u32,
-    /// Windows that a setting is tried for.
-    pub explore_windows: u32,
+    /// How long a setting is tried at most.
+    pub explore_ns: u64,
     /// Hard limit on what is spent.
     pub spending_max: Option<Spending>,
     /// Hard limit on latency: the 99th percentile where it was measured, else the mean.
@@ -110,7 +110,7 @@ impl Default for Rules {
             learn: false,
             forget_ns: 600_000 * MS,
             explore_millionths: 0,
-            explore_windows: 3,
+            explore_ns: 3_000 * MS,
             spending_max: None,
             latency_max_ns: None,
         }

@@ -151,6 +151,16 @@ impl Tuner {
         self.setting
     }
 
+    /// From when on what is seen belongs to the setting in force: a window to be given to [`Tuner::observe`] begins then.
+    pub fn settled_ns(&self) -> u64 {
+        self.changed_ns.map_or(0, |changed_ns| changed_ns.saturating_add(self.rules.settle_ns))
+    }
+
+    /// How long the next window for [`Tuner::observe`] is, where it is `usual_ns` otherwise.
+    pub fn window_ns(&self, usual_ns: u64) -> u64 {
+        if self.is_exploring() { usual_ns.min(explore::TRIED_WINDOW_NS) } else { usual_ns }
+    }
+
     /// The points as they are known now.
     pub fn points(&self) -> &Points {
         &self.points

@@ -49,6 +49,7 @@ fn points(count: usize) -> Points {
             idle_cores: 0.05 * part,
             memory_bytes: 8e6,
             mean_ns: 60e3 + 600e3 * part,
+            server_ns: 0.0,
             jitter_ns: 15e3 + 80e3 * part,
             p99_ns: 0.0,
             samples: 100_000,
@@ -60,6 +61,7 @@ fn points(count: usize) -> Points {
         kind: LoadKind::Open,
         utilisation: Range::ALL,
         connections: Range::ALL,
+        measured: None,
         points: all.collect(),
     };
     Points {

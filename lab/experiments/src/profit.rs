@@ -20,7 +20,7 @@ use nom_money::{Nano, PerByte, PerOperation, RefundPerOperation};
 use nom_points::Points;
 use nom_utility::{Contract, LimitKind, TailRule};
 use random::Random;
-use run::{Earned, Scene};
+use run::{Earned, Knowledge, Scene};
 use surface::{DELAYS_US, Fitted, Surface};
 
 /// What is claimed.
@@ -48,6 +48,7 @@ struct Cell<'a> {
 struct Scored {
     stat: Vec<Earned>,
     oracle: Vec<Earned>,
+    frozen: Vec<Earned>,
     offline: Vec<Earned>,
     online: Vec<Earned>,
     climber: Vec<Earned>,
@@ -111,8 +112,9 @@ fn play(cell: &Cell<'_>, homes: &[Fitted; 2], runs: usize, margin: f64) -> Score
             continue;
         }
         scored.oracle.push(scene.oracle());
-        scored.offline.push(scene.tuned(false));
-        scored.online.push(scene.tuned(true));
+        scored.frozen.push(scene.tuned(Knowledge::Frozen));
+        scored.offline.push(scene.tuned(Knowledge::Profiled));
+        scored.online.push(scene.tuned(Knowledge::Nothing));
         scored.climber.push(rivals::climber(&scene));
         scored.bandit.push(rivals::bandit(&scene));
         scored.ix.push(rivals::ix(&scene));
@@ -131,6 +133,7 @@ fn points(text: &str) -> Outcome<Points> {
 /// Figures over all cells.
 struct Worst {
     static_bound: f64,
+    frozen: f64,
     offline: f64,
     online: f64,
     share: f64,
@@ -153,6 +156,7 @@ pub fn measure(settings: &Settings, progress: &mut dyn FnMut(&str)) -> Outcome<V
     let courses = sources::courses()?;
     let mut worst = Worst {
         static_bound: f64::INFINITY,
+        frozen: f64::INFINITY,
         offline: f64::INFINITY,
         online: f64::INFINITY,
         share: 0.0,
@@ -161,7 +165,7 @@ pub fn measure(settings: &Settings, progress: &mut dyn FnMut(&str)) -> Outcome<V
         price_only: f64::NEG_INFINITY,
     };
     progress(
-        "course, what moves: of the oracle's profit: static, offline, online; hill climbing, bandit, IX; headroom; captured",
+        "course, what moves: of the oracle's profit: static, profile left alone, profile refined, from nothing; hill climbing, bandit, IX; headroom; captured",
     );
     for course in &courses {
         for (name, moves) in MOVES {
@@ -185,6 +189,7 @@ pub fn measure(settings: &Settings, progress: &mut dyn FnMut(&str)) -> Outcome<V
     let figures = [
         one("profit.static_lower_bound", "", Some(">=-0.01"), worst.static_bound),
         one("profit.oracle_ratio_offline_min", "", Some(">=0.98"), worst.offline),
+        one("profit.oracle_ratio_frozen_min", "", None, worst.frozen),
         one("profit.oracle_ratio_online_min", "", Some(">=0.95"), worst.online),
         one("profit.exploration_share_max", "", Some("<=0.01"), worst.share),
         (worst.captured_cells > 0)
@@ -203,11 +208,12 @@ fn take(cell: &Cell<'_>, scored: &Scored, worst: &mut Worst, progress: &mut dyn 
     let (stat, offline) = (sum(&scored.stat), sum(&scored.offline));
     // A ratio whose denominator is not positive is void.
     let ratio = |of: &[Earned]| if oracle > 0.0 { sum(of) / oracle } else { f64::NAN };
-    let share = scored.online.iter().map(|earned| earned.explored).fold(0.0, f64::max);
+    let share = scored.online.iter().chain(&scored.offline).map(|earned| earned.explored).fold(0.0, f64::max);
     let headroom = (oracle - stat) / stat.abs().max(f64::MIN_POSITIVE);
     let captured = (offline - stat) / (oracle - stat);
     let (mean, bound) = paired(&scored.offline, &scored.stat);
     worst.static_bound = worst.static_bound.min(bound);
+    worst.frozen = worst.frozen.min(ratio(&scored.frozen));
     worst.offline = worst.offline.min(ratio(&scored.offline));
     worst.online = worst.online.min(ratio(&scored.online));
     worst.share = worst.share.max(share);
@@ -219,11 +225,12 @@ fn take(cell: &Cell<'_>, scored: &Scored, worst: &mut Worst, progress: &mut dyn 
         worst.price_only = worst.price_only.max(bound);
     }
     progress(&format!(
-        "{:<11} {:<5}  {:.3} {:.3} {:.3}  {:.3} {:.3} {:.3}  {:>6.1}%  {}  (offline over static {:+.2}% of revenue, at least {:+.2}%; \
+        "{:<11} {:<5}  {:.3} {:.3} {:.3} {:.3}  {:.3} {:.3} {:.3}  {:>6.1}%  {}  (offline over static {:+.2}% of revenue, at least {:+.2}%; \
          trying cost {:.2}%)",
         cell.course.name,
         cell.name,
         ratio(&scored.stat),
+        ratio(&scored.frozen),
         ratio(&scored.offline),
         ratio(&scored.online),
         ratio(&scored.climber),
@@ -253,9 +260,15 @@ mod tests {
         let cell = Cell { course: &courses[1], name: "both", moves: MOVES[2].1 };
         let scored = play(&cell, &homes, 2, 3.0);
         let oracle = sum(&scored.oracle);
-        for other in
-            [&scored.stat, &scored.offline, &scored.online, &scored.climber, &scored.bandit, &scored.ix]
-        {
+        for other in [
+            &scored.stat,
+            &scored.frozen,
+            &scored.offline,
+            &scored.online,
+            &scored.climber,
+            &scored.bandit,
+            &scored.ix,
+        ] {
             // It stays with a setting for a second, in which the tuner may move.
             assert!(sum(other) <= oracle * 1.02, "{} {oracle}", sum(other));
         }

@@ -3,8 +3,8 @@
 //! A figure is a sum of few terms that all settings share (what a request takes, what a wake takes) and of how far each
 //! setting is off that, in general and under each load class by itself. All are estimated together by a Kalman filter, with
 //! their covariance: what is seen of one setting says something about the others, and how little is known of a setting
-//! that was not seen for long is a number too. What is off returns to nothing as it is forgotten, so a setting that is
-//! never looked at is again taken to follow the shared terms, with the doubt that it began with.
+//! that was not seen for long is a number too. What is off returns to nothing as it is forgotten, or to what a profile
+//! said, so a setting that is never looked at is again taken to follow the shared terms, with the doubt that it began with.
 
 use alloc::vec;
 use alloc::vec::Vec;
@@ -17,6 +17,8 @@ pub(super) struct Prior<const SHARED: usize> {
     /// Deviation of a setting, and of a setting under one class.
     pub member: f64,
     pub cell: f64,
+    /// What settings are off by stays in part: this part of the variance moves as time goes on.
+    pub drifting: f64,
 }
 
 /// Where a figure belongs.
@@ -51,18 +53,28 @@ pub(super) struct Regression<const SHARED: usize> {
     prior: Prior<SHARED>,
     members: usize,
     mean: Vec<f64>,
+    /// What each row returns to as it is forgotten, and its variance then.
+    anchor: Vec<(f64, f64)>,
     /// Row by row.
     covariance: Vec<f64>,
     /// How surprising what was seen lately was, on average: 1 when it is as doubtful as it is taken to be.
     strain: f64,
+    /// How surprising what was seen first after a change of setting was: above 1 when settings follow the shared terms less
+    /// than was believed, and then all of them are as much more doubtful.
+    misfit: f64,
+    last: Option<(usize, usize)>,
     at_ns: u64,
 }
 
 /// The shared terms drift too, but slower: their variance grows by this part of the prior's in the time of forgetting.
-const SHARED_DRIFT: f64 = 0.02;
+const SHARED_DRIFT: f64 = 0.01;
 
 /// When figures are so many times further off than they should be (in squares), something has changed.
 const STRAIN_MOST: f64 = 4.0;
+/// One surprise counts for no more.
+const MISFIT_MOST: f64 = 10.0;
+/// Changes of setting that the misfit remembers.
+const MISFIT_CHANGES: f64 = 8.0;
 /// Over about so many windows.
 const STRAIN_WINDOWS: f64 = 3.0;
 
@@ -74,13 +86,18 @@ impl<const SHARED: usize> Regression<SHARED> {
             prior,
             members,
             mean: vec![0.0; size],
+            anchor: vec![(0.0, 0.0); size],
             covariance: vec![0.0; size * size],
             strain: 1.0,
+            misfit: 1.0,
+            last: None,
             at_ns: 0,
         };
         for row in 0..size {
             this.mean[row] = if row < SHARED { prior.terms[row].0 } else { 0.0 };
-            this.covariance[row * size + row] = this.variance_of(row);
+            let variance = this.variance_of(row);
+            this.covariance[row * size + row] = variance;
+            this.anchor[row] = (this.mean[row], variance * prior.drifting);
         }
         this
     }
@@ -95,6 +112,14 @@ impl<const SHARED: usize> Regression<SHARED> {
             self.prior.cell
         };
         deviation * deviation
+    }
+
+    /// What is believed now is what is returned to: how far settings are off by a profile says more about later than that
+    /// they are not off at all.
+    pub fn anchor(&mut self) {
+        for (anchor, mean) in self.anchor.iter_mut().zip(&self.mean) {
+            anchor.0 = *mean;
+        }
     }
 
     /// The shared terms as they are believed.
@@ -124,7 +149,7 @@ impl<const SHARED: usize> Regression<SHARED> {
         let shared = self.shared(features);
         let rows = self.rows(at, features, scale.unwrap_or(shared));
         let value = rows.each().map(|(row, weight)| self.mean[row] * weight).sum();
-        Expected { value, variance: self.between(&rows, &rows).max(0.0) }
+        Expected { value, variance: self.between(&rows, &rows).max(0.0) * self.misfit.max(1.0) }
     }
 
     /// Variance of the difference of two settings' figures.
@@ -136,7 +161,8 @@ impl<const SHARED: usize> Regression<SHARED> {
     ) -> f64 {
         let a = self.rows(a, a_features, scale.unwrap_or(self.shared(a_features)));
         let b = self.rows(b, b_features, scale.unwrap_or(self.shared(b_features)));
-        (self.between(&a, &a) + self.between(&b, &b) - 2.0 * self.between(&a, &b)).max(0.0)
+        let variance = self.between(&a, &a) + self.between(&b, &b) - 2.0 * self.between(&a, &b);
+        variance.max(0.0) * self.misfit.max(1.0)
     }
 
     fn between(&self, a: &Rows<SHARED>, b: &Rows<SHARED>) -> f64 {
@@ -181,6 +207,9 @@ impl<const SHARED: usize> Regression<SHARED> {
             return;
         }
         let surprise = off / all;
+        if self.last.replace((at.member, at.class)).is_some_and(|last| last != (at.member, at.class)) {
+            self.misfit += ((off * surprise).min(MISFIT_MOST) - self.misfit) / MISFIT_CHANGES;
+        }
         self.strain += (off * surprise - self.strain) / STRAIN_WINDOWS;
         for (row, gain) in toward.iter().enumerate() {
             self.mean[row] += gain * surprise;
@@ -201,7 +230,7 @@ impl<const SHARED: usize> Regression<SHARED> {
         let size = self.mean.len();
         for row in 0..size {
             let of_row = if row < SHARED { 1.0 } else { kept };
-            self.mean[row] *= of_row;
+            self.mean[row] = self.anchor[row].0 + (self.mean[row] - self.anchor[row].0) * of_row;
             let line = &mut self.covariance[row * size..][..size];
             for (column, covariance) in line.iter_mut().enumerate() {
                 *covariance *= of_row * if column < SHARED { 1.0 } else { kept };
@@ -209,7 +238,7 @@ impl<const SHARED: usize> Regression<SHARED> {
         }
         for row in 0..size {
             let grown = if row < SHARED { SHARED_DRIFT * part.min(1.0) } else { 1.0 - kept * kept };
-            self.covariance[row * size + row] += grown * self.variance_of(row);
+            self.covariance[row * size + row] += grown * self.anchor[row].1;
         }
     }
 }
@@ -230,7 +259,7 @@ impl<const SHARED: usize> Rows<SHARED> {
 mod tests {
     use super::*;
 
-    const PRIOR: Prior<2> = Prior { terms: [(0.5, 0.5), (0.5, 0.5)], member: 0.1, cell: 0.05 };
+    const PRIOR: Prior<2> = Prior { terms: [(0.5, 0.5), (0.5, 0.5)], member: 0.1, cell: 0.05, drifting: 1.0 };
 
     fn at(member: usize) -> At {
         At::new(member, 0)

@@ -14,7 +14,7 @@ use crate::explain::{Hourly, Why};
 use crate::trial::{DISTRUSTED_MAX, Distrusted};
 use crate::{Mode, Rules};
 use alloc::format;
-use nom_money::{NANO, Prices};
+use nom_money::{NANO, Prices, print_duration};
 use nom_points::{Measured, Setting};
 use nom_utility::Flow;
 
@@ -24,14 +24,19 @@ const BUDGET_NS: f64 = 3600.0 * NANO as f64;
 const CREDIT_S: f64 = 300.0;
 /// What is found counts for this part of the time in which it is forgotten.
 const REMEMBERED: f64 = 0.1;
+/// What was tried is tried again after this part of that time, if it is worth it then.
+const AGAIN: f64 = 0.05;
 /// What may be gained must be this part of the revenue.
 const GAIN_LEAST: f64 = 0.001;
 /// A limit of latency must be kept although it may be so many deviations longer.
 const DOUBTED: f64 = 2.0;
 /// A trial ends when it lost so many times what was risked.
 const LOSS_MOST: f64 = 2.0;
+/// What is tried is looked at in shorter windows, so that what is clearly worse is left soon; it is after so many.
+pub(super) const TRIED_WINDOW_NS: u64 = 500_000_000;
+const CLEAR_WINDOWS: u64 = 2;
 /// A trial ends early when it is better or worse by so many deviations.
-const DECIDED: f64 = 1.5;
+const DECIDED: f64 = 2.0;
 /// A trial is judged by whole windows, so it may lose a little more than it should: a part is kept back for that.
 const KEPT_BACK: f64 = 0.8;
 /// More than this part late, where the promise is a limit of latency, is danger.
@@ -42,7 +47,8 @@ const LATE_MOST: f64 = 0.01;
 struct Visit {
     home: Setting,
     accounted_ns: u64,
-    windows: u32,
+    /// How long it was seen.
+    seen_ns: u64,
     /// What it may lose, and what it lost, in dollars.
     risk: f64,
     lost: f64,
@@ -115,6 +121,8 @@ impl Tuner {
         self.explorer.lost += visit.risk - visit.lost.min(visit.risk);
         let why = Why::Said(format!("end trying {} -> {}: {what} moved", self.setting, visit.home));
         self.put(visit.home, now_ns);
+        // It is no choice that has to prove itself: what moved may ask for another setting at once.
+        self.stay_ns = 0;
         Some(Decision { change: Some(visit.home), why })
     }
 
@@ -148,7 +156,7 @@ impl Tuner {
         let loss = (home.profit.total() - here.profit.total()).max(0.0)
             * seconds(now_ns.saturating_sub(visit.accounted_ns));
         visit.accounted_ns = now_ns;
-        visit.windows += 1;
+        visit.seen_ns += seen.window_ns;
         visit.lost += loss;
         self.explorer.lost += loss;
         self.explorer.visit = Some(visit);
@@ -159,7 +167,7 @@ impl Tuner {
             });
         let dear = visit.lost > LOSS_MOST * visit.risk || self.explorer.left(&self.rules) < 0.0;
         let decided = self.is_decided(class, visit.home, &prices);
-        if !danger && !dear && !decided && visit.windows < self.rules.explore_windows {
+        if !danger && !dear && !decided && visit.seen_ns < self.rules.explore_ns {
             return None;
         }
         self.explorer.visit = None;
@@ -179,11 +187,11 @@ impl Tuner {
             _ => "back",
         };
         let why = Why::Said(format!(
-            "tried {} instead of {} for {} windows in class {}: it earns {} where the other earns {}; that cost {:.9} $, \
+            "tried {} instead of {} for {} in class {}: it earns {} where the other earns {}; that cost {:.9} $, \
              {:.9} $ are left for trying; {verdict}",
             self.setting,
             visit.home,
-            visit.windows,
+            print_duration(visit.seen_ns),
             load.name,
             Hourly(here.profit.total()),
             Hourly(home.profit.total()),
@@ -209,7 +217,7 @@ impl Tuner {
 
     /// Begins to try a setting, when there is one that is worth it and the budget allows it.
     pub(super) fn explore(&mut self, now_ns: u64, class: usize, quoted: &Quoted) -> Option<Decision> {
-        let (seen, _) = self.seen?;
+        self.seen?;
         let quiet = self.trial.is_none()
             && self.explorer.visit.is_none()
             && self.better_since_ns.is_none()
@@ -218,13 +226,13 @@ impl Tuner {
         if !self.rules.explores() || self.rules.mode != Mode::On || !quiet {
             return None;
         }
-        // What is clearly worse is left after its first whole window.
-        let dwell_ns = self.rules.settle_ns + seen.window_ns * 2;
+        // What is clearly worse is left after a few short windows.
+        let dwell_ns = self.rules.settle_ns + CLEAR_WINDOWS * TRIED_WINDOW_NS;
         let (setting, risk) = self.worth_trying(now_ns, class, quoted, seconds(dwell_ns))?;
         let home = self.setting;
         let left = self.explorer.left(&self.rules);
         self.put(setting, now_ns);
-        self.explorer.visit = Some(Visit { home, accounted_ns: now_ns, windows: 0, risk, lost: 0.0 });
+        self.explorer.visit = Some(Visit { home, accounted_ns: now_ns, seen_ns: 0, risk, lost: 0.0 });
         let why = Why::Said(format!(
             "try {home} -> {setting} in class {}: it may cost {risk:.9} $ of {left:.9} $ that are left for trying",
             self.points.classes[class].name,
@@ -243,6 +251,10 @@ impl Tuner {
         let (scales, arrival) = (self.scales(class, quoted), self.arrival_per_s);
         let learnt = scales.learnt?;
         let present = scales.present?;
+        // What it is compared with must be known first.
+        if !scales.known[present].is_known() {
+            return None;
+        }
         let revenue = scales.current(arrival)?.profit.revenue.max(0.0);
         let left = self.explorer.left(&self.rules);
         let remembered_s = seconds(self.rules.forget_ns) * REMEMBERED;
@@ -258,9 +270,10 @@ impl Tuner {
             if found > GAIN_LEAST * revenue
                 && worth > 0.0
                 && risk <= left
-                && most.is_none_or(|(most, ..)| worth > most)
+                && most.is_none_or(|(most, ..)| worth / risk > most)
             {
-                most = Some((worth, scales.load.points[place].setting, risk));
+                // The budget is what is short: the most for what it may cost.
+                most = Some((worth / risk, scales.load.points[place].setting, risk));
             }
         }
         most.map(|(_, setting, risk)| (setting, risk))
@@ -270,7 +283,7 @@ impl Tuner {
     fn may_try(&self, now_ns: u64, scales: &Scales<'_>, place: usize) -> bool {
         let Some(learnt) = scales.learnt else { return false };
         // What was found is remembered: it is not looked for again meanwhile.
-        let again_ns = (self.rules.forget_ns as f64 * REMEMBERED) as u64;
+        let again_ns = (self.rules.forget_ns as f64 * AGAIN) as u64;
         let tried = scales.known[place].tried_ns;
         let again = tried.is_none_or(|tried_ns| now_ns.saturating_sub(tried_ns) >= again_ns);
         if !again || scales.is_distrusted(place) || !learnt.is_near(scales.class, place) {

@@ -53,18 +53,16 @@ impl Tuner {
         let Some(place) = self.points.classes[class].find(self.setting) else { return };
         let (Some(learnt), true) = (&mut self.learnt, seen.operations > 0) else { return };
         let (point, known) = (&self.points.classes[class].points[place], &mut self.known[class][place]);
-        let hidden_ns = *known.hidden_ns.get_or_insert(match known.was_seen() {
-            true => (point.mean_ns - seen.mean_ns).max(0.0),
-            false => 0.0,
-        });
+        let drowned = learnt.is_drowned(class, place, seen.arrivals_per_s());
+        let hidden_ns = known.hidden_ns(point.mean_ns, seen.mean_ns, drowned);
         // What clients wait is what the server sees and what it cannot see.
         let seen = Measured { mean_ns: seen.mean_ns + hidden_ns, ..*seen };
-        let drowned = learnt.is_drowned(class, place, seen.operations_per_s());
         if known.was_seen() && !drowned {
             let each = |count: u64| count as f64 / seen.operations as f64;
-            self.spread.saw(point, seen.mean_ns, each(seen.core_ns), each(seen.wire_bytes));
+            self.spread.saw(seen.window_ns, point, seen.mean_ns, each(seen.core_ns), each(seen.wire_bytes));
         }
-        let window = Window { seen: &seen, idle_cores: point.idle_cores, spread: &self.spread.0, limit_ns };
+        let spread = self.spread.of(seen.window_ns);
+        let window = Window { seen: &seen, idle_cores: point.idle_cores, spread: &spread, limit_ns };
         learnt.saw(now_ns, (class, place), &window, self.rules.forget_ns);
         known.saw();
         self.told = None;

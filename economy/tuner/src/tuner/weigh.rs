@@ -84,7 +84,9 @@ impl Scales<'_> {
         let expected = flow(point, self.load.kind, arrival_per_s, late_counted(limit_ns, point));
         let total = self.evaluator.evaluate(&expected).total();
         let now = self.current(arrival_per_s).map_or(0.0, |now| now.profit.total());
-        let Some(doubt) = learnt.doubt(self.class, self.present, place, arrival_per_s, limit_ns) else {
+        // A core that drowns earns nothing: that is beyond doubt, whatever its latency.
+        let present = self.present.filter(|place| !learnt.is_drowned(self.class, *place, arrival_per_s));
+        let Some(doubt) = learnt.doubt(self.class, present, place, arrival_per_s, limit_ns) else {
             return (total - now, 0.0);
         };
         let power = learnt.late_power(self.class, place);
@@ -135,6 +137,11 @@ impl Scales<'_> {
         }
     }
 
+    /// The gain of a change to a place without what doubt takes from it.
+    fn expected(&self, place: usize, gain: f64, arrival_per_s: f64) -> f64 {
+        self.learnt.map_or(gain, |learnt| self.outlook(learnt, place, arrival_per_s).0)
+    }
+
     /// The gain, and the least gain should a part more or fewer arrive than are seen.
     fn gains(&self, place: Option<usize>, arrival_per_s: f64, part: f64) -> (f64, f64) {
         let at = |factor: f64| self.gain(place, arrival_per_s * factor);
@@ -181,7 +188,11 @@ impl Scales<'_> {
         let nothing = || Estimate::holding(&self.evaluator, self.held);
         let gain_of_nothing = nothing().profit.total() - weighed.value();
         match chosen {
-            Some((gain, place)) if !rules.may_stop || gain >= gain_of_nothing => {
+            // What is learnt and doubtful is still better than nothing when it is expected to be: nothing can be learnt by
+            // stopping.
+            Some((gain, place))
+                if !rules.may_stop || self.expected(place, gain, arrival_per_s) >= gain_of_nothing =>
+            {
                 Some((Some(place), estimated(place)))
             }
             _ => rules.may_stop.then(|| (None, nothing())),

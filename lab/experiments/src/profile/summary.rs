@@ -145,6 +145,7 @@ impl Profile {
             kind: LoadKind::Open,
             utilisation: Range::ALL,
             connections: Range::ALL,
+            measured: None,
             points,
         };
         let points = Points {
@@ -251,6 +252,7 @@ fn point(plan: &Plan, seen: &Seen, own_ns: f64, thresholds: &[u64]) -> Point {
         idle_cores: rounded(idle, 3),
         memory_bytes: seen.open.last().map_or(0.0, |block| block.memory_bytes as f64),
         mean_ns: middle(&mean_latency(seen)).round(),
+        server_ns: middle(&seen.each(|block| block.seen_mean_ns())).round(),
         jitter_ns: middle(&seen.each(|block| block.tally.latency_ns.stdev())).round(),
         p99_ns: middle(&seen.each(|block| block.tally.quantile_ns(0.99) as f64)),
         samples,

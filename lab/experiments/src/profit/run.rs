@@ -10,11 +10,24 @@ use nom_utility::Contract;
 /// A settlement window, and the time between two looks.
 pub const WINDOW_S: f64 = 1.0;
 const LOOKS: usize = 10;
+const LOOK_S: f64 = WINDOW_S / LOOKS as f64;
+const SECOND_NS: u64 = 1_000_000_000;
 /// What is said of a profile's noise.
 const NOISE: Noise = Noise { throughput: 0.03, bytes: 0.002, cores: 0.04, memory: 0.02, latency: 0.04 };
 /// Bounds of the load classes, as parts of the capacity, and the load that each is profiled at.
 const CLASSES: [(f64, f64, f64); 4] =
     [(0.0, 0.2, 0.1), (0.2, 0.5, 0.35), (0.5, 0.95, 0.7), (0.95, f64::INFINITY, 1.1)];
+
+/// What a tuner is told at the start, and what it may do about it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Knowledge {
+    /// Profiled points, which stay as they were profiled.
+    Frozen,
+    /// Profiled points, refined by what is seen, and others tried within the budget.
+    Profiled,
+    /// Settings that are possible, and nothing about them.
+    Nothing,
+}
 
 /// What holds for a run, whoever plays it.
 pub struct Scene<'a> {
@@ -90,7 +103,7 @@ impl Scene<'_> {
         self.play(best, |_| {})
     }
 
-    fn points(&self, online: bool) -> Points {
+    fn points(&self, knowledge: Knowledge) -> Points {
         let capacity_per_s = self.surface.fitted.capacity_per_s();
         let mut random = Random::new(self.seed ^ 0x9a);
         let classes = CLASSES.iter().enumerate().map(|(number, (from, to, at))| Class {
@@ -98,81 +111,81 @@ impl Scene<'_> {
             kind: LoadKind::Open,
             utilisation: Range { from: *from, to: *to },
             connections: Range::ALL,
+            measured: Some(*at),
             points: (0..DELAYS_US.len())
-                .map(|place| match online {
-                    true => Point::unmeasured(setting(place)),
-                    false => self.surface.profiled(place, at * capacity_per_s, &NOISE, &mut random),
+                .map(|place| match knowledge {
+                    Knowledge::Nothing => Point::unmeasured(setting(place)),
+                    _ => self.surface.profiled(place, at * capacity_per_s, &NOISE, &mut random),
                 })
                 .collect(),
         });
         Points { application: "kv".into(), noise: NOISE, capacity_per_s, classes: classes.collect() }
     }
 
-    /// The tuner: with profiled points that it leaves alone, or with none, learning while it serves.
-    pub fn tuned(&self, online: bool) -> Earned {
-        self.tuned_through(online, 1.0, None, |_, _| {})
+    /// The tuner.
+    pub fn tuned(&self, knowledge: Knowledge) -> Earned {
+        self.tuned_through(knowledge, 1.0, None, |_, _| {})
     }
 
     /// The same with a server that sees only a part of its latency, a feed that goes silent, and a listener.
     pub fn tuned_through(
         &self,
-        online: bool,
+        knowledge: Knowledge,
         lie: f64,
         silent_from_s: Option<f64>,
         mut say: impl FnMut(f64, &str),
     ) -> Earned {
         let rules = Rules { fallback: setting(0), ..Rules::default() };
-        let rules = if online { rules.online() } else { rules };
-        let mut tuner = Tuner::new(self.contract, self.points(online), rules);
+        let rules = if knowledge == Knowledge::Frozen { rules } else { rules.online() };
+        let mut tuner = Tuner::new(self.contract, self.points(knowledge), rules);
         let mut random = Random::new(self.seed ^ 0x77);
-        let (mut earned, mut revenue_all, mut changed_ns) = (Earned::default(), 0.0, 0);
-        for window in 0..self.windows() {
-            for look in 0..LOOKS {
-                let second = (window as f64 + look as f64 / LOOKS as f64) * WINDOW_S;
-                let now = self.now(second);
-                let place = place_of(tuner.setting());
-                let seen = self.surface.flow(place, now.arrival_per_s, second);
-                let generation = 1 + window as u64;
-                let now_ns = (second * 1e9) as u64 + 1;
-                let silent_s = silent_from_s.filter(|from| second >= *from);
-                let prices = silent_s.map_or(now.prices, |from| self.now(from - WINDOW_S).prices);
-                let valid_until_ns = silent_s.map_or(0, |from| (from * 1e9) as u64);
-                let decision = tuner.decide(&Moment {
-                    now_ns,
-                    quoted: Some(Quoted { prices, generation, valid_until_ns }),
-                    // Arrivals are seen as answers: no more than can be served.
-                    arrival_per_s: if place.is_some() { seen.operations_per_s } else { 0.0 },
-                    connections: 64.0,
-                });
-                if let Some(decision) = decision {
-                    say(second, &decision.line());
-                    if decision.change.is_some() {
-                        earned.changes += 1;
-                        changed_ns = now_ns;
+        let (mut earned, mut revenue_all) = (Earned::default(), 0.0);
+        let mut window: Option<usize> = None;
+        for look in 0..self.windows() * LOOKS {
+            let second = look as f64 / LOOKS as f64 * WINDOW_S;
+            let now = self.now(second);
+            let now_ns = (second * 1e9) as u64 + 1;
+            let place = place_of(tuner.setting());
+            let silent_s = silent_from_s.filter(|from| second >= *from);
+            let prices = silent_s.map_or(now.prices, |from| self.now(from - WINDOW_S).prices);
+            let valid_until_ns = silent_s.map_or(0, |from| (from * 1e9) as u64);
+            let mut decision = tuner.decide(&Moment {
+                now_ns,
+                quoted: Some(Quoted { prices, generation: 1 + (look / LOOKS) as u64, valid_until_ns }),
+                // While nothing is served nobody asks.
+                arrival_per_s: if place.is_some() { now.arrival_per_s } else { 0.0 },
+                connections: 64.0,
+            });
+            // As the service does: a window is that of one setting, once that has settled.
+            match window {
+                None if now_ns >= tuner.settled_ns() => window = Some(look),
+                Some(from)
+                    if (look - from) as f64 * LOOK_S >= tuner.window_ns(SECOND_NS) as f64 / 1e9 - 1e-9 =>
+                {
+                    if let (None, Some(place)) = (&decision, place) {
+                        let window_s = (look - from) as f64 * LOOK_S;
+                        let middle_s = second - window_s / 2.0;
+                        let arrival = self.now(middle_s).arrival_per_s;
+                        let mut seen = self.surface.window(place, arrival, middle_s, window_s, &mut random);
+                        seen.mean_ns *= lie;
+                        decision = tuner.observe(now_ns, &seen);
                     }
+                    window = Some(look);
                 }
-                let (profit, revenue) = self.rate(place_of(tuner.setting()), &now, second);
-                revenue_all += revenue * WINDOW_S / LOOKS as f64;
-                if second >= self.from_s {
-                    earned.profit += profit * WINDOW_S / LOOKS as f64;
-                    earned.revenue += revenue * WINDOW_S / LOOKS as f64;
+                _ => {}
+            }
+            if let Some(decision) = decision {
+                say(second, &decision.line());
+                if decision.change.is_some() {
+                    earned.changes += 1;
+                    window = None;
                 }
             }
-            let second = (window + 1) as f64 * WINDOW_S;
-            let now_ns = (second * 1e9) as u64;
-            if let Some(place) = place_of(tuner.setting())
-                && now_ns - changed_ns.min(now_ns) >= (WINDOW_S * 1e9) as u64 - 1_000
-            {
-                let arrival = self.now(second - 0.01).arrival_per_s;
-                let mut seen = self.surface.window(place, arrival, second, WINDOW_S, &mut random);
-                seen.mean_ns *= lie;
-                if let Some(decision) = tuner.observe(now_ns, &seen) {
-                    say(second, &decision.line());
-                    if decision.change.is_some() {
-                        earned.changes += 1;
-                        changed_ns = now_ns;
-                    }
-                }
+            let (profit, revenue) = self.rate(place_of(tuner.setting()), &now, second);
+            revenue_all += revenue * WINDOW_S / LOOKS as f64;
+            if second >= self.from_s {
+                earned.profit += profit * WINDOW_S / LOOKS as f64;
+                earned.revenue += revenue * WINDOW_S / LOOKS as f64;
             }
         }
         earned.explored = tuner.explored().0 / f64::max(revenue_all, f64::MIN_POSITIVE);

@@ -211,13 +211,17 @@ impl Surface {
         random: &mut Random,
     ) -> Measured {
         let flow = self.flow(Some(place), arrival_per_s, second);
-        let mut uneven = |part: f64| (1.0 + part * random.normal()).max(0.1);
-        let operations = (flow.operations_per_s * seconds * uneven(UNEVEN / 4.0)) as u64;
+        // Chance averages out with time.
+        let scale = 1.0 / seconds.sqrt();
+        let mut uneven = |part: f64| (1.0 + part * scale * random.normal()).max(0.1);
+        let more = uneven(UNEVEN / 4.0);
+        let operations = (flow.operations_per_s * seconds * more) as u64;
         let mean_ns = flow.latency_mean_ns * uneven(UNEVEN);
         let count = |per_s: f64, part: f64| (per_s * seconds * part) as u64;
         Measured {
             window_ns: (seconds * 1e9) as u64,
             operations,
+            arrived: (arrival_per_s * seconds * more) as u64,
             useful_bytes: operations * 500,
             wire_bytes: (operations as f64 * flow.wire_bytes_per_s / flow.operations_per_s.max(1.0)) as u64,
             core_ns: count(flow.cores * 1e9, uneven(UNEVEN)),
@@ -240,6 +244,7 @@ impl Surface {
             wire_bytes: truth.wire,
             core_ns: truth.core_ns * (1.0 + noise.cores / 2.0 * random.normal()),
             mean_ns,
+            server_ns: mean_ns,
             jitter_ns: mean_ns / 2.0,
             samples: 100_000,
             late: vec![nom_points::Late { threshold_ns: self.limit_ns, above: late }],

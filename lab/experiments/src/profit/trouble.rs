@@ -2,7 +2,7 @@
 
 use super::days::{Course, Moves};
 use super::random::Random;
-use super::run::{Earned, Scene};
+use super::run::{Earned, Knowledge, Scene};
 use super::surface::{Fitted, Surface};
 use super::{LIMIT_NS, contract};
 use nom_money::{PerCoreNs, Prices};
@@ -51,15 +51,19 @@ pub fn show(courses: &[Course], homes: &[Fitted; 2], progress: &mut dyn FnMut(&s
         ),
     ];
     let both = Moves { price: true, load: false };
-    for (online, words) in [(false, "profiled points"), (true, "learning")] {
+    for (knowledge, words) in [
+        (Knowledge::Frozen, "profiled points left alone"),
+        (Knowledge::Profiled, "profiled points"),
+        (Knowledge::Nothing, "learning"),
+    ] {
         for (course, silent_from_s, lie) in &cases {
-            let told = play(course, homes, both, online, *silent_from_s, *lie, &steady);
+            let told = play(course, homes, both, knowledge, *silent_from_s, *lie, &steady);
             progress(&format!("a feed that {}, {words}: {told}", course.name));
         }
         let load = Moves { price: true, load: true };
         for lie in [0.1, 3.0] {
             if let Some(day) = courses.last() {
-                let told = play(day, homes, load, online, None, lie, day);
+                let told = play(day, homes, load, knowledge, None, lie, day);
                 progress(&format!(
                     "a server that sees {lie} of its latency on the electricity day, {words}: {told}"
                 ));
@@ -88,7 +92,7 @@ fn play(
     course: &Course,
     homes: &[Fitted; 2],
     moves: Moves,
-    online: bool,
+    knowledge: Knowledge,
     silent_from_s: Option<f64>,
     lie: f64,
     worth: &Course,
@@ -106,7 +110,7 @@ fn play(
     };
     let mut last = String::new();
     let Earned { profit, revenue, changes, .. } =
-        scene.tuned_through(online, lie, silent_from_s, |_, line| {
+        scene.tuned_through(knowledge, lie, silent_from_s, |_, line| {
             if !line.starts_with("class") && !line.starts_with("try") {
                 last = line.split([';', ':']).next().unwrap_or("").to_string();
             }

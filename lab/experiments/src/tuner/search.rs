@@ -127,6 +127,7 @@ impl Case {
             kind: self.kind,
             utilisation: Range::ALL,
             connections: Range::ALL,
+            measured: None,
             points: self.points.clone(),
         };
         let points = Points {
@@ -256,6 +257,7 @@ fn point(random: &mut Random, place: u64) -> Point {
         idle_cores: random.part(),
         memory_bytes: 1e8 * random.part(),
         mean_ns,
+        server_ns: 0.0,
         jitter_ns: 1e4,
         p99_ns: if random.one_in(2) { mean_ns * (1.0 + random.part()) } else { 0.0 },
         samples: 100_000,
