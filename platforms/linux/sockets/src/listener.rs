@@ -7,6 +7,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Connections that wait to be accepted. Further ones are reset.
 const BACKLOG_MAX: usize = 4096;
+/// Places that there are in any case. Whoever finds none in the kernel's queue is not answered and tries again; here he is
+/// reset, so a program that says 5, as many do, means more than that.
+const BACKLOG_LEAST: usize = 128;
 
 /// See the module.
 #[derive(Debug)]
@@ -63,5 +66,5 @@ impl Listener {
 
 /// What a program says, within our bounds.
 fn places(backlog: libc::c_int) -> usize {
-    usize::try_from(backlog).unwrap_or(0).clamp(1, BACKLOG_MAX)
+    usize::try_from(backlog).unwrap_or(0).clamp(BACKLOG_LEAST, BACKLOG_MAX)
 }

@@ -187,6 +187,138 @@ fn nginx_with_edges_and_files_serves_on_the_private_stack() {
     fs::remove_dir_all(&folder).unwrap();
 }
 
+/// What `GET` of a path answers, read to the end of the connection.
+fn page(port: u16, path: &str) -> Vec<u8> {
+    let mut stream = connect(port);
+    stream.write_all(format!("GET {path} HTTP/1.0\r\nHost: x\r\n\r\n").as_bytes()).unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).unwrap();
+    answer
+}
+
+/// A folder that goes with the test.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("nom-sockets-{name}-{}", std::process::id()));
+        fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+#[test]
+fn redis_with_epoll_and_pipelines_serves_on_the_private_stack() {
+    let Some(cable) = Cable::try_lay() else { return };
+    let port = 6_379;
+    let options = ["--bind", "0.0.0.0", "--port", "6379", "--save", "", "--protected-mode", "no"];
+    let Some(_server) = start(&cable, port, "redis-server", &options) else { return };
+    cable.clients(4, move || {
+        let mut stream = connect(port);
+        ask(&mut stream, b"PING\r\n", b"+PONG\r\n");
+        for (number, len) in [0, 1, 1_460, 70_000, 3_000_000].into_iter().enumerate() {
+            let value = bytes(len, number as u64);
+            let head = format!("*3\r\n$3\r\nSET\r\n$2\r\nk{number}\r\n${len}\r\n");
+            ask(&mut stream, &[head.as_bytes(), &value, b"\r\n"].concat(), b"+OK\r\n");
+            let hit = [format!("${len}\r\n").as_bytes(), &value, b"\r\n"].concat();
+            ask(&mut stream, format!("GET k{number}\r\n").as_bytes(), &hit);
+        }
+        ask(&mut stream, &b"PING\r\n".repeat(2_000), &b"+PONG\r\n".repeat(2_000));
+        ask(&mut stream, b"QUIT\r\n", b"+OK\r\n");
+        assert_eq!(stream.read(&mut [0; 1]).unwrap(), 0, "the connection is closed");
+    });
+    // One that waits for what another one says.
+    cable.clients(1, move || {
+        let (mut listening, mut speaking) = (connect(port), connect(port));
+        ask(&mut listening, b"SUBSCRIBE news\r\n", b"*3\r\n$9\r\nsubscribe\r\n$4\r\nnews\r\n:1\r\n");
+        ask(&mut speaking, b"PUBLISH news hello\r\n", b":1\r\n");
+        ask(&mut listening, b"", b"*3\r\n$7\r\nmessage\r\n$4\r\nnews\r\n$5\r\nhello\r\n");
+    });
+    kernel_does_not_listen(&cable, port);
+}
+
+#[test]
+fn lighttpd_with_poll_serves_on_the_private_stack() {
+    let Some(cable) = Cable::try_lay() else { return };
+    let folder = Folder::new("lighttpd");
+    let large = bytes(3_000_000, 5);
+    fs::write(folder.0.join("large"), &large).unwrap();
+    let text = format!(
+        "server.document-root = \"{0}\"\nserver.port = 8088\nserver.bind = \"0.0.0.0\"\n\
+         server.event-handler = \"poll\"\nserver.upload-dirs = (\"{0}\")\n",
+        folder.0.display()
+    );
+    let conf = folder.0.join("conf");
+    fs::write(&conf, text).unwrap();
+    let options = ["-D", "-f", conf.to_str().unwrap()];
+    let Some(_server) = start(&cable, 8088, "lighttpd", &options) else { return };
+    cable.clients(4, move || {
+        let answer = page(8088, "/large");
+        let head = head(&answer);
+        assert!(head.starts_with("HTTP/1.0 200 OK"), "{head}");
+        assert!(answer.ends_with(&large), "{} bytes came", answer.len());
+        assert!(page(8088, "/none").starts_with(b"HTTP/1.0 404"));
+    });
+    kernel_does_not_listen(&cable, 8088);
+}
+
+/// A thread for each connection, which reads until the other side has sent everything and only then answers.
+const HALVES: &str = "
+import socket, threading
+def serve(stream):
+    got = b''
+    while True:
+        piece = stream.recv(50000)
+        if not piece: break
+        got += piece
+    stream.sendall(str(len(got)).encode() + b'\\n' + got)
+    stream.shutdown(socket.SHUT_WR)
+    stream.close()
+listener = socket.create_server(('0.0.0.0', 4000), backlog=50)
+while True:
+    threading.Thread(target=serve, args=(listener.accept()[0],), daemon=True).start()
+";
+
+#[test]
+fn python_with_threads_and_halves_that_close_serves_on_the_private_stack() {
+    let Some(cable) = Cable::try_lay() else { return };
+    let Some(_server) = start(&cable, 4000, "/usr/bin/python3", &["-c", HALVES]) else { return };
+    cable.clients(8, || {
+        for (seed, len) in [(1, 0), (2, 5), (3, 400_000), (4, 2_000_000)] {
+            let sent = bytes(len, seed);
+            let mut stream = connect(4000);
+            stream.write_all(&sent).unwrap();
+            stream.shutdown(Shutdown::Write).unwrap();
+            let mut answer = Vec::new();
+            stream.read_to_end(&mut answer).unwrap();
+            assert!(answer == [format!("{len}\n").as_bytes(), &sent].concat(), "{len}: {}", head(&answer));
+        }
+    });
+    kernel_does_not_listen(&cable, 4000);
+}
+
+#[test]
+fn the_web_server_of_python_serves_on_the_private_stack() {
+    let Some(cable) = Cable::try_lay() else { return };
+    let folder = Folder::new("python");
+    let large = bytes(1_000_000, 8);
+    fs::write(folder.0.join("large"), &large).unwrap();
+    let options = ["-m", "http.server", "--bind", "0.0.0.0", "-d", folder.0.to_str().unwrap(), "8000"];
+    let Some(_server) = start(&cable, 8000, "/usr/bin/python3", &options) else { return };
+    cable.clients(6, move || {
+        let answer = page(8000, "/large");
+        assert!(answer.starts_with(b"HTTP/1.0 200 OK") && answer.ends_with(&large), "{}", head(&answer));
+        assert!(page(8000, "/none").starts_with(b"HTTP/1.0 404"));
+    });
+    kernel_does_not_listen(&cable, 8000);
+}
+
 #[test]
 fn a_program_that_is_told_wrongly_says_so_and_does_not_start() {
     let run = |variables: &[(&str, &str)]| {
