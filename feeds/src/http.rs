@@ -100,14 +100,6 @@ impl Url {
         }
         Ok(Self { secure, host, port, path: path.into() })
     }
-
-    /// The address, where nothing but a plain connection is needed: no TLS, and nobody to ask for names.
-    pub fn plain(&self) -> Option<Ipv4Addr> {
-        match self.host {
-            Host::Address(address) if !self.secure => Some(address),
-            _ => None,
-        }
-    }
 }
 
 /// A GET request. With a known generation the service waits until there is another one.
@@ -468,13 +460,14 @@ mod tests {
     #[test]
     fn addresses_are_read_and_requests_written() {
         let url = Url::parse("http://10.0.2.2:8080/prices").unwrap();
-        assert_eq!((url.plain(), url.port, &*url.path), (Some(Ipv4Addr::new(10, 0, 2, 2)), 8080, "/prices"));
+        let host = Host::Address(Ipv4Addr::new(10, 0, 2, 2));
+        assert_eq!((&url.host, url.secure, url.port, &*url.path), (&host, false, 8080, "/prices"));
         let named = Url::parse("https://API.Example.org/x?y=1").unwrap();
-        assert_eq!((named.secure, named.port, named.plain()), (true, 443, None));
+        assert_eq!((named.secure, named.port), (true, 443));
         assert_eq!(named.host, Host::Name("api.example.org".into()));
         assert!(get(&named, None).starts_with(b"GET /x?y=1 HTTP/1.1\r\nHost: api.example.org:443\r\n"));
-        assert_eq!(Url::parse("https://10.0.2.2:8443/").unwrap().plain(), None, "it needs TLS");
-        assert_eq!(Url::parse("http://localhost/").unwrap().plain(), None, "somebody has to know the name");
+        assert!(Url::parse("https://10.0.2.2:8443/").unwrap().secure);
+        assert_eq!(Url::parse("http://localhost/").unwrap().host, Host::Name("localhost".into()));
         assert_eq!(Url::parse("http://10.0.2.2").map(|url| (url.port, url.path)), Ok((80, "/".into())));
         let request = String::from_utf8(get(&url, Some(3))).unwrap();
         assert!(request.starts_with("GET /prices?generation=3 HTTP/1.1\r\nHost: 10.0.2.2:8080\r\n"));

@@ -147,6 +147,8 @@ pub struct Configuration {
     pub points: Option<Points>,
     /// Where prices come from.
     pub prices: PriceSource,
+    /// Who is asked for addresses of names; none where a lease says so, or nobody is asked.
+    pub name_servers: Vec<Ipv4Addr>,
     /// Token that the host must show; none where the channel itself is protected.
     pub token: Option<String>,
     /// Time between two lines of statistics.
@@ -259,6 +261,7 @@ impl Configuration {
             may_stop: lines.value("tuner.stop", "no", cache::yes_or_no)?,
             points: lines.points()?,
             prices: lines.prices()?,
+            name_servers: lines.value("dns", "", addresses::name_servers)?,
             token: lines.optional("management.token", token)?,
             stats_interval_ns: lines.value(
                 "stats.interval",
@@ -282,6 +285,7 @@ impl Configuration {
             application: application.map(String::from),
         };
         configuration.check_dhcp(&lines)?;
+        configuration.check_names(&lines)?;
         lines.value("processors", "1", whole(1, 1))?;
         configuration.check_cores(&lines)?;
         if configuration.item_bytes_max > configuration.items_bytes / configuration.cores {
@@ -440,9 +444,9 @@ impl<'a> Lines<'a> {
             }
             let feed = Feed::parse(value)
                 .map_err(|error| wrong(format!("'{}': {error}, or board", shown(value))))?;
-            if feed.url.plain().is_none() {
+            if feed.url.secure {
                 return Err(wrong(format!(
-                    "'{}': https and names of hosts are for nom-priced-linux: say board, and let it ask",
+                    "'{}': https is for nom-priced-linux: say board, and let it ask",
                     shown(value)
                 )));
             }

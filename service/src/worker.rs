@@ -13,6 +13,7 @@ mod chores;
 mod drain;
 mod eyes;
 mod lease;
+mod names;
 mod press;
 mod provider;
 mod reading;
@@ -116,6 +117,8 @@ pub struct Worker<I: Ingress, E: Egress, A: Application> {
     eyes: Eyes,
     /// Who asks for our address, where that is not configured.
     lease: Option<dhcp::Client>,
+    /// Who finds names out, where a price service has one.
+    names: Option<names::Names>,
     identity: Identity,
     configuration: Configuration,
     channel: Channel,
@@ -250,8 +253,13 @@ impl<I: Ingress, E: Egress, A: Application> Worker<I, E, A> {
             configuration,
             eyes,
             lease: None,
+            names: None,
             engine,
         };
+        if worker.configuration.prices.has_names() {
+            let seed = u64::from_le_bytes(seed(home)?);
+            worker.names = Some(names::Names::new(&worker.configuration.name_servers, seed));
+        }
         if worker.configuration.address.is_unspecified() {
             worker.begin_lease(mac, u64::from_le_bytes(seed(home)?), now_ns);
         }
@@ -351,6 +359,9 @@ impl<I: Ingress, E: Egress, A: Application> Worker<I, E, A> {
         let mut again = step.worked;
         if self.lease.is_some() {
             again |= self.keep_lease(now_ns);
+        }
+        if self.names.is_some() {
+            again |= self.keep_names(now_ns);
         }
         if self.priced.is_some() {
             again |= self.ask_for_prices(home, now_ns);

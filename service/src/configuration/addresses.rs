@@ -1,10 +1,13 @@
-//! Our IPv6 addresses.
+//! Our IPv6 addresses, and who knows names.
 
-use super::{Configuration, ConfigurationError, Lines, Network, shown};
+use super::{Configuration, ConfigurationError, Lines, Network, PriceSource, shown};
 use alloc::format;
 use alloc::string::String;
-use core::net::Ipv6Addr;
+use alloc::vec::Vec;
+use core::net::{Ipv4Addr, Ipv6Addr};
+use nom_feeds::http::Host;
 use nom_stack::config::{Address6, Config6};
+use nom_stack::dns::SERVERS_MAX;
 
 impl Lines<'_> {
     pub(super) fn ipv6(&self) -> Result<Option<Config6>, ConfigurationError> {
@@ -47,6 +50,44 @@ impl Configuration {
             _ => Ok(()),
         }
     }
+}
+
+impl PriceSource {
+    /// A feed is named, and not given by its address.
+    pub fn has_names(&self) -> bool {
+        match self {
+            Self::Board => false,
+            Self::Feeds(feeds) => feeds.iter().any(|feed| matches!(feed.url.host, Host::Name(_))),
+        }
+    }
+}
+
+impl Configuration {
+    /// Names need somebody who knows them.
+    pub(super) fn check_names(&self, lines: &Lines<'_>) -> Result<(), ConfigurationError> {
+        let lent = self.address.is_unspecified();
+        if self.prices.has_names() && self.name_servers.is_empty() && !lent {
+            let what = "a name needs somebody who knows it: say dns = ADDRESS, or address = dhcp";
+            return Err(lines.wrong("prices", what));
+        }
+        Ok(())
+    }
+}
+
+/// Addresses with commas between.
+pub(super) fn name_servers(text: &str) -> Result<Vec<Ipv4Addr>, String> {
+    let wrong = || format!("'{}': up to {SERVERS_MAX} addresses such as 10.0.2.3 are expected", shown(text));
+    let one = |part: &str| part.trim().parse::<Ipv4Addr>().ok().filter(|address| is_unicast(*address));
+    let servers = match text.trim() {
+        "" => Vec::new(),
+        text => text.split(',').map(one).collect::<Option<Vec<_>>>().ok_or_else(wrong)?,
+    };
+    if servers.len() > SERVERS_MAX { Err(wrong()) } else { Ok(servers) }
+}
+
+fn is_unicast(address: Ipv4Addr) -> bool {
+    let first = address.octets()[0];
+    !(first == 0 || address.is_loopback() || address.is_multicast() || first >= 240)
 }
 
 fn is_host(address: Ipv6Addr) -> bool {

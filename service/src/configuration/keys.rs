@@ -38,6 +38,13 @@ pub const KEYS: &[Key] = &[
     ),
     key("gateway", "", "10.0.2.2", "Who forwards what is not on our link."),
     key(
+        "dns",
+        "",
+        "10.0.2.3, 10.0.2.4",
+        "Of a guest: up to two servers that know the names of price services; with address = dhcp those that the lease names, unless \
+         some are said here.",
+    ),
+    key(
         "address6",
         "none",
         "fd00::2/64",
@@ -318,7 +325,7 @@ pub const KEYS: &[Key] = &[
     },
     Key {
         name: "prices",
-        meaning: "Where prices come from: the board that somebody else writes, or a metadata service. Or up to four \
+        meaning: "Where prices come from: the board that somebody else writes, or a metadata service, by address or by name. Or up to four \
                   lines with a feed each, the most believed first: cloud-sigma URL mhz=2000 [currency=EUR] \
                   [subscription=yes]; spot URL instance=TYPE zone=ZONE cores=2 [product=Linux/UNIX]; day-ahead URL \
                   watts=12 [negative=yes]. Each may add what is paid besides (core=0.004$/core/h, bandwidth=, memory=), \

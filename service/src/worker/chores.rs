@@ -80,7 +80,7 @@ impl<I: Ingress, E: Egress, A: Application> Worker<I, E, A> {
 
     /// When the next chore is due, for a sleep. What comes through the management channel wakes the home by itself.
     pub(super) fn due_ns(&self) -> u64 {
-        let mut due_ns = self.stats_ns.min(self.tuning.wake_ns()).min(self.lease_ns());
+        let mut due_ns = self.stats_ns.min(self.tuning.wake_ns()).min(self.lease_ns()).min(self.names_ns());
         if !self.is_closed() {
             // What could not be settled is tried again with every chore, not without a pause.
             let again_ns = if self.trouble.is_some() { self.chores_ns } else { 0 };

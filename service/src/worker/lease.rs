@@ -53,6 +53,7 @@ impl<I: Ingress, E: Egress, A: Application> Worker<I, E, A> {
         match change {
             None => {}
             Some(Change::Bound(lease)) => {
+                self.lent_servers(lease.name_servers.into_iter().flatten());
                 let news = self.engine.config().address != lease.address;
                 self.engine.set_address(Some((lease.address, lease.prefix_len)), lease.gateway, now_ns);
                 if news {

@@ -4,7 +4,9 @@ use super::Worker;
 use crate::home::Home;
 use crate::management::Level;
 use crate::together::INBOX_MAX;
+use alloc::format;
 use core::net::Ipv4Addr;
+use nom_feeds::http::{Host, Url};
 use nom_feeds::priced::Action;
 use nom_stack::application::{Application, Io};
 use nom_stack::port::{Egress, Ingress};
@@ -44,21 +46,10 @@ impl<I: Ingress, E: Egress, A: Application> Worker<I, E, A> {
 
     fn act(&mut self, home: &mut impl Home, now_ns: u64, action: Action) {
         match action {
-            Action::Connect(url) => {
-                // A configuration with a feed that is not plain was not read.
-                let address = url.plain().unwrap_or(Ipv4Addr::UNSPECIFIED);
-                match self.engine.connect(address, url.port, now_ns) {
-                    Ok(id) => self.engine.application_mut().side.begin(id),
-                    Err(error) => {
-                        if let Some(priced) = &mut self.priced {
-                            priced.failed(
-                                now_ns,
-                                &alloc::format!("no way to {}:{}: {error:?}", url.host, url.port),
-                            );
-                        }
-                    }
-                }
+            Action::Connect(Url { host: Host::Address(address), port, .. }) => {
+                self.connect_to_prices(address, port, now_ns);
             }
+            Action::Connect(Url { host: Host::Name(name), port, .. }) => self.want_name(&name, port, now_ns),
             Action::Send(bytes) => {
                 let side = &mut self.engine.application_mut().side;
                 side.send(&bytes);
@@ -82,7 +73,25 @@ impl<I: Ingress, E: Egress, A: Application> Worker<I, E, A> {
         }
     }
 
+    /// Opens a connection to a price service. It is plain: a configuration with one over TLS was not read.
+    pub(super) fn connect_to_prices(&mut self, address: Ipv4Addr, port: u16, now_ns: u64) {
+        match self.engine.connect(address, port, now_ns) {
+            Ok(id) => self.engine.application_mut().side.begin(id),
+            Err(error) => {
+                self.no_prices_from_there(&format!("no way to {address}:{port}: {error:?}"), now_ns)
+            }
+        }
+    }
+
+    /// There is no connection, and this is why.
+    pub(super) fn no_prices_from_there(&mut self, why: &str, now_ns: u64) {
+        if let Some(priced) = &mut self.priced {
+            priced.failed(now_ns, why);
+        }
+    }
+
     fn hang_up(&mut self, now_ns: u64) {
+        self.forget_name();
         if let Some(id) = self.engine.application_mut().side.forget() {
             // One that is still being opened cannot be called; it is aborted when it opens.
             self.engine.with_connection(id, now_ns, |_, io| io.abort());
