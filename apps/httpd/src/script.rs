@@ -2,94 +2,9 @@
 
 use crate::server::{Config, Httpd};
 use crate::site::File;
-use alloc::collections::VecDeque;
 use alloc::vec::Vec;
-use core::cell::Cell;
-use nom_stack::application::{Application, ConnectionId, Ended, Io, NoRoom, Pin};
-use nom_stack::meter::Answer;
-
-/// Somebody who is told of less room than this is called again, as by the stack.
-const LOW_ROOM: usize = 2048;
-
-#[derive(Debug)]
-enum Piece {
-    Bytes(Vec<u8>),
-    Pinned(Pin),
-}
-
-/// The stack's side of one connection, with a bounded queue.
-#[derive(Debug)]
-pub struct Link {
-    id: ConnectionId,
-    queue: VecDeque<Piece>,
-    queued: usize,
-    room: usize,
-    refused_writes: Cell<bool>,
-    /// The time of the next calls.
-    pub now_ns: u64,
-    /// Operations answered as accepted.
-    pub accepted: u64,
-    /// Operations answered as refused.
-    pub refused: u64,
-    /// The server closed the connection.
-    pub closed: bool,
-    /// It did so without sending what was queued.
-    pub aborted: bool,
-}
-
-impl Io for Link {
-    fn connection(&self) -> ConnectionId {
-        self.id
-    }
-
-    fn now_ns(&self) -> u64 {
-        self.now_ns
-    }
-
-    fn room(&self) -> usize {
-        let room = self.room.saturating_sub(self.queued);
-        if room < LOW_ROOM {
-            self.refused_writes.set(true);
-        }
-        room
-    }
-
-    fn write(&mut self, bytes: &[u8]) -> Result<(), NoRoom> {
-        if self.closed || bytes.len() > self.room.saturating_sub(self.queued) {
-            self.refused_writes.set(!self.closed);
-            return Err(NoRoom);
-        }
-        self.queued += bytes.len();
-        self.queue.push_back(Piece::Bytes(bytes.to_vec()));
-        Ok(())
-    }
-
-    fn write_pinned(&mut self, pin: Pin) -> Result<(), NoRoom> {
-        if self.closed || self.queued >= self.room {
-            self.refused_writes.set(!self.closed);
-            return Err(NoRoom);
-        }
-        self.queued += pin.len as usize;
-        self.queue.push_back(Piece::Pinned(pin));
-        Ok(())
-    }
-
-    fn answered(&mut self, answer: Answer) {
-        match answer {
-            Answer::Accepted => self.accepted += 1,
-            Answer::Refused => self.refused += 1,
-        }
-    }
-
-    fn close(&mut self) {
-        self.closed = true;
-    }
-
-    fn abort(&mut self) {
-        self.closed = true;
-        self.aborted = true;
-    }
-}
+use nom_stack::application::{Application, Ended};
+use nom_stack::scripted::Link;
 
 /// A server and its only client.
 #[derive(Debug)]
@@ -109,18 +24,7 @@ impl Script {
     /// the longest head needs.
     pub fn new(httpd: Httpd, now_ns: u64, room: usize) -> Self {
         let mut httpd = httpd;
-        let mut link = Link {
-            id: ConnectionId { slot: 0, generation: 1 },
-            queue: VecDeque::new(),
-            queued: 0,
-            room: room.max(4096),
-            refused_writes: Cell::new(false),
-            now_ns,
-            accepted: 0,
-            refused: 0,
-            closed: false,
-            aborted: false,
-        };
+        let mut link = Link::new(now_ns, room.max(4096));
         httpd.opened(&mut link, 80, false);
         Self { httpd, link, waiting: Vec::new(), output: Vec::new() }
     }
@@ -133,21 +37,7 @@ impl Script {
 
     /// Sends pieces of the queue to the client: at most so many, oldest first. Pinned memory is read only now.
     pub fn deliver(&mut self, pieces: usize) {
-        for _ in 0..pieces {
-            match self.link.queue.pop_front() {
-                Some(Piece::Bytes(bytes)) => {
-                    self.link.queued -= bytes.len();
-                    self.output.extend_from_slice(&bytes);
-                }
-                Some(Piece::Pinned(pin)) => {
-                    self.link.queued -= pin.len as usize;
-                    self.output.extend_from_slice(self.httpd.pinned(pin));
-                    self.httpd.released(pin);
-                }
-                None => break,
-            }
-        }
-        if self.link.refused_writes.take() {
+        if self.link.deliver(&mut self.httpd, pieces, &mut self.output) {
             self.httpd.writable(&mut self.link);
             self.offer();
         }
@@ -162,7 +52,7 @@ impl Script {
 
     /// Delivers until nothing is queued any more.
     pub fn settle(&mut self) {
-        while !self.link.queue.is_empty() || self.link.refused_writes.get() {
+        while !self.link.is_settled() {
             self.deliver(usize::MAX);
         }
     }
@@ -190,11 +80,7 @@ impl Script {
     /// The connection breaks with everything queued.
     pub fn reset(mut self) -> Httpd {
         self.httpd.ended(self.link.id, Ended::Reset);
-        while let Some(piece) = self.link.queue.pop_front() {
-            if let Piece::Pinned(pin) = piece {
-                self.httpd.released(pin);
-            }
-        }
+        self.link.lose(&mut self.httpd);
         self.httpd
     }
 }

@@ -4,98 +4,9 @@ pub mod cores;
 pub mod lines;
 
 use crate::{Config, Kv};
-use alloc::collections::VecDeque;
 use alloc::vec::Vec;
-use core::cell::Cell;
-use nom_stack::application::{Application, ConnectionId, Ended, Io, NoRoom, Pin};
-use nom_stack::meter::Answer;
-
-/// Somebody who is told of less room than this is called again, as by the stack.
-const LOW_ROOM: usize = 2048;
-
-#[derive(Debug)]
-enum Piece {
-    Bytes(Vec<u8>),
-    Pinned(Pin),
-}
-
-/// The stack's side of one connection, with a bounded queue.
-#[derive(Debug)]
-pub struct Link {
-    id: ConnectionId,
-    queue: VecDeque<Piece>,
-    queued: usize,
-    room: usize,
-    refused_writes: Cell<bool>,
-    /// The time of the next calls.
-    pub now_ns: u64,
-    /// Operations answered as accepted.
-    pub accepted: u64,
-    /// Operations answered as refused.
-    pub refused: u64,
-    /// The cache closed the connection.
-    pub closed: bool,
-}
-
-impl Link {
-    /// The connection's name.
-    pub fn connection_id(&self) -> ConnectionId {
-        self.id
-    }
-}
-
-impl Io for Link {
-    fn connection(&self) -> ConnectionId {
-        self.id
-    }
-
-    fn now_ns(&self) -> u64 {
-        self.now_ns
-    }
-
-    fn room(&self) -> usize {
-        let room = self.room.saturating_sub(self.queued);
-        if room < LOW_ROOM {
-            self.refused_writes.set(true);
-        }
-        room
-    }
-
-    fn write(&mut self, bytes: &[u8]) -> Result<(), NoRoom> {
-        if bytes.len() > self.room.saturating_sub(self.queued) {
-            self.refused_writes.set(true);
-            return Err(NoRoom);
-        }
-        self.queued += bytes.len();
-        self.queue.push_back(Piece::Bytes(bytes.to_vec()));
-        Ok(())
-    }
-
-    fn write_pinned(&mut self, pin: Pin) -> Result<(), NoRoom> {
-        if self.queued >= self.room {
-            self.refused_writes.set(true);
-            return Err(NoRoom);
-        }
-        self.queued += pin.len as usize;
-        self.queue.push_back(Piece::Pinned(pin));
-        Ok(())
-    }
-
-    fn answered(&mut self, answer: Answer) {
-        match answer {
-            Answer::Accepted => self.accepted += 1,
-            Answer::Refused => self.refused += 1,
-        }
-    }
-
-    fn close(&mut self) {
-        self.closed = true;
-    }
-
-    fn abort(&mut self) {
-        self.closed = true;
-    }
-}
+use nom_stack::application::{Application, Ended};
+use nom_stack::scripted::Link;
 
 /// A cache and its only client.
 #[derive(Debug)]
@@ -114,18 +25,7 @@ impl Script {
     /// Opens a connection to a new cache. `room` bounds what may be queued towards the client; at least
     /// 2048, the room that the longest reply needs.
     pub fn new(config: Config, room: usize) -> Self {
-        let id = ConnectionId { slot: 0, generation: 1 };
-        let mut link = Link {
-            id,
-            queue: VecDeque::new(),
-            queued: 0,
-            room: room.max(2048),
-            refused_writes: Cell::new(false),
-            now_ns: config.start_ns,
-            accepted: 0,
-            refused: 0,
-            closed: false,
-        };
+        let mut link = Link::new(config.start_ns, room.max(2048));
         let mut kv = Kv::new(config);
         kv.opened(&mut link, 11211, false);
         Self { kv, link, waiting: Vec::new(), output: Vec::new() }
@@ -139,28 +39,10 @@ impl Script {
 
     /// Sends pieces of the queue to the client: at most so many, oldest first. Pinned memory is read only now.
     pub fn deliver(&mut self, pieces: usize) {
-        for _ in 0..pieces {
-            match self.queue_front() {
-                Some(Piece::Bytes(bytes)) => {
-                    self.link.queued -= bytes.len();
-                    self.output.extend_from_slice(&bytes);
-                }
-                Some(Piece::Pinned(pin)) => {
-                    self.link.queued -= pin.len as usize;
-                    self.output.extend_from_slice(self.kv.pinned(pin));
-                    self.kv.released(pin);
-                }
-                None => break,
-            }
-        }
-        if self.link.refused_writes.take() {
+        if self.link.deliver(&mut self.kv, pieces, &mut self.output) {
             self.kv.writable(&mut self.link);
             self.offer();
         }
-    }
-
-    fn queue_front(&mut self) -> Option<Piece> {
-        self.link.queue.pop_front()
     }
 
     fn offer(&mut self) {
@@ -172,7 +54,7 @@ impl Script {
 
     /// Delivers until nothing is queued any more.
     pub fn settle(&mut self) {
-        while !self.link.queue.is_empty() || self.link.refused_writes.get() {
+        while !self.link.is_settled() {
             self.deliver(usize::MAX);
         }
     }
@@ -189,11 +71,7 @@ impl Script {
     /// The connection breaks with everything queued.
     pub fn reset(mut self) -> Kv {
         self.kv.ended(self.link.id, Ended::Reset);
-        while let Some(piece) = self.queue_front() {
-            if let Piece::Pinned(pin) = piece {
-                self.kv.released(pin);
-            }
-        }
+        self.link.lose(&mut self.kv);
         self.kv
     }
 }

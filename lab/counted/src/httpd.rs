@@ -16,6 +16,8 @@ const PINNED: &str = "GET /1200.html HTTP/1.1\r\nHost: 10.0.0.1:8080\r\n\r\n";
 pub fn play(load: &Load, variant: &str) -> bool {
     let request = match variant {
         "" => WRK.to_string(),
+        // What begins with an empty line is read anew each time.
+        "-new" => format!("\r\n{WRK}"),
         "-pinned" => PINNED.to_string(),
         "-browser" => browser(&tag()),
         _ => return false,

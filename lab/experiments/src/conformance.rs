@@ -4,8 +4,17 @@
 //! `npm install deno` leaves in that folder. All of them apply: what is posted comes back from a mirror. httplint (PyPI), where it is found in the same places,
 //! reads our answers; what it calls bad is counted.
 //!
+//! slowhttptest's slow clients, REDbot, and a browser that loads a page with all its parts are asked too, where they are here.
+//!
 //! - `conformance.passed`, `conformance.applicable`;
-//! - `conformance.lint_bad`: notes of httplint that are bad, over answers of every kind.
+//! - `conformance.lint_bad`: notes of httplint that are bad, over answers of every kind;
+//! - `conformance.redbot_found`: of what REDbot looks for by asking again, how much it found;
+//! - `conformance.slow_withstood`: slowhttptest's tests after which no connection was left and others were served;
+//! - `conformance.browser_parts`: parts of a page that work in a browser.
+
+mod browser;
+mod redbot;
+mod slow;
 
 use crate::Settings;
 use crate::figures::Figure;
@@ -21,8 +30,8 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 /// What is claimed.
-pub const CLAIM: &str =
-    "every applicable rule of h1spec holds (--peer DIR), and httplint finds nothing bad in our answers";
+pub const CLAIM: &str = "every applicable rule of h1spec holds (--peer DIR), httplint finds nothing bad, slow clients are ended, a browser loads a \
+     page with all its parts";
 
 /// The rules' file in a checkout.
 const RULES: &str = "http_test.ts";
@@ -66,6 +75,19 @@ pub fn measure(settings: &Settings, progress: &mut dyn FnMut(&str)) -> Outcome<V
             ));
         }
         None => progress("httplint is missing (PyPI: httplint): answers are not linted"),
+    }
+    match beside(checkout, "bin/redbot").or_else(|| packages::find("redbot")) {
+        Some(program) => {
+            let found = redbot::found(&program, progress)?;
+            figures.push(Figure::of("conformance.redbot_found", "", Some(redbot::GOAL), &[found]));
+        }
+        None => progress("redbot is missing (PyPI: redbot): it does not look at the server"),
+    }
+    if let Some(good) = slow::withstood(progress)? {
+        figures.push(Figure::of("conformance.slow_withstood", "", Some(">=3"), &[good]));
+    }
+    if let Some(parts) = browser::loaded(progress)? {
+        figures.push(Figure::of("conformance.browser_parts", "", Some(">=5"), &[parts]));
     }
     Ok(figures.into_iter().flatten().collect())
 }

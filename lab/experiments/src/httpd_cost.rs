@@ -17,6 +17,7 @@ pub fn measure(_settings: &Settings, progress: &mut dyn FnMut(&str)) -> Outcome<
     let figures = [
         plain("httpd.instructions_batched", count("httpd", BATCH)?, Some("<=2500")),
         plain("httpd.instructions_single", count("httpd", 1)?, Some("<=3500")),
+        plain("httpd.instructions_new", count("httpd-new", BATCH)?, None),
         plain("httpd.instructions_browser", count("httpd-browser", BATCH)?, None),
         plain("httpd.instructions_pinned", count("httpd-pinned", BATCH)?, None),
     ];

@@ -9,6 +9,7 @@ pub mod beside;
 pub mod boot;
 pub mod caslap;
 pub mod conformance;
+mod contest;
 pub mod emulator_threads;
 pub mod figures;
 pub mod first_answer;

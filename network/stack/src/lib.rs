@@ -50,6 +50,7 @@ mod neighbours;
 pub mod port;
 mod random;
 mod rate;
+pub mod scripted;
 pub mod tap;
 mod tcp;
 pub mod wire;

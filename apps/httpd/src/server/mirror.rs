@@ -96,10 +96,10 @@ impl Httpd {
         }
         mirror.content = ahead;
         mirror.len += payload.len() as u64;
-        connection.since_s = (io.now_ns().saturating_sub(self.config.start_ns) / 1_000_000_000) as u32;
         if ends && let State::Mirror(mirror) = core::mem::take(&mut connection.state) {
             self.note(io, &mirror.line, Status::Ok, mirror.len);
             io.answered(meter::Answer::Accepted);
+            connection.since_s = self.second(io.now_ns());
             self.finish(connection, io, mirror.after);
         }
         Progress::Consumed(len)

@@ -304,7 +304,7 @@ mod tests {
                     other.kv = Kv::new(config(0));
                     if other.kv.take_over(&mut other.link, &wrong) {
                         // Whatever it is, it ends like any other.
-                        other.kv.ended(other.link.connection_id(), nom_stack::application::Ended::Reset);
+                        other.kv.ended(other.link.id, nom_stack::application::Ended::Reset);
                     }
                     assert_eq!(
                         (other.kv.store().counts().items, other.kv.store().counts().used_bytes),

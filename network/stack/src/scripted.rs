@@ -1,0 +1,143 @@
+//! One connection of an application without a stack: what tests, fuzzers and instruction counters of applications drive.
+
+use crate::application::{Application, ConnectionId, Io, NoRoom, Pin};
+use crate::meter::Answer;
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+use core::cell::Cell;
+
+/// Somebody who is told of less room than this is called again, as by the stack.
+const LOW_ROOM: usize = 2048;
+
+#[derive(Debug)]
+enum Piece {
+    Bytes(Vec<u8>),
+    Pinned(Pin),
+}
+
+/// The stack's side of the connection, with a bounded queue.
+#[derive(Debug)]
+pub struct Link {
+    /// The connection's name.
+    pub id: ConnectionId,
+    queue: VecDeque<Piece>,
+    queued: usize,
+    room: usize,
+    refused_writes: Cell<bool>,
+    /// The time of the next calls.
+    pub now_ns: u64,
+    /// Operations answered as accepted.
+    pub accepted: u64,
+    /// Operations answered as refused.
+    pub refused: u64,
+    /// The application closed the connection.
+    pub closed: bool,
+    /// It did so without sending what was queued.
+    pub aborted: bool,
+}
+
+impl Link {
+    /// A connection on which so many bytes may be queued.
+    pub fn new(now_ns: u64, room: usize) -> Self {
+        Self {
+            id: ConnectionId { slot: 0, generation: 1 },
+            queue: VecDeque::new(),
+            queued: 0,
+            room,
+            refused_writes: Cell::new(false),
+            now_ns,
+            accepted: 0,
+            refused: 0,
+            closed: false,
+            aborted: false,
+        }
+    }
+
+    /// Sends pieces of the queue to the client: at most so many, oldest first. Pinned memory is read only now. True when
+    /// the application is to be told that there is room again.
+    pub fn deliver(&mut self, from: &mut impl Application, pieces: usize, to: &mut Vec<u8>) -> bool {
+        for _ in 0..pieces {
+            match self.queue.pop_front() {
+                Some(Piece::Bytes(bytes)) => {
+                    self.queued -= bytes.len();
+                    to.extend_from_slice(&bytes);
+                }
+                Some(Piece::Pinned(pin)) => {
+                    self.queued -= pin.len as usize;
+                    to.extend_from_slice(from.pinned(pin));
+                    from.released(pin);
+                }
+                None => break,
+            }
+        }
+        self.refused_writes.take()
+    }
+
+    /// Nothing is queued, and nobody waits for room.
+    pub fn is_settled(&self) -> bool {
+        self.queue.is_empty() && !self.refused_writes.get()
+    }
+
+    /// The queue is lost, as when the connection breaks.
+    pub fn lose(&mut self, from: &mut impl Application) {
+        while let Some(piece) = self.queue.pop_front() {
+            if let Piece::Pinned(pin) = piece {
+                from.released(pin);
+            }
+        }
+    }
+}
+
+impl Io for Link {
+    fn connection(&self) -> ConnectionId {
+        self.id
+    }
+
+    fn now_ns(&self) -> u64 {
+        self.now_ns
+    }
+
+    fn room(&self) -> usize {
+        let room = self.room.saturating_sub(self.queued);
+        if room < LOW_ROOM {
+            self.refused_writes.set(true);
+        }
+        room
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> Result<(), NoRoom> {
+        if self.closed || bytes.len() > self.room.saturating_sub(self.queued) {
+            self.refused_writes.set(!self.closed);
+            return Err(NoRoom);
+        }
+        self.queued += bytes.len();
+        self.queue.push_back(Piece::Bytes(bytes.to_vec()));
+        Ok(())
+    }
+
+    fn write_pinned(&mut self, pin: Pin) -> Result<(), NoRoom> {
+        if self.closed || self.queued >= self.room {
+            self.refused_writes.set(!self.closed);
+            return Err(NoRoom);
+        }
+        self.queued += pin.len as usize;
+        self.queue.push_back(Piece::Pinned(pin));
+        Ok(())
+    }
+
+    fn answered(&mut self, answer: Answer) {
+        match answer {
+            Answer::Accepted => self.accepted += 1,
+            Answer::Refused => self.refused += 1,
+        }
+    }
+
+    fn close(&mut self) {
+        self.closed = true;
+    }
+
+    fn abort(&mut self) {
+        self.closed = true;
+        self.aborted = true;
+    }
+}
