@@ -144,6 +144,50 @@ fn an_address_of_our_own_over_af_packet_on_two_cores() {
     killed_and_replaced("two", "packet\nkv.cores = 2", ADDRESS);
 }
 
+/// Its device is gone on with by a successor in the same process; connections notice a pause.
+fn restarted(name: &str, network: &str) {
+    let Some(cable) = Cable::try_lay() else { return };
+    let place = Place::new(name, network, ADDRESS);
+    let Some(process) = Process::start(&cable, &place) else { return };
+    let connect = || (0..8).map(|_| TcpStream::connect((ADDRESS, PORT)).unwrap()).collect::<Vec<_>>();
+    let streams = cable.spawn(End::Client, None, connect).unwrap().join().unwrap();
+    let hear = |mut stream: &TcpStream, said: &str, expected: &str| {
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.write_all(said.as_bytes()).unwrap();
+        let mut answer = vec![0; expected.len()];
+        stream.read_exact(&mut answer).unwrap();
+        assert_eq!(String::from_utf8_lossy(&answer), expected);
+    };
+    for (number, stream) in streams.iter().enumerate() {
+        hear(stream, &format!("set k{number} 0 0 1\r\n{number}\r\n"), "STORED\r\n");
+    }
+    let id = process.0.id().to_string();
+    // Where a program lies in memory is chosen anew with each.
+    let program = || {
+        let maps = std::fs::read_to_string(format!("/proc/{id}/maps")).unwrap_or_default();
+        maps.split('-').next().map(String::from).filter(|start| !start.is_empty())
+    };
+    for _ in 0..2 {
+        let before = program();
+        Command::new("kill").args(["-s", "USR2", &id]).status().unwrap();
+        let deadline = std::time::Instant::now() + PATIENCE;
+        while program().is_none_or(|now| Some(now) == before) {
+            assert!(std::time::Instant::now() < deadline, "it is still the same program");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        for (number, stream) in streams.iter().enumerate() {
+            let other = (number + 3) % 8;
+            hear(stream, &format!("get k{other}\r\n"), &format!("VALUE k{other} 0 1\r\n{other}\r\nEND\r\n"));
+        }
+    }
+}
+
+#[test]
+fn a_restart_over_af_packet_keeps_connections_of_one_core_and_of_two() {
+    restarted("restarted", "packet");
+    restarted("restarted-two", "packet\nkv.cores = 2");
+}
+
 #[test]
 fn an_address_of_our_own_over_af_packet() {
     killed_and_replaced("packet", "packet", ADDRESS);

@@ -49,6 +49,9 @@ impl Place {
     ) -> Result<Self, String> {
         let configuration =
             Configuration::parse_for(nom_runtime::configuration(), nom_runtime::name()).map_err(text)?;
+        if configuration.cores > 1 {
+            return Err("kv.cores: a guest serves on one core; remove the line".into());
+        }
         let items_bytes = items_bytes(&configuration);
         enough_memory(&configuration, items_bytes, 0)?;
         let memory = memory()

@@ -68,6 +68,16 @@ impl Socket {
         Ok(Self { fd, interface, offloads: config.offloads })
     }
 
+    /// The same from a socket that somebody opened with the same configuration and left to us. What waits in its ring is
+    /// lost, as on any wire.
+    pub fn resume(fd: OwnedFd, config: &PacketConfig) -> Result<Self, PacketError> {
+        let interface = Interface::find(&config.interface)?;
+        let step = |error| PacketError::Kernel("making the ring anew", error);
+        ring(fd.as_raw_fd(), 0).map_err(step)?;
+        ring(fd.as_raw_fd(), FRAMES).map_err(step)?;
+        Ok(Self { fd, interface, offloads: config.offloads })
+    }
+
     /// Both halves.
     pub fn halves(self) -> Result<(PacketIngress, PacketEgress), PacketError> {
         let Self { fd, interface, offloads } = self;
@@ -108,15 +118,21 @@ fn socket(config: &PacketConfig) -> Result<(OwnedFd, Interface), PacketError> {
         let _ = set(raw, libc::SOL_SOCKET, libc::SO_SNDBUF, &SEND_BUFFER);
     }
     filter(raw, config.address).map_err(step("setting the filter"))?;
-    let wish = libc::tpacket_req {
-        tp_block_size: FRAME_LEN as u32,
-        tp_block_nr: FRAMES as u32,
-        tp_frame_size: FRAME_LEN as u32,
-        tp_frame_nr: FRAMES as u32,
-    };
-    set(raw, libc::SOL_PACKET, libc::PACKET_RX_RING, &wish).map_err(step("making the ring"))?;
+    ring(raw, FRAMES).map_err(step("making the ring"))?;
     bind(raw, interface.index).map_err(step("binding to the interface"))?;
     Ok((fd, interface))
+}
+
+/// Gives a socket a ring of so many frames, or takes the one away that it has.
+fn ring(fd: RawFd, frames: usize) -> io::Result<()> {
+    let wish = libc::tpacket_req {
+        tp_block_size: FRAME_LEN as u32,
+        tp_block_nr: frames as u32,
+        tp_frame_size: FRAME_LEN as u32,
+        tp_frame_nr: frames as u32,
+    };
+    let nothing = libc::tpacket_req { tp_block_size: 0, tp_block_nr: 0, tp_frame_size: 0, tp_frame_nr: 0 };
+    set(fd, libc::SOL_PACKET, libc::PACKET_RX_RING, if frames == 0 { &nothing } else { &wish })
 }
 
 fn bind(fd: RawFd, interface: u32) -> io::Result<()> {

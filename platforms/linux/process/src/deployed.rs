@@ -225,7 +225,10 @@ impl Cores {
 /// Whether a restart would keep what it is for.
 fn can_restart(heritage: &Heritage, served: &Configuration) -> Result<(), String> {
     if !heritage.lasts {
-        return Err("only a TAP device with a name (network.interface) works on without this process".into());
+        return Err(
+            "only a TAP device with a name (network.interface) and AF_PACKET work on without this process"
+                .into(),
+        );
     }
     heritage.own.check()?;
     let next = read_configuration(&heritage.config)?;

@@ -1,6 +1,6 @@
 //! The platform that the configuration names: a TAP device, AF_XDP or AF_PACKET.
 
-use nom_packet::PacketIngress;
+use nom_packet::{PacketConfig, PacketIngress, Socket};
 use nom_service::configuration::{Configuration, Copying, Network};
 use nom_stack::port::{Egress, Ingress};
 use nom_tap::{Porch, TapConfig, TapEgress, TapIngress, namespace};
@@ -61,17 +61,37 @@ pub fn porch(configuration: &Configuration, port: u16) -> Result<Option<Porch>, 
 
 /// Goes on with the device that a predecessor opened.
 pub fn resume(configuration: &Configuration, queues: Vec<OwnedFd>, next: impl Serve) -> Result<(), String> {
-    let Network::Tap { interface: Some(name) } = &configuration.network else {
-        return Err(
-            "a predecessor's device can only be gone on with when it is a TAP device with a name".into()
-        );
-    };
     if queues.len() != configuration.cores {
         return Err(format!("a predecessor left {} queues for {} cores", queues.len(), configuration.cores));
     }
-    let (ingress, egress, more) = taps(queues, &tap(configuration, Some(name)))?;
+    match &configuration.network {
+        Network::Tap { interface: Some(name) } => {
+            let (ingress, egress, more) = taps(queues, &tap(configuration, Some(name)))?;
+            let wakes = ingress.as_fd().try_clone_to_owned().map_err(text)?;
+            let reached = Reached::Address;
+            next.serve(Device { ingress, egress, mac: MAC, wakes, reached, lasts: true, more })
+        }
+        Network::Packet { interface } => {
+            let config = PacketConfig::new(interface, configuration.address);
+            let resume = |queue| Socket::resume(queue, &config).map_err(text);
+            serve_packets(queues.into_iter().map(resume).collect::<Result<_, _>>()?, next)
+        }
+        _ => {
+            let what = "a predecessor's device can only be gone on with when it is a TAP device with a name, or AF_PACKET";
+            Err(what.into())
+        }
+    }
+}
+
+/// Serves on sockets that hear the same address.
+fn serve_packets(sockets: Vec<Socket>, next: impl Serve) -> Result<(), String> {
+    let mut sockets = sockets.into_iter();
+    let first = sockets.next().ok_or("an interface has a socket")?;
+    let (ingress, egress) = first.halves().map_err(text)?;
+    let more = sockets.map(|socket| more(move || socket.halves(), PacketIngress::as_fd)).collect();
     let wakes = ingress.as_fd().try_clone_to_owned().map_err(text)?;
-    next.serve(Device { ingress, egress, mac: MAC, wakes, reached: Reached::Address, lasts: true, more })
+    let (mac, reached) = (ingress.mac(), Reached::Address);
+    next.serve(Device { mac, ingress, egress, wakes, reached, lasts: true, more })
 }
 
 /// Opens the device and serves on it.
@@ -108,14 +128,8 @@ pub fn serve(configuration: &Configuration, porch: Option<Porch>, next: impl Ser
             next.serve(Device { mac, ingress, egress, wakes, reached, lasts: false, more: Vec::new() })
         }
         Network::Packet { interface } => {
-            let config = nom_packet::PacketConfig::new(interface, configuration.address);
-            let mut sockets = nom_packet::sockets(&config, configuration.cores).map_err(text)?.into_iter();
-            let first = sockets.next().ok_or("an interface has a socket")?;
-            let (ingress, egress) = first.halves().map_err(text)?;
-            let more = sockets.map(|socket| more(move || socket.halves(), PacketIngress::as_fd)).collect();
-            let wakes = ingress.as_fd().try_clone_to_owned().map_err(text)?;
-            let (mac, reached) = (ingress.mac(), Reached::Address);
-            next.serve(Device { mac, ingress, egress, wakes, reached, lasts: false, more })
+            let config = PacketConfig::new(interface, configuration.address);
+            serve_packets(nom_packet::sockets(&config, configuration.cores).map_err(text)?, next)
         }
         Network::Switch => {
             Err("network = switch is for applications of a guest; say tap, xdp or packet".into())
