@@ -112,9 +112,8 @@ impl Devices {
 
     /// Whether so many ports from this one on are those of one device of an application's, which is there.
     pub fn owns_ports(&self, first: u16, count: u16, application: Application) -> bool {
-        let there = self.owned(application).filter_map(|device| self.known(device));
-        let mut there = there.filter(|known| known.state & PRESENT != 0);
-        there.any(|known| within(first, count, known.ports))
+        let there = |known: &Known| known.state & PRESENT != 0 && within(first, count, known.ports);
+        self.own(application).any(|(_, known)| there(known))
     }
 
     /// The interrupts of a device.
@@ -149,8 +148,8 @@ impl Devices {
 
     /// The interrupts of an application that are told as one of these events; a device that was stopped stays silent.
     pub fn told_as(&self, events: u64, application: Application) -> impl Iterator<Item = Line> + '_ {
-        let goes = move |known: &Known| known.owner == Some(application) && known.state & STOPPED == 0;
-        self.entries().filter(move |(_, known)| goes(known)).flat_map(move |(device, known)| {
+        let go = self.own(application).filter(|(_, known)| known.state & STOPPED == 0);
+        go.flat_map(move |(device, known)| {
             let told = move |&vector: &u32| known.events[vector as usize] & events != 0;
             (0..VECTORS_MAX).filter(told).map(move |vector| Line { device, vector })
         })
@@ -171,10 +170,14 @@ impl Devices {
         there.filter_map(|(number, known)| Some((Device(number as u32), known.as_ref()?)))
     }
 
+    fn own(&self, application: Application) -> impl Iterator<Item = (Device, &Known)> {
+        self.entries().filter(move |(_, known)| known.owner == Some(application))
+    }
+
     /// The device whose requests carry this.
     pub fn requesting(&self, requester: u16) -> Option<Device> {
-        let by = |device: &Device| self.known(*device).is_some_and(|known| known.requester == requester);
-        self.all().find(by).filter(|_| requester != 0)
+        let mut by = self.entries().filter(|(_, known)| known.requester == requester && requester != 0);
+        by.next().map(|(device, _)| device)
     }
 
     /// The device that an argument means.
@@ -250,14 +253,12 @@ impl Devices {
 
     /// What an application owns.
     pub fn owned(&self, application: Application) -> impl Iterator<Item = Device> + '_ {
-        let own = self.entries().filter(move |(_, known)| known.owner == Some(application));
-        own.map(|(device, _)| device)
+        self.own(application).map(|(device, _)| device)
     }
 
     /// The events that an application may ask to unmask: those of its own devices.
     pub fn events(&self, application: Application) -> u64 {
-        let own = self.entries().filter(|(_, known)| known.owner == Some(application));
-        own.flat_map(|(_, known)| known.events).fold(0, |events, event| events | event)
+        self.own(application).flat_map(|(_, known)| known.events).fold(0, |events, event| events | event)
     }
 
     /// What the bulletin board says of it.

@@ -143,8 +143,7 @@ pub fn route_pin(pin: u32, entry: Option<u16>) {
 /// Keeps a pin out, or lets it in.
 pub fn mask_pin(pin: u32, vector: u8, masked: bool) {
     const LEVEL: u32 = 1 << 15;
-    let mask = if masked { MASKED } else { 0 };
-    write32(input_output(0x10 + 2 * pin), u32::from(vector) | LEVEL | mask);
+    write32(input_output(0x10 + 2 * pin), u32::from(vector) | LEVEL | u32::from(masked) << 16);
 }
 
 /// The vector of a device's interrupt.
@@ -206,13 +205,10 @@ pub fn quiet_until_ns(here: Core) -> u64 {
 /// two exits of a virtual machine for each request.
 pub fn wake_at(here: Core, at_ns: u64) {
     let programmed = &PROGRAMMED[usize::from(here.0)];
-    if (1..=at_ns).contains(&programmed.load(Ordering::Relaxed)) {
+    if at_ns == FOREVER || (1..=at_ns).contains(&programmed.load(Ordering::Relaxed)) {
         return;
     }
     programmed.store(at_ns, Ordering::Relaxed);
-    if at_ns == FOREVER {
-        return;
-    }
     let ns = u128::from(at_ns.saturating_sub(clock::now_ns()));
     let ticks = ((ns * u128::from(TIMER_SCALE.load(Ordering::Relaxed))) >> 32) + 1;
     write32(local(TIMER_START), u32::try_from(ticks).unwrap_or(u32::MAX));

@@ -162,9 +162,9 @@ extern "C" fn kernel_main(info: u64) -> ! {
             _ => "not trusted with devices",
         },
     );
-    tell(Counter::Frames, frames.len() - frames.count(Owner::RESERVED));
-    tell(Counter::KernelFrames, frames.count(Owner::KERNEL));
-    tell(Counter::StartedNs, clock::now_ns());
+    tell(Counter::Frames as usize, frames.len() - frames.count(Owner::RESERVED));
+    tell(Counter::KernelFrames as usize, frames.count(Owner::KERNEL));
+    tell(Counter::StartedNs as usize, clock::now_ns());
     state::set(Kernel {
         frames,
         cores: Cores::new(cores),
@@ -232,8 +232,8 @@ fn start_applications(
         // used.
         kernel.image = None;
         kernel.frames.offer(Frame::of(image_end), (bundle.len() as u64).div_ceil(PAGE_LEN));
-        tell(Counter::Frames, kernel.frames.len() - kernel.frames.count(Owner::RESERVED));
-        tell(Counter::FreeFrames, kernel.frames.free());
+        tell(Counter::Frames as usize, kernel.frames.len() - kernel.frames.count(Owner::RESERVED));
+        tell(Counter::FreeFrames as usize, kernel.frames.free());
     }
 }
 

@@ -102,15 +102,14 @@ impl Kernel {
 
     /// Does what is due by time on this core.
     fn due(&mut self, here: Core, now_ns: u64) {
-        if now_ns < interrupts::quiet_until_ns(here) {
-            return;
+        if now_ns >= interrupts::quiet_until_ns(here) {
+            if here == RESTARTER {
+                self.restart_due(now_ns);
+            }
+            self.take_overdue(here, now_ns);
+            self.plug_due(Some(now_ns));
+            self.schedule.due(here, now_ns);
         }
-        if here == RESTARTER {
-            self.restart_due(now_ns);
-        }
-        self.take_overdue(here, now_ns);
-        self.plug_due(Some(now_ns));
-        self.schedule.due(here, now_ns);
     }
 
     fn program(&self, here: Core) {

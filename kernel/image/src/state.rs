@@ -224,15 +224,14 @@ pub fn add(counter: Counter, by: u64) {
 
 /// Keeps the largest value in a word of the counters' page.
 pub fn most(counter: Counter, value: u64) {
-    let page = STATISTICS.load(Ordering::Relaxed);
-    if page != 0 {
-        paging::words(page, nom_abi::statistics::WORDS)[counter as usize].fetch_max(value, Ordering::Relaxed);
+    if let Some(word) = word(counter as usize) {
+        word.fetch_max(value, Ordering::Relaxed);
     }
 }
 
 /// Sets a word of the counters' page.
-pub fn tell(counter: Counter, value: u64) {
-    if let Some(word) = word(counter as usize) {
+pub fn tell(place: usize, value: u64) {
+    if let Some(word) = word(place) {
         word.store(value, Ordering::Relaxed);
     }
 }

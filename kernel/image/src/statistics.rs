@@ -20,12 +20,6 @@ use crate::state::{Kernel, add, count, tell, word};
 const _: () = assert!(nom_kernel_core::cores::CORES_MAX == CORES_MAX);
 const _: () = assert!(nom_kernel_core::APPLICATIONS_MAX as usize == APPLICATIONS_MAX);
 
-fn set(place: usize, value: u64) {
-    if let Some(word) = word(place) {
-        word.store(value, Ordering::Relaxed);
-    }
-}
-
 /// A call with this number came.
 pub fn called(number: u64) {
     count(Counter::Calls);
@@ -42,9 +36,9 @@ pub fn slept(here: Core, sleep: impl FnOnce()) {
     let place = CORES_AT + usize::from(here.0) * CORE_WORDS;
     let before_ns = clock::now_ns();
     count(Counter::Halts);
-    set(place + 2, before_ns.max(1));
+    tell(place + 2, before_ns.max(1));
     sleep();
-    set(place + 2, 0);
+    tell(place + 2, 0);
     let passed_ns = clock::now_ns().saturating_sub(before_ns);
     add(Counter::HaltedNs, passed_ns);
     if let Some(word) = word(place + 1) {
@@ -55,24 +49,24 @@ pub fn slept(here: Core, sleep: impl FnOnce()) {
 impl Kernel {
     /// Shows how much memory an application has, and how much is free.
     pub fn show_memory(&self, number: Application) {
-        tell(Counter::FreeFrames, self.frames.free());
-        tell(Counter::KernelFrames, self.frames.held(Owner::KERNEL));
+        tell(Counter::FreeFrames as usize, self.frames.free());
+        tell(Counter::KernelFrames as usize, self.frames.held(Owner::KERNEL));
         let place = APPLICATIONS_AT + usize::from(number.0) * APPLICATION_WORDS;
-        set(place + 1, self.frames.held(Owner::application(number)));
+        tell(place + 1, self.frames.held(Owner::application(number)));
     }
 
     /// Shows who owns which core.
     pub fn show_cores(&self) {
         for core in self.cores.all() {
             let owner = self.cores.owner(core).map_or(0, |owner| u64::from(owner.0) + 1);
-            set(CORES_AT + usize::from(core.0) * CORE_WORDS, owner);
+            tell(CORES_AT + usize::from(core.0) * CORE_WORDS, owner);
         }
     }
 
     /// Shows how an application is doing, and what it has.
     pub fn show_application(&self, number: Application) {
         let status: Status = self.lives.status(number);
-        set(APPLICATIONS_AT + usize::from(number.0) * APPLICATION_WORDS, status.word());
+        tell(APPLICATIONS_AT + usize::from(number.0) * APPLICATION_WORDS, status.word());
         self.show_memory(number);
         self.show_cores();
     }
@@ -81,6 +75,6 @@ impl Kernel {
     pub fn show_channel(&self, channel: Channel) {
         let pages = self.channels.memory(channel).map_or(0, |(_, pages)| pages);
         let ends = self.channels.ends(channel).map(|end| end.map(|end| end.application.0));
-        set(CHANNELS_AT + usize::from(channel.0), ends_word(ends, pages));
+        tell(CHANNELS_AT + usize::from(channel.0), ends_word(ends, pages));
     }
 }

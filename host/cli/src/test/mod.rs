@@ -107,6 +107,7 @@ const PARTS: &[Part] = &[
     ("guest", "ring 3 in a guest, on each machine type", guest::guest),
     ("devices", "what devices may reach, with an IOMMU and without", devices::short),
     ("switch", "several applications behind one network card", switch::switch),
+    ("netpipe", "a guest and Debian's NPtcp, in both roles", netpipe::netpipe),
     ("end-to-end", "real clients against running services", services::services),
     ("replay", "one recording, the same answers in every home", replay::replay),
     ("counts", "what may not become dearer unnoticed", guards::guards),

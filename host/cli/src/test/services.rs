@@ -3,7 +3,7 @@
 use super::client::converse;
 use super::guest::free_port;
 use super::started::{Started, runs};
-use super::{Cases, Verdict, eyes, netpipe, per_request, tap, watching, web};
+use super::{Cases, Verdict, eyes, per_request, tap, watching, web};
 use nom_machine::packages;
 use nom_machine::trouble::{Outcome, Trouble};
 use std::net::{Ipv4Addr, TcpListener};
@@ -50,7 +50,6 @@ pub fn services(cases: &mut Cases) -> Outcome<()> {
     }
     tap::tap(cases)?;
     per_request::per_request(cases)?;
-    netpipe::netpipe(cases)?;
     web::web(cases)
 }
 
