@@ -11,6 +11,7 @@ mod live;
 mod nearest;
 mod netpipe;
 mod network;
+mod tcp;
 mod web;
 
 pub use cache::Allowed;
@@ -18,6 +19,7 @@ pub use keys::{KEYS, Key, help};
 pub use live::{Changed, LIVE};
 pub use netpipe::Netpipe;
 pub use network::{Copying, Network};
+pub use tcp::Tcp;
 pub use web::{Compress, Web};
 
 use alloc::format;
@@ -111,6 +113,8 @@ pub struct Configuration {
     pub ipv6: Option<Config6>,
     /// Who may open connections.
     pub admission: Admission,
+    /// What is agreed on with the other sides of connections, and how long their silence is borne.
+    pub tcp: Tcp,
     /// Where a Linux process gets its frames.
     pub network: Network,
     /// Cores of a cache. Memory and connections are those of all together; knobs and the stack's memory those of one.
@@ -221,6 +225,7 @@ impl Configuration {
             })?,
             ipv6: lines.ipv6()?,
             admission: lines.admission()?,
+            tcp: lines.tcp()?,
             network: lines.network()?,
             cores: cores as usize,
             items_bytes,

@@ -182,11 +182,16 @@ pub(crate) fn engine<I: Ingress, E: Egress, A: Application>(
         receive_memory_bytes: configuration.receive_memory_bytes,
         admission: configuration.admission.clone(),
         ipv6: configuration.ipv6,
+        time_stamps: configuration.tcp.time_stamps,
+        congestion_marks: configuration.tcp.congestion_marks,
+        receive_window_bytes: configuration.tcp.window_bytes,
         // Half-open and lingering ones beside the open ones.
         connections: connections + connections / 8 + 64,
         ..Config::new(mac, configuration.address, configuration.prefix_len)
     };
     let mut engine = Engine::new(config, ingress, egress, Together::new(application), seed, now_ns);
+    // The first terms always find a place.
+    let _ = engine.set_terms_of_ports(configuration.tcp.terms);
     engine.listen(configuration.listen);
     engine.set_knobs(configuration.knobs, now_ns);
     if let Some(limit_ns) = contract(configuration).limit_ns() {

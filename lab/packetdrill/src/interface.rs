@@ -382,6 +382,7 @@ extern "C" fn getsockopt(
     let mut state = shared(userdata).lock();
     let value = match (level, name) {
         (libc::SOL_SOCKET, libc::SO_ERROR) => state.world.take_error(fd),
+        (libc::SOL_TCP, libc::TCP_MAXSEG) => state.world.segment_max(fd),
         _ => Err(libc::ENOPROTOOPT),
     };
     done(value.map(|value| {

@@ -346,6 +346,13 @@ impl World {
         Ok(connection.ended.filter(|_| !told).map_or(0, error_of))
     }
 
+    /// Payload of the largest segment that a connection sends.
+    pub fn segment_max(&mut self, fd: i32) -> Result<i32, Errno> {
+        let id = self.id(fd)?;
+        let view = self.engine.view(id.slot).filter(|view| view.id == id).ok_or(libc::ENOTCONN)?;
+        Ok(i32::from(view.segment_max))
+    }
+
     /// What `poll` says of a number.
     pub fn events(&mut self, fd: i32) -> Option<u32> {
         let Socket { port, listening, connection, shut_read, shut_write, .. } = *self.at(fd).ok()?;

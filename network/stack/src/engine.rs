@@ -327,6 +327,11 @@ impl<I: Ingress, E: Egress, A: Application> Engine<I, E, A> {
         Ok(())
     }
 
+    /// Connections that others open from now on have these terms, where the port has none of its own.
+    pub fn set_terms_of_ports(&mut self, terms: Terms) -> Result<(), TooManyTerms> {
+        self.tcp.terms.set_others(terms)
+    }
+
     /// Lets nobody open further connections to this port; open ones stay.
     pub fn unlisten(&mut self, port: u16) {
         self.tcp.listen(port, false);

@@ -259,6 +259,40 @@ pub const KEYS: &[Key] = &[
          frame), all (large segments are cut by it, too), auto. Others have no say in it.",
     ),
     key("ack.delay", "40 ms", "10 ms", "How long an acknowledgement may wait for a reply to ride on."),
+    key(
+        "tcp.keepalive",
+        "0 s",
+        "60 s",
+        "How long a client may be silent before it is asked whether it is there; 0 s: it never is. Connections that are \
+         open keep what they began with, here and below.",
+    ),
+    key("tcp.keepalive.interval", "15 s", "10 s", "Time between such questions that are not answered."),
+    key(
+        "tcp.keepalive.probes",
+        "4",
+        "3",
+        "Questions without an answer after which the connection is given up.",
+    ),
+    key(
+        "tcp.user_timeout",
+        "0 s",
+        "30 s",
+        "How long sent bytes may stay unacknowledged before the connection is given up; 0 s: ten time-outs.",
+    ),
+    key(
+        "tcp.timestamps",
+        "never",
+        "asked",
+        "Time stamps in segments, 12 bytes each: never, asked (when the other side asks), always.",
+    ),
+    key(
+        "tcp.window",
+        "65535 B",
+        "1 MiB",
+        "Most bytes that a connection may hold and its application has not consumed, out of memory.receive: more makes a \
+         single long transfer faster.",
+    ),
+    key("tcp.ecn", "asked", "never", "Marks of congestion: never, asked (when the other side asks), always."),
     key("tuner", "on", "observe", "on: changes knobs; observe: says what it would do; off."),
     key(
         "tuner.online",

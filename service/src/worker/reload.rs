@@ -89,6 +89,9 @@ impl<I: Ingress, E: Egress, A: Application> Worker<I, E, A> {
             .configuration
             .adopted(&live)
             .map_err(|error| format!("{error}; what waits for the next start belongs to it, start anew"))?;
+        self.engine.set_terms_of_ports(adopted.tcp.terms).map_err(|_| {
+            "tcp.keepalive and tcp.user_timeout were changed too often: start anew".to_string()
+        })?;
         // A home may have its own way to prices, whatever the text says.
         adopted.prices = self.configuration.prices.clone();
         self.configuration = adopted;

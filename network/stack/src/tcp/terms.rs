@@ -44,13 +44,15 @@ pub struct TooManyTerms;
 pub(crate) struct TermsTable {
     known: Vec<Terms>,
     ports: Vec<(u16, u8)>,
+    /// Those of all other ports.
+    others: u8,
 }
 
 impl TermsTable {
     pub(crate) fn new() -> Self {
         let mut known = Vec::with_capacity(TERMS);
         known.push(Terms::default());
-        Self { known, ports: Vec::with_capacity(PORTS) }
+        Self { known, ports: Vec::with_capacity(PORTS), others: 0 }
     }
 
     pub(crate) fn get(&self, place: u8) -> Terms {
@@ -87,8 +89,14 @@ impl TermsTable {
         Ok(())
     }
 
+    /// Connections that are opened from now on to ports without terms of their own have these.
+    pub(crate) fn set_others(&mut self, terms: Terms) -> Result<(), TooManyTerms> {
+        self.others = self.place(terms)?;
+        Ok(())
+    }
+
     pub(crate) fn of_port(&self, port: u16) -> u8 {
-        self.ports.iter().find(|known| known.0 == port).map_or(0, |known| known.1)
+        self.ports.iter().find(|known| known.0 == port).map_or(self.others, |known| known.1)
     }
 }
 

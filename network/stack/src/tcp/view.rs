@@ -21,6 +21,8 @@ pub struct View {
     pub outgoing: bool,
     /// As RFC 9293 calls it, in lower case.
     pub state: &'static str,
+    /// Payload of the largest segment that is sent.
+    pub segment_max: u16,
     /// Bytes that may be on their way at a time.
     pub congestion_window: u32,
     /// The smoothed round trip; 0 before the first measurement.
@@ -69,6 +71,7 @@ impl Tcp {
             port: connection.key.local_port,
             outgoing: connection.outgoing,
             state: connection.state.name(),
+            segment_max: connection.segment_max,
             congestion_window: connection.congestion_window,
             round_trip_ns: connection.smoothed_ns,
             round_trip_least_ns: known(connection.least_ns),

@@ -5,6 +5,7 @@ use crate::between::{FIN, LINUX, OURS, Place, SYN, Terms, ip};
 use crate::clients::{PORT, bytes, ended, exchange, join, opened, patient, plan, read_all};
 use nom_simnet::Link;
 use nom_simnet::stream::Stream;
+use nom_stack::KeepAlive;
 use nom_stack::application::{Application, ConnectionId, Ended, Io, Pin};
 use rustix::net::{AddressFamily, SocketType, bind, connect, socket, sockopt};
 use std::io::{ErrorKind, Read, Write};
@@ -195,7 +196,7 @@ fn a_linux_that_does_not_read_is_asked_until_it_does() {
     join(clients);
 }
 
-/// Takes nothing until it is woken.
+/// Sends and takes nothing until it is woken.
 struct Sleeper {
     stream: Stream,
     awake: bool,
@@ -203,7 +204,9 @@ struct Sleeper {
 
 impl Application for Sleeper {
     fn opened(&mut self, io: &mut impl Io, port: u16, outgoing: bool) {
-        self.stream.opened(io, port, outgoing);
+        if self.awake {
+            self.stream.opened(io, port, outgoing);
+        }
     }
 
     fn received(&mut self, io: &mut impl Io, bytes: &[u8]) -> usize {
@@ -252,6 +255,33 @@ fn linux_hears_of_our_open_window_although_the_news_was_lost() {
     place.run("an open window", |place| {
         ended(&clients) && place.host.engine().application().stream.complete(1)
     });
+    join(clients);
+}
+
+#[test]
+fn a_silent_linux_is_asked_and_one_that_is_gone_is_given_up() {
+    const MS: u64 = 1_000_000;
+    let sleeper = Sleeper { stream: Stream::new(plan(0, 0)), awake: false };
+    // Linux answers such questions twice a second, if it is not told otherwise.
+    let terms = Terms { settings: &[("tcp_invalid_ratelimit", "0")], ..Terms::default() };
+    let Some(mut place) = Place::new(&terms, sleeper) else { return };
+    let keep = KeepAlive { idle_ns: 50 * MS, interval_ns: 200 * MS, probes: 3 };
+    let asks = nom_stack::Terms { keep_alive: Some(keep), ..nom_stack::Terms::default() };
+    place.host.engine_mut().set_terms_of_ports(asks).unwrap();
+    place.host.engine_mut().listen(PORT);
+    let (wake, woken) = mpsc::channel();
+    let clients = vec![thread::spawn(move || {
+        let stream = opened(target());
+        woken.recv().unwrap();
+        drop(stream);
+    })];
+    place.run("questions", |place| place.host.engine().counters().keep_alives >= 5);
+    assert_eq!(place.host.engine().open_connections(), 1, "whoever answers stays");
+    place.hold(|_| true);
+    place.run("an end", |place| place.host.engine().open_connections() == 0);
+    let courses = place.host.engine().application().stream.courses();
+    assert_eq!(courses[0].1.ended, Some(Ended::TimedOut));
+    wake.send(()).unwrap();
     join(clients);
 }
 
