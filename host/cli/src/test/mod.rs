@@ -15,6 +15,7 @@ mod liar;
 mod lives;
 mod monitor;
 mod netpipe;
+mod operation;
 mod pairs;
 mod per_request;
 mod plug;
@@ -109,10 +110,15 @@ const PARTS: &[Part] = &[
     ("switch", "several applications behind one network card", switch::switch),
     ("netpipe", "a guest and Debian's NPtcp, in both roles", netpipe::netpipe),
     ("end-to-end", "real clients against running services", services::services),
+    ("operation", "orders, figures, ledger files and prices, as a person types them", operation::operation),
     ("replay", "one recording, the same answers in every home", replay::replay),
     ("counts", "what may not become dearer unnoticed", guards::guards),
     ("bad-input", "what must be refused in one clear line", bad_input::bad_input),
 ];
+
+/// Parts that run only when they are named: the laws are among the unit tests, and what a person types was not tried often
+/// enough yet to be asked of every submission.
+const WHEN_NAMED: [&str; 2] = ["laws", "operation"];
 
 /// The command.
 pub fn test(typed: &Typed) -> Outcome<ExitCode> {
@@ -129,9 +135,8 @@ pub fn test(typed: &Typed) -> Outcome<ExitCode> {
     let every: &[Part] = &[("guest", "devices on every kind of machine", devices::full)];
     let parts = if typed.has("devices") { every } else { PARTS };
     for (name, what, run) in parts {
-        // The laws are among the unit tests; they run by themselves only when asked for.
         let wanted = if typed.words.is_empty() {
-            *name != "laws"
+            !WHEN_NAMED.contains(name)
         } else {
             typed.words.iter().any(|word| word == name)
         };
