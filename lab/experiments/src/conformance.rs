@@ -98,15 +98,10 @@ fn beside(folder: &Path, file: &str) -> Option<PathBuf> {
 
 fn serve(progress: &mut dyn FnMut(&str)) -> Outcome<WebProcess> {
     let large = "a line of text\n".repeat(10_000);
-    let files = [
-        ("index.html", "<p>hello"),
-        ("hello/index.html", "<p>hello"),
-        ("large.txt", large.as_str()),
-        ("large.txt.gz", "not looked into"),
-    ];
+    let files = [("index.html", "<p>hello"), ("hello/index.html", "<p>hello"), ("large.txt", large.as_str())];
     let files = files.map(|(name, text)| (name.to_string(), text.as_bytes().to_vec()));
     // The rules want what is posted to `/` back.
-    WebProcess::start(&files, "tuner = off\nweb.mirror = /\n", &Prices::NONE, progress)
+    WebProcess::start(&files, "tuner = off\nweb.mirror = /\nweb.compress = start\n", &Prices::NONE, progress)
 }
 
 /// How many rules passed, and how many are applicable.
