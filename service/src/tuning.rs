@@ -10,7 +10,7 @@ use crate::setting;
 use alloc::string::String;
 use nom_ledger::Reading;
 use nom_points::{Measured, Points, Setting};
-use nom_tuner::{Decision, Mode, Moment, Quoted, Rules, Tuner};
+use nom_tuner::{Announced, Decision, Mode, Moment, Quoted, Rules, Tuner};
 
 /// Time between two looks at the load.
 pub const LOOK_NS: u64 = 10_000_000;
@@ -146,12 +146,20 @@ impl Tuning {
     }
 
     /// Looks, and says what to do or to tell. `quoted` is what the board says.
-    pub fn look(&mut self, now_ns: u64, figures: &Figures, quoted: Option<Quoted>) -> Option<Decision> {
+    /// `announced` is what is known to come.
+    pub fn look(
+        &mut self,
+        now_ns: u64,
+        figures: &Figures,
+        quoted: Option<Quoted>,
+        announced: Option<Announced>,
+    ) -> Option<Decision> {
         self.see(now_ns, &figures.reading);
         let tuner = self.tuner.as_mut()?;
         let moment = Moment {
             now_ns,
             quoted,
+            announced,
             arrival_per_s: self.arrival_per_s,
             connections: f64::from(figures.connections),
         };

@@ -7,6 +7,9 @@ use nom_utility::tail;
 /// A point is known once so many windows of it were seen.
 pub(crate) const KNOWN_WINDOWS: u32 = 3;
 
+/// No server becomes so many times quicker than its profile.
+const QUICKER_MOST: f64 = 2.0;
+
 /// Of one point of one class.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Known {
@@ -49,6 +52,15 @@ impl Known {
             return self.hidden_ns.unwrap_or(0.0);
         }
         *self.hidden_ns.get_or_insert((expected_ns.min(profiled_ns) - seen_ns).max(0.0))
+    }
+
+    /// Whether what a server says of its latency can be true. No server becomes so many times quicker than its own profile: it
+    /// has lost sight of its clients, and what was profiled stands.
+    pub fn is_credible(&self, expected_ns: f64, seen_ns: f64) -> bool {
+        match (self.profiled_ns, self.hidden_ns) {
+            (Some(_), Some(hidden_ns)) => seen_ns * QUICKER_MOST >= expected_ns - hidden_ns,
+            _ => true,
+        }
     }
 
     /// One more window was seen.

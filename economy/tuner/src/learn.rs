@@ -29,6 +29,8 @@ const DROWNED: f64 = 400.0;
 /// So many times longer than expected, while the core is busy, is no noise: it drowns.
 const DROWNED_TIMES: f64 = 4.0;
 const DROWNED_BUSY: f64 = 0.75;
+/// How far the reckoning may be off.
+const BUSY_DOUBT: f64 = 0.25;
 /// Who answers less than this part of what comes drowns.
 const KEPT_UP: f64 = 0.98;
 /// A setting that drowned is taken to drown again under this part of the load.
@@ -60,6 +62,8 @@ struct Guess {
     /// Of its logarithm.
     late_variance: f64,
     drowned: bool,
+    /// Of one that is reckoned to drown, and within doubt may not: its latency and late part then.
+    afloat: Option<(f64, f64)>,
 }
 
 /// Settings that differ only in how long frames gather.
@@ -169,19 +173,28 @@ impl Family {
         let wire_bytes = expected(&self.wire, at, &alone, self.unit[1]);
         let (waiting, busy) = self.waiting(held_ns, arrival_per_s);
         let mut mean_ns = expected(&self.latency, at.rough(ROUGH * waiting[2]), &waiting, self.unit[2]);
+        let mut reckoned = false;
         let drowned = match (self.drowned[at.member], self.served[at.member]) {
             // What was seen is believed before what is reckoned.
             (_, Some((served_per_s, _))) if arrival_per_s <= served_per_s => false,
             (Some((from_per_s, _)), _) if arrival_per_s >= from_per_s * DROWNED_AGAIN => true,
-            _ => busy > self.full,
+            _ => {
+                reckoned = busy > self.full && busy * (1.0 - BUSY_DOUBT) <= self.full;
+                busy > self.full
+            }
         };
+        let afloat_ns = mean_ns.value;
         if drowned {
             mean_ns.value += DROWNED * core_ns.value;
         }
-        let late = limit_ns
-            .map(|limit_ns| self.late.expected(at, &[1.0, log(mean_ns.value / limit_ns as f64)], Some(1.0)));
-        let (late, late_variance) = late.map_or((0.0, 0.0), |late| (exp(late.value).min(1.0), late.variance));
-        Guess { core_ns, wire_bytes, mean_ns, late, late_variance, drowned }
+        let late_at = |mean_ns: f64| {
+            let late = limit_ns
+                .map(|limit_ns| self.late.expected(at, &[1.0, log(mean_ns / limit_ns as f64)], Some(1.0)));
+            late.map_or((0.0, 0.0), |late| (exp(late.value).min(1.0), late.variance))
+        };
+        let (late, late_variance) = late_at(mean_ns.value);
+        let afloat = reckoned.then(|| (afloat_ns, late_at(afloat_ns).0));
+        Guess { core_ns, wire_bytes, mean_ns, late, late_variance, drowned, afloat }
     }
 }
 
@@ -500,6 +513,17 @@ impl Learnt {
     /// How the late part grows with the mean latency: by this power.
     pub fn late_power(&self, class: usize, place: usize) -> f64 {
         self.places[class][place].map_or(0.0, |(family, _)| self.families[family].late.terms()[1])
+    }
+
+    /// What a setting that is only reckoned to drown would give if it did not: mean latency and late part.
+    pub fn afloat(
+        &self,
+        class: usize,
+        place: usize,
+        arrival_per_s: f64,
+        limit_ns: Option<u64>,
+    ) -> Option<(f64, f64)> {
+        self.guess(class, place, arrival_per_s, limit_ns)?.1.afloat
     }
 
     /// Whether a window says nothing about latency but that the core drowns.

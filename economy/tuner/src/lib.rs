@@ -6,9 +6,14 @@
 //! costs; it obeys hard limits at once; it goes back when a change earned less than before; it says everything in
 //! one line.
 //!
-//! What it does about prices: with none (never published), or with one that has run out, it keeps the setting; once
-//! a price has been out of date for longer than [`Rules::grace_ns`] it falls back to the configured setting. A
-//! resource whose price is unknown counts as free, and the line says so.
+//! What it does about prices: with none (never published) it keeps the setting. One that has run out still counts for
+//! [`Rules::grace_ns`], since a provider that does not answer has seldom changed it; after that, what prices were on
+//! average in the last hour counts until there is one again. So a feed that goes silent costs at most what deciding by the
+//! average costs, and load is followed all the while. A resource whose price is unknown counts as free, and the line says
+//! so.
+//!
+//! A price that is announced is waited for: nothing is tried when it would come in the midst of that, a change counts only
+//! for as long as the present price lasts, and the announced one is followed at once and named in the line.
 //!
 //! *Serve nothing* is always weighed, unless the owner forbids it. While nothing is served the load cannot be seen,
 //! so the last one seen is held.
@@ -29,10 +34,11 @@ mod size;
 mod tests;
 mod trial;
 mod tuner;
+mod usual;
 
 pub use choose::{Estimate, best, estimate};
 pub use explain::Why;
 pub use press::{Effort, Press, Pressing, Wished};
 pub use rules::{Mode, Rules};
 pub use size::{Resized, Sizing};
-pub use tuner::{Decision, Moment, Quoted, Tuner};
+pub use tuner::{Announced, Decision, Moment, Quoted, Tuner};

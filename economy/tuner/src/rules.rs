@@ -19,7 +19,7 @@ pub enum Mode {
 pub struct Rules {
     /// Whether the tuner acts.
     pub mode: Mode,
-    /// The setting at the start, and the one to fall back to when prices have run out.
+    /// The setting at the start.
     pub fallback: Setting,
     /// Whether serving nothing may be chosen.
     pub may_stop: bool,
@@ -53,7 +53,7 @@ pub struct Rules {
     pub return_windows: u32,
     /// A setting that earned less than it promised is not tried again under this load for this long.
     pub distrust_ns: u64,
-    /// How long after its end an outdated price still holds the setting.
+    /// How long after its end an outdated price still counts, before the average does.
     pub grace_ns: u64,
     /// Points follow what is seen; otherwise they stay as they were profiled.
     pub learn: bool,

@@ -1,9 +1,11 @@
 //! The tuner against brute force, and its habits.
 
+mod announced;
+mod credible;
 mod exploring;
 mod steadiness;
 
-use crate::{Decision, Mode, Moment, Quoted, Rules, Tuner, best};
+use crate::{Announced, Decision, Mode, Moment, Quoted, Rules, Tuner, best};
 use alloc::vec;
 use alloc::vec::Vec;
 use nom_money::{Nano, PerByte, PerByteSecond, PerCoreNs, PerOperation, Prices};
@@ -82,7 +84,7 @@ fn core(text: &str) -> Prices {
 
 fn moment(now_ms: u64, prices: Prices) -> Moment {
     let quoted = Some(Quoted { prices, generation: 1, valid_until_ns: 0 });
-    Moment { now_ns: now_ms * MS, quoted, arrival_per_s: 20_000.0, connections: 10.0 }
+    Moment { now_ns: now_ms * MS, quoted, announced: None, arrival_per_s: 20_000.0, connections: 10.0 }
 }
 
 /// Run to completion is quick and takes cores, holding is slower and cheap.
@@ -370,21 +372,33 @@ fn the_load_class_is_debounced() {
 }
 
 #[test]
-fn without_a_price_it_keeps_and_later_falls_back() {
+fn a_price_that_ran_out_counts_for_a_while_and_then_the_average_does() {
     let mut tuner = Tuner::new(penalty(), quick_or_cheap(), Rules::default());
     let never = Moment { quoted: None, ..moment(0, Prices::NONE) };
     assert_eq!(tuner.decide(&never), None);
+    // For long it was low, then it is high for a moment, and nobody says more.
+    let (low, high) = (core("0.04 $/core/h"), core("20 $/core/h"));
+    let quick = Measured { arrived: 20_000, ..seen(60.0, 20_000, 0) };
+    for second in 1..100 {
+        assert_eq!(change(tuner.decide(&moment(second * 1_000, low))), None);
+        tuner.observe(second * 1_000 * MS, &quick);
+    }
     let until = |now_ms, prices| {
-        let quoted = Some(Quoted { prices, generation: 1, valid_until_ns: 2_000 * MS });
+        let quoted = Some(Quoted { prices, generation: 1, valid_until_ns: 101_000 * MS });
         Moment { quoted, ..moment(now_ms, prices) }
     };
-    tuner.decide(&until(1_000, core("20 $/core/h"))).unwrap();
-    assert_eq!(tuner.decide(&until(2_001, core("0.04 $/core/h"))), None);
-    assert_eq!(tuner.decide(&until(61_999, core("0.04 $/core/h"))), None);
-    let decision = tuner.decide(&until(62_000, core("0.04 $/core/h"))).unwrap();
-    assert_eq!(decision.change, Some(setting(0)));
-    assert!(decision.line().contains("the price ran out"), "{}", decision.line());
-    assert_eq!(tuner.decide(&until(63_000, core("0.04 $/core/h"))), None);
+    assert_eq!(change(tuner.decide(&until(100_000, high))), Some(setting(200)));
+    for now_ms in (101_000..=161_000).step_by(1_000) {
+        assert_eq!(tuner.decide(&until(now_ms, high)), None);
+    }
+    let said = tuner.decide(&until(161_001, high)).unwrap();
+    assert!(said.change.is_none() && said.line().contains("the price ran out 60s ago"), "{}", said.line());
+    assert!(said.line().contains("0.04 $/core/h"), "{}", said.line());
+    assert_eq!(change(tuner.decide(&until(161_002, high))), Some(setting(0)));
+    // Load is still followed: without any, nothing changes and nothing is said again.
+    assert_eq!(tuner.decide(&until(163_000, high)), None);
+    // There is a price again.
+    assert_eq!(change(tuner.decide(&moment(170_000, high))), Some(setting(200)));
 }
 
 #[test]

@@ -9,12 +9,13 @@ use crate::explain::Why;
 use crate::known::{Known, Spread};
 use crate::learn::Learnt;
 use crate::trial::{DISTRUSTED_MAX, Distrusted, Trial};
+use crate::usual::Usual;
 use crate::{Mode, Rules};
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 use explore::Explorer;
-use nom_money::{Prices, print_duration};
+use nom_money::{NANO, Prices, print_duration};
 use nom_points::{Measured, Points, Setting, frontier, twins};
 use nom_utility::Contract;
 use weigh::Cause;
@@ -30,6 +31,15 @@ pub struct Quoted {
     pub valid_until_ns: u64,
 }
 
+/// Prices that a provider has said will come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Announced {
+    /// From when on.
+    pub at_ns: u64,
+    /// All prices from then on.
+    pub prices: Prices,
+}
+
 /// What the tuner is told.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Moment {
@@ -37,6 +47,8 @@ pub struct Moment {
     pub now_ns: u64,
     /// The prices, `None` when none was ever published.
     pub quoted: Option<Quoted>,
+    /// The next prices, when they are known ahead.
+    pub announced: Option<Announced>,
     /// Operations that arrive in a second.
     pub arrival_per_s: f64,
     /// Active connections.
@@ -95,8 +107,11 @@ pub struct Tuner {
     explorer: Explorer,
     distrusted: Vec<Distrusted>,
     prices: Option<Prices>,
+    announced: Option<Announced>,
     /// What was said last, so that it is not said again and again.
     advised: Option<Setting>,
+    /// What they are on average, and that this is what counts since they ran out.
+    usual: Usual,
     outdated: bool,
     /// Until then serving nothing is not weighed: the load is looked at.
     looking_until_ns: u64,
@@ -138,7 +153,9 @@ impl Tuner {
             trial: None,
             distrusted: Vec::with_capacity(DISTRUSTED_MAX),
             prices: None,
+            announced: None,
             advised: None,
+            usual: Usual::default(),
             outdated: false,
             looking_until_ns: 0,
             frozen_said: Vec::new(),
@@ -196,14 +213,23 @@ impl Tuner {
             return None;
         }
         let settled = self.see_load(moment);
-        let quoted = moment.quoted?;
+        let mut quoted = moment.quoted?;
         let until_ns = quoted.valid_until_ns;
-        if until_ns != 0 && moment.now_ns > until_ns {
-            return self.without_price(moment.now_ns, moment.now_ns - until_ns);
+        if until_ns != 0 && moment.now_ns > until_ns.saturating_add(self.rules.grace_ns) {
+            let usual = self.usual.prices().unwrap_or(quoted.prices);
+            if !core::mem::replace(&mut self.outdated, true) {
+                return Some(self.without_price(moment.now_ns - until_ns, &usual));
+            }
+            quoted.prices = usual;
+        } else {
+            self.outdated = false;
         }
-        self.outdated = false;
         if self.prices.replace(quoted.prices) != Some(quoted.prices) {
-            self.news = Some(Cause::Price);
+            let expected = self.announced.is_some_and(|announced| announced.prices == quoted.prices);
+            self.news = Some(if expected { Cause::Announced } else { Cause::Price });
+        }
+        if moment.announced.is_some() || self.announced.is_some() {
+            self.announced = moment.announced;
         }
         if !settled {
             return None;
@@ -267,23 +293,15 @@ impl Tuner {
         true
     }
 
-    fn without_price(&mut self, now_ns: u64, late_ns: u64) -> Option<Decision> {
-        if late_ns < self.rules.grace_ns || self.outdated {
-            return None;
+    /// Says what counts from now on.
+    fn without_price(&self, late_ns: u64, usual: &Prices) -> Decision {
+        let late = print_duration(late_ns / NANO as u64 * NANO as u64);
+        Decision {
+            change: None,
+            why: Why::Said(format!(
+                "the price ran out {late} ago: until there is one again, what it was on average lately counts: {usual}"
+            )),
         }
-        self.outdated = true;
-        let (from, to) = (self.setting, self.rules.fallback);
-        let late = print_duration(late_ns);
-        if from == to || self.rules.mode == Mode::Observe {
-            return Some(Decision {
-                change: None,
-                why: Why::Said(format!("keep {from}: the price ran out {late} ago")),
-            });
-        }
-        self.put(to, now_ns);
-        self.trial = None;
-        let why = Why::Said(format!("fall back {from} -> {to}: the price ran out {late} ago"));
-        Some(Decision { change: Some(to), why })
     }
 
     /// Ends a stop that has lasted long when another load would pay: while nothing is served the load cannot be seen.

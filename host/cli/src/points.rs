@@ -83,7 +83,8 @@ mod tests {
                 let step = schedule.at(now_ns);
                 let quoted =
                     Some(Quoted { prices: step.prices, generation: step.generation, valid_until_ns: 0 });
-                let moment = Moment { now_ns, quoted, arrival_per_s: 6_000.0, connections: 5.0 };
+                let moment =
+                    Moment { now_ns, quoted, announced: None, arrival_per_s: 6_000.0, connections: 5.0 };
                 let change = tuner.decide(&moment).and_then(|decision| decision.change);
                 moves.extend(change.map(|setting| (now_s, setting.to_string())));
             }

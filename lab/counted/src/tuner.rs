@@ -92,6 +92,7 @@ pub fn play(name: &str, load: &Load) -> bool {
         Moment {
             now_ns: round as u64 * STEP_NS,
             quoted: Some(Quoted { prices, generation: round as u64, valid_until_ns: 0 }),
+            announced: None,
             arrival_per_s: 30e3,
             connections: 64.0,
         }

@@ -21,7 +21,7 @@ use nom_points::Points;
 use nom_utility::{Contract, LimitKind, TailRule};
 use random::Random;
 use run::{Earned, Knowledge, Scene};
-use surface::{DELAYS_US, Fitted, Surface};
+use surface::{DELAYS_US, Fitted, Form, Surface};
 
 /// What is claimed.
 pub const CLAIM: &str = "adapting earns at least what the best fixed setting does, 98% of an oracle with profiled points and \
@@ -41,6 +41,37 @@ struct Cell<'a> {
     course: &'a Course,
     name: &'static str,
     moves: Moves,
+}
+
+/// Runs that belong together.
+#[derive(Debug, Clone, Copy)]
+struct Series {
+    /// The first run's seed, and how many follow it.
+    first: u64,
+    runs: usize,
+    form: Form,
+    /// How many times what an operation costs it is worth.
+    margin: f64,
+    /// Whether others are played beside.
+    compared: bool,
+}
+
+/// The seeds that have been looked at ever since there is this bench.
+const KNOWN: u64 = 1;
+/// Seeds that nobody looked at before the tuner was as it is: those that change it look at others.
+const FRESH: u64 = 700_001;
+const OTHER_FORMS: u64 = 910_001;
+const THIN: f64 = 3.0;
+const FAT: f64 = 300.0;
+
+impl Series {
+    fn known(runs: usize, margin: f64) -> Self {
+        Self { first: KNOWN, runs, form: Form::Shared, margin, compared: true }
+    }
+
+    fn unseen(first: u64, runs: usize, form: Form) -> Self {
+        Self { first, runs, form, margin: THIN, compared: false }
+    }
 }
 
 /// The scored half of a cell.
@@ -91,18 +122,18 @@ fn contract(course: &Course, fitted: &Fitted, margin: f64) -> Contract {
     Contract::refund_per_operation(alpha, RefundPerOperation((cost * 1.2 * 1_000.0) as i128))
 }
 
-fn play(cell: &Cell<'_>, homes: &[Fitted; 2], runs: usize, margin: f64) -> Scored {
+fn play(cell: &Cell<'_>, homes: &[Fitted; 2], series: &Series) -> Scored {
     let mut statics: Vec<Vec<Earned>> = Vec::new();
     let mut scored = Scored::default();
-    for run in 0..runs {
-        let fitted = homes[run / 2 % 2];
-        let seed = 1 + run as u64;
+    for run in 0..series.runs {
+        let fitted = homes[run / 2 % 2].formed(series.form);
+        let seed = series.first + run as u64;
         let surface = Surface::draw(fitted, LIMIT_NS, &mut Random::new(seed));
         let scene = Scene {
             surface: &surface,
             course: cell.course,
             moves: cell.moves,
-            contract: contract(cell.course, &fitted, margin),
+            contract: contract(cell.course, &fitted, series.margin),
             from_s: LEARN_S,
             until_s: LEARN_S + SCORE_S,
             seed,
@@ -112,9 +143,12 @@ fn play(cell: &Cell<'_>, homes: &[Fitted; 2], runs: usize, margin: f64) -> Score
             continue;
         }
         scored.oracle.push(scene.oracle());
-        scored.frozen.push(scene.tuned(Knowledge::Frozen));
         scored.offline.push(scene.tuned(Knowledge::Profiled));
         scored.online.push(scene.tuned(Knowledge::Nothing));
+        if !series.compared {
+            continue;
+        }
+        scored.frozen.push(scene.tuned(Knowledge::Frozen));
         scored.climber.push(rivals::climber(&scene));
         scored.bandit.push(rivals::bandit(&scene));
         scored.ix.push(rivals::ix(&scene));
@@ -170,12 +204,12 @@ pub fn measure(settings: &Settings, progress: &mut dyn FnMut(&str)) -> Outcome<V
     for course in &courses {
         for (name, moves) in MOVES {
             let cell = Cell { course, name, moves };
-            take(&cell, &play(&cell, &homes, runs, 3.0), &mut worst, progress);
+            take(&cell, &play(&cell, &homes, &Series::known(runs, THIN)), &mut worst, progress);
         }
     }
     let fat = courses.iter().filter(|course| !course.paper).map(|course| {
         let cell = Cell { course, name: "price", moves: MOVES[0].1 };
-        let scored = play(&cell, &homes, runs, 300.0);
+        let scored = play(&cell, &homes, &Series::known(runs, FAT));
         paired(&scored.oracle, &scored.stat).0
     });
     let fat = fat.fold(0.0, f64::max);
@@ -185,12 +219,19 @@ pub fn measure(settings: &Settings, progress: &mut dyn FnMut(&str)) -> Outcome<V
         fat * 100.0
     ));
     trouble::show(&courses, &homes, progress);
+    let fresh = unseen(&courses, &homes, &[Form::Shared], FRESH, runs / 2, progress);
+    let forms = [Form::Cliff, Form::HeavyTail, Form::Knee];
+    let other = unseen(&courses, &homes, &forms, OTHER_FORMS, runs / 4, progress);
     let one = |name, unit, goal, value: f64| Figure::of(name, unit, goal, &[value]);
     let figures = [
         one("profit.static_lower_bound", "", Some(">=-0.01"), worst.static_bound),
         one("profit.oracle_ratio_offline_min", "", Some(">=0.98"), worst.offline),
         one("profit.oracle_ratio_frozen_min", "", None, worst.frozen),
         one("profit.oracle_ratio_online_min", "", Some(">=0.95"), worst.online),
+        one("profit.fresh_offline_min", "", Some(">=0.98"), fresh.0),
+        one("profit.fresh_min", "", Some(">=0.95"), fresh.1),
+        one("profit.other_form_offline_min", "", Some(">=0.98"), other.0),
+        one("profit.other_form_min", "", Some(">=0.95"), other.1),
         one("profit.exploration_share_max", "", Some("<=0.01"), worst.share),
         (worst.captured_cells > 0)
             .then(|| one("profit.captured_gain_min", "", Some(">=0.8"), worst.captured))
@@ -201,6 +242,37 @@ pub fn measure(settings: &Settings, progress: &mut dyn FnMut(&str)) -> Outcome<V
         one("profit.model_residual", "", None, residual),
     ];
     Ok(figures.into_iter().flatten().collect())
+}
+
+/// The least part of the oracle's profit with a profile and from nothing, over all courses and forms, on seeds that the
+/// tuner was not made with.
+fn unseen(
+    courses: &[Course],
+    homes: &[Fitted; 2],
+    forms: &[Form],
+    first: u64,
+    runs: usize,
+    progress: &mut dyn FnMut(&str),
+) -> (f64, f64) {
+    let mut least = (f64::INFINITY, f64::INFINITY);
+    for form in forms {
+        for course in courses {
+            for (name, moves) in MOVES {
+                let cell = Cell { course, name, moves };
+                let scored = play(&cell, homes, &Series::unseen(first, runs.max(4), *form));
+                let oracle = sum(&scored.oracle);
+                let part = |of: &[Earned]| if oracle > 0.0 { sum(of) / oracle } else { f64::NAN };
+                let (offline, online) = (part(&scored.offline), part(&scored.online));
+                least = (least.0.min(offline), least.1.min(online));
+                progress(&format!(
+                    "seeds from {first}, {form:?}, {} {name}: profile refined {offline:.3}, from nothing {online:.3}; static {:.3}",
+                    course.name,
+                    part(&scored.stat),
+                ));
+            }
+        }
+    }
+    least
 }
 
 fn take(cell: &Cell<'_>, scored: &Scored, worst: &mut Worst, progress: &mut dyn FnMut(&str)) {
@@ -245,6 +317,9 @@ fn take(cell: &Cell<'_>, scored: &Scored, worst: &mut Worst, progress: &mut dyn 
 }
 
 #[cfg(test)]
+mod properties;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
@@ -258,7 +333,7 @@ mod tests {
         assert_eq!(courses.len(), 4);
         // On the spot day with load that moves.
         let cell = Cell { course: &courses[1], name: "both", moves: MOVES[2].1 };
-        let scored = play(&cell, &homes, 2, 3.0);
+        let scored = play(&cell, &homes, &Series::known(2, THIN));
         let oracle = sum(&scored.oracle);
         for other in [
             &scored.stat,

@@ -14,7 +14,7 @@ use nom_money::{PerByte, PerByteSecond, PerCoreNs, Prices};
 use nom_points::Setting;
 use nom_stack::application::Application;
 use nom_stack::port::{Egress, Ingress};
-use nom_tuner::{Decision, Quoted, Why};
+use nom_tuner::{Announced, Decision, Quoted, Why};
 
 /// The board's rates as typed prices. A rate that has run out still stands here: it is billed until another one
 /// replaces it; whether it may still be decided by is the tuner's question.
@@ -138,7 +138,10 @@ impl<I: Ingress, E: Egress, A: Application> Worker<I, E, A> {
             latency_square_sum: self.engine.meter().latency_square_sum() + squares,
             connections: self.engine.application().guests() + guests,
         };
-        match self.tuning.look(seen_ns, &figures, quoted(&self.prices)) {
+        // Only a provider that is asked here says what comes next: the board says what is.
+        let next = self.priced.as_ref().and_then(|priced| priced.next());
+        let announced = next.map(|next| Announced { at_ns: next.at_ns, prices: next.prices });
+        match self.tuning.look(seen_ns, &figures, quoted(&self.prices), announced) {
             Some(Decision { change: Some(setting), why }) => {
                 self.change(home, setting, &why, seen_ns, priced)
             }

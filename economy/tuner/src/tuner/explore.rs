@@ -222,6 +222,7 @@ impl Tuner {
             && self.explorer.visit.is_none()
             && self.better_since_ns.is_none()
             && now_ns >= self.looking_until_ns
+            && self.announced_in_ns(now_ns) > self.rules.settle_ns + self.rules.explore_ns
             && self.changed_ns.is_none_or(|changed| now_ns.saturating_sub(changed) >= self.stay_ns);
         if !self.rules.explores() || self.rules.mode != Mode::On || !quiet {
             return None;

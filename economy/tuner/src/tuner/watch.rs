@@ -25,6 +25,9 @@ impl Tuner {
     pub fn observe(&mut self, now_ns: u64, seen: &Measured) -> Option<Decision> {
         let settled =
             self.changed_ns.is_none_or(|changed| now_ns >= changed + self.rules.settle_ns + seen.window_ns);
+        if let (Some(prices), false) = (&self.prices, self.outdated) {
+            self.usual.held(now_ns, prices);
+        }
         let class = self.class?;
         if self.rules.mode == Mode::Off
             || self.setting == Setting::Nothing
@@ -56,7 +59,12 @@ impl Tuner {
         let drowned = learnt.is_drowned(class, place, seen.arrivals_per_s());
         let hidden_ns = known.hidden_ns(point.mean_ns, seen.mean_ns, drowned);
         // What clients wait is what the server sees and what it cannot see.
-        let seen = Measured { mean_ns: seen.mean_ns + hidden_ns, ..*seen };
+        let credible = drowned || known.is_credible(point.mean_ns, seen.mean_ns);
+        let seen = match credible {
+            true => Measured { mean_ns: seen.mean_ns + hidden_ns, ..*seen },
+            // Its latencies are not learnt; what it uses is billed, and so is.
+            false => Measured { mean_ns: point.mean_ns, measured: 0, late: 0, ..*seen },
+        };
         if known.was_seen() && !drowned {
             let each = |count: u64| count as f64 / seen.operations as f64;
             self.spread.saw(seen.window_ns, point, seen.mean_ns, each(seen.core_ns), each(seen.wire_bytes));

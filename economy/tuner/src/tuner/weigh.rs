@@ -16,6 +16,8 @@ use nom_utility::{Evaluator, Flow};
 
 /// What is learnt counts as a gain when it is one by so many deviations less.
 const SURE: f64 = 0.5;
+/// What a setting would gain if it did not drown after all counts as so much doubt.
+const AFLOAT: f64 = 0.5;
 /// No setting is taken to be quicker than this part of what is expected.
 const FASTEST: f64 = 0.2;
 
@@ -89,6 +91,12 @@ impl Scales<'_> {
         let Some(doubt) = learnt.doubt(self.class, present, place, arrival_per_s, limit_ns) else {
             return (total - now, 0.0);
         };
+        // A core that is only reckoned to drown may serve all the same.
+        let afloat =
+            learnt.afloat(self.class, place, arrival_per_s, limit_ns).map_or(0.0, |(mean_ns, late)| {
+                let serving = Flow { latency_mean_ns: mean_ns, late, ..expected };
+                (self.evaluator.evaluate(&serving).total() - total).max(0.0) * AFLOAT
+            });
         let power = learnt.late_power(self.class, place);
         // Where one side is bound (nobody pays less than nothing), the other one still says how much may be gained.
         let moved = |sign: f64| {
@@ -109,7 +117,7 @@ impl Scales<'_> {
         let (worse, better) = (moved(1.0), moved(-1.0));
         let off = |flow: &Flow| (self.evaluator.evaluate(flow).total() - total).abs();
         let lost = worse.iter().zip(&better).map(|(worse, better)| off(worse).max(off(better)));
-        (total - now, libm::sqrt(lost.map(|lost| lost * lost).sum()))
+        (total - now, libm::sqrt(lost.map(|lost| lost * lost).sum::<f64>() + afloat * afloat))
     }
 
     /// The gain of serving nothing.
@@ -123,7 +131,14 @@ impl Scales<'_> {
         let Some(place) = to else { return self.gain_of_nothing(arrival_per_s) };
         if let Some(learnt) = self.learnt {
             let (gain, deviation) = self.outlook(learnt, place, arrival_per_s);
-            return if Some(place) == self.present { 0.0 } else { gain - SURE * deviation };
+            if Some(place) == self.present {
+                return 0.0;
+            }
+            // Who loses money leaves anyway: what is expected to be better than nothing is then as good as that, however
+            // doubtful, since nothing can be learnt by stopping.
+            let nothing = self.gain_of_nothing(arrival_per_s);
+            let sure = gain - SURE * deviation;
+            return if nothing > 0.0 && gain >= nothing { sure.max(nothing) } else { sure };
         }
         let point = &self.load.points[place];
         match self.present {
@@ -135,11 +150,6 @@ impl Scales<'_> {
                 estimate(&self.evaluator, self.load.kind, arrival_per_s, point).profit.total() - now
             }
         }
-    }
-
-    /// The gain of a change to a place without what doubt takes from it.
-    fn expected(&self, place: usize, gain: f64, arrival_per_s: f64) -> f64 {
-        self.learnt.map_or(gain, |learnt| self.outlook(learnt, place, arrival_per_s).0)
     }
 
     /// The gain, and the least gain should a part more or fewer arrive than are seen.
@@ -188,11 +198,7 @@ impl Scales<'_> {
         let nothing = || Estimate::holding(&self.evaluator, self.held);
         let gain_of_nothing = nothing().profit.total() - weighed.value();
         match chosen {
-            // What is learnt and doubtful is still better than nothing when it is expected to be: nothing can be learnt by
-            // stopping.
-            Some((gain, place))
-                if !rules.may_stop || self.expected(place, gain, arrival_per_s) >= gain_of_nothing =>
-            {
+            Some((gain, place)) if !rules.may_stop || gain >= gain_of_nothing => {
                 Some((Some(place), estimated(place)))
             }
             _ => rules.may_stop.then(|| (None, nothing())),
@@ -206,6 +212,8 @@ impl Tuner {
         let mut rules = self.rules;
         rules.may_stop &= now_ns >= self.looking_until_ns
             && !(self.rules.explores() && self.is_looking_for_better(now_ns, class, quoted));
+        // What pays at these prices pays for as long as they last.
+        rules.expected_stay_ns = rules.expected_stay_ns.min(self.announced_in_ns(now_ns));
         let rules = rules;
         let arrival = self.arrival_per_s;
         self.find_place(class);
@@ -292,6 +300,17 @@ impl Tuner {
         Some(Decision { change: Some(chosen.setting), why })
     }
 
+    /// How long it is until prices change, as far as that is known.
+    pub(super) fn announced_in_ns(&self, now_ns: u64) -> u64 {
+        match &self.announced {
+            // One whose time has come and that is not there is believed no more.
+            Some(announced) if announced.at_ns > now_ns && Some(announced.prices) != self.prices => {
+                announced.at_ns - now_ns
+            }
+            _ => u64::MAX,
+        }
+    }
+
     /// Finds the present setting among the points of the class, when one of both is new.
     pub(super) fn find_place(&mut self, class: usize) {
         if self.place_of != Some((class, self.setting)) {
@@ -320,6 +339,7 @@ impl Tuner {
     fn is_time(&self, now_ns: u64, better_since_ns: u64) -> bool {
         let (stay_ns, better_ns) = match self.news {
             Some(Cause::Price) => (self.rules.price_stay_min_ns.min(self.stay_ns), 0),
+            Some(Cause::Announced) => (0, 0),
             Some(Cause::Class) => (self.stay_ns, 0),
             None => (self.stay_ns, self.rules.better_for_ns),
         };
@@ -333,6 +353,8 @@ impl Tuner {
 pub(super) enum Cause {
     /// A price.
     Price,
+    /// A price that was announced: it was waited for, so nothing flaps.
+    Announced,
     /// A load class.
     Class,
 }
@@ -341,6 +363,7 @@ impl Cause {
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Price => "price",
+            Self::Announced => "announced price",
             Self::Class => "load class",
         }
     }

@@ -152,6 +152,7 @@ impl Scene<'_> {
             let mut decision = tuner.decide(&Moment {
                 now_ns,
                 quoted: Some(Quoted { prices, generation: 1 + (look / LOOKS) as u64, valid_until_ns }),
+                announced: None,
                 // While nothing is served nobody asks.
                 arrival_per_s: if place.is_some() { now.arrival_per_s } else { 0.0 },
                 connections: 64.0,

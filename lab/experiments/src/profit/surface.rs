@@ -28,6 +28,26 @@ const BENT: f64 = 0.08;
 const WANDER: f64 = 0.06;
 const UNEVEN: f64 = 0.04;
 
+/// How what gathers counts. The tuner's model is of the first form; it is told nothing of the others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// A cost of each wake, shared by what gathers, and of each request.
+    Shared,
+    /// The same, and beyond so many requests what gathered does not stay in the cache: each is dearer then.
+    Cliff,
+    /// Few requests take most of the time: queues are long, and how many are late grows slowly with the mean.
+    HeavyTail,
+    /// A wake is shared by few requests; each beyond them has a cost of its own that grows with what gathered.
+    Knee,
+}
+
+/// Requests that fit into the cache, how much dearer others are, and over how many more that comes.
+const CLIFF: (f64, f64, f64) = (12.0, 0.3, 4.0);
+/// Squared variation of service times.
+const HEAVY: f64 = 8.0;
+/// Requests that share a wake at most, and what each beyond costs, as a part of a request.
+const KNEE: (f64, f64) = (4.0, 0.01);
+
 /// The parameters of a home.
 #[derive(Debug, Clone, Copy)]
 pub struct Fitted {
@@ -37,6 +57,7 @@ pub struct Fitted {
     lone: f64,
     base_ns: f64,
     share: f64,
+    form: Form,
 }
 
 /// The fit of both homes, and what it leaves unexplained: each figure's largest difference as a part.
@@ -76,6 +97,7 @@ pub fn fit(homes: [&Points; 2]) -> Option<([Fitted; 2], f64)> {
             lone,
             base_ns: alone.mean_ns,
             share,
+            form: Form::Shared,
         };
         let latency_ns = one.base_ns + share * delay_ns;
         residual = residual.max((latency_ns / held.mean_ns - 1.0).abs());
@@ -96,12 +118,35 @@ pub struct Truth {
 }
 
 impl Fitted {
+    /// The same home with a server of another form.
+    pub fn formed(self, form: Form) -> Self {
+        Self { form, ..self }
+    }
+
+    fn core_ns(&self, gathered: f64) -> f64 {
+        let shared = self.request_ns + self.wake_ns / gathered;
+        match self.form {
+            Form::Shared | Form::HeavyTail => shared,
+            Form::Cliff => {
+                let (fits, dearer, over) = CLIFF;
+                shared * (1.0 + dearer * ((gathered - fits) / over).clamp(0.0, 1.0))
+            }
+            Form::Knee => {
+                let (most, each) = KNEE;
+                let beyond = (gathered - most).max(0.0);
+                self.request_ns * (1.0 + each * beyond) + self.wake_ns / gathered.min(most)
+            }
+        }
+    }
+
     fn at(&self, delay_us: u64, arrival_per_s: f64) -> Truth {
         let delay_ns = delay_us as f64 * 1e3;
         let gathered = 1.0 + arrival_per_s * delay_ns / 1e9;
-        let core_ns = self.request_ns + self.wake_ns / gathered;
+        let core_ns = self.core_ns(gathered);
+        let varied = if self.form == Form::HeavyTail { 1.0 + HEAVY } else { 1.0 };
         let busy = arrival_per_s * core_ns / 1e9;
-        let queue_ns = if busy < BUSY_MOST { core_ns * busy / (2.0 * (1.0 - busy)) } else { DROWNED_NS };
+        let queue_ns =
+            if busy < BUSY_MOST { varied * core_ns * busy / (2.0 * (1.0 - busy)) } else { DROWNED_NS };
         Truth {
             core_ns,
             wire: self.payload + self.lone / gathered,
@@ -181,7 +226,11 @@ impl Surface {
     /// The fraction above the limit: latencies have a heavy tail.
     fn late(&self, mean_ns: f64) -> f64 {
         let part = mean_ns / self.limit_ns as f64;
-        (0.05 * part * part * part * part).min(1.0)
+        let late = match self.fitted.form {
+            Form::HeavyTail => 0.01 * part.powf(1.5),
+            _ => 0.05 * part.powi(4),
+        };
+        late.min(1.0)
     }
 
     /// The true flow, to be judged by.

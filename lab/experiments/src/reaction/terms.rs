@@ -64,7 +64,7 @@ pub fn check() {
         let mut tuner = Tuner::new(configuration.contract.unwrap(), configuration.points.unwrap(), rules);
         let prices = Prices { core: Some(core.parse().unwrap()), ..Prices::NONE };
         let quoted = Some(Quoted { prices, generation: 1, valid_until_ns: 0 });
-        tuner.decide(&Moment { now_ns: 1, quoted, arrival_per_s, connections: 4.0 });
+        tuner.decide(&Moment { now_ns: 1, quoted, announced: None, arrival_per_s, connections: 4.0 });
         tuner.setting().to_string()
     };
     for arrival_per_s in [300.0, 3_000.0] {

@@ -150,6 +150,7 @@ impl Case {
         tuner.decide(&Moment {
             now_ns: 1,
             quoted: Some(quoted),
+            announced: None,
             arrival_per_s: self.arrival_per_s,
             connections: 1.0,
         });
