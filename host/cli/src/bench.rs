@@ -41,6 +41,8 @@ fn measure(bench: &Bench, typed: &Typed) -> Outcome<ExitCode> {
         peer: typed.text("peer").map(nom_experiments::memcached_suite::peer),
         recording: typed.text("recording").map(Into::into),
         prices: typed.text("prices").map(Into::into),
+        claim: typed.text("claim").map(Into::into),
+        out: typed.text("out").map(Into::into),
     };
     let figures = (bench.measure)(&settings, &mut progress)?;
     let json: String = figures.iter().map(|figure| figure.json() + "\n").collect();

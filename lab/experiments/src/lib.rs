@@ -40,6 +40,7 @@ pub mod memory_link;
 pub mod netpipe;
 pub mod netpipe_vm;
 pub mod packetdrill;
+pub mod paper;
 pub mod profile;
 pub mod profit;
 pub mod quiet;
@@ -81,6 +82,10 @@ pub struct Settings {
     pub recording: Option<PathBuf>,
     /// A price schedule; `None`: that of the bench.
     pub prices: Option<PathBuf>,
+    /// One claim of a bench with several.
+    pub claim: Option<String>,
+    /// Where a report goes; `None`: beside fetched peers.
+    pub out: Option<PathBuf>,
 }
 
 /// What carries a bench out. The callback gets lines for the person who waits.
@@ -118,5 +123,6 @@ pub static BENCHES: &[Bench] = &[
     Bench { name: "replay", claim: replay::CLAIM, measure: replay::measure },
     Bench { name: "reaction", claim: reaction::CLAIM, measure: reaction::measure },
     Bench { name: "profit", claim: profit::CLAIM, measure: profit::measure },
+    Bench { name: "paper", claim: paper::CLAIM, measure: paper::measure },
     Bench { name: "tuner", claim: tuner::CLAIM, measure: tuner::measure },
 ];

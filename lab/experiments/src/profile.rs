@@ -11,12 +11,12 @@ mod shuffle;
 mod summary;
 
 pub use block::{Block, Load, Seen};
+pub use shuffle::shuffled;
 pub use summary::{Noise, Profile};
 
 use crate::quiet;
 use nom_machine::trouble::{Outcome, Trouble};
 use nom_points::Setting;
-use shuffle::shuffled;
 use std::time::Duration;
 
 /// More of the machine than this busy with other work before a block: the block counts as disturbed.

@@ -19,7 +19,7 @@ use nom_machine::trouble::{Outcome, Trouble};
 use nom_money::{Nano, PerByte, PerOperation, RefundPerOperation};
 use nom_points::Points;
 use nom_utility::{Contract, LimitKind, TailRule};
-use random::Random;
+pub use random::Random;
 use run::{Earned, Knowledge, Scene};
 use surface::{DELAYS_US, Fitted, Form, Surface};
 

@@ -11,6 +11,7 @@ mod load;
 mod options;
 pub mod prices;
 pub mod profile;
+mod replayed;
 mod seen;
 mod session;
 mod teller;
@@ -71,6 +72,9 @@ pub fn run(typed: &Typed) -> Outcome<ExitCode> {
     teller
         .say(&format!("others    {} accepted operations of other clients (the difference)", settled.others));
     teller.say("the ledger adds up");
+    if options.replay > 0 && !interrupted.load(std::sync::atomic::Ordering::SeqCst) {
+        replayed::replay(typed, &options, &settled, &mut teller, &interrupted)?;
+    }
     Ok(ExitCode::SUCCESS)
 }
 

@@ -15,6 +15,9 @@ use std::time::Duration;
 const SCHEDULE: &str = "examples/day.prices";
 /// Memory of a machine, for each application.
 const MEMORY_MIB: u32 = 64;
+/// A run that lasts so long shows afterwards what fixed settings would really have made, in so many rounds.
+const REPLAY_FROM: Duration = Duration::from_secs(60);
+const REPLAY_ROUNDS: usize = 3;
 /// The ports that clients expect.
 const PORTS: [(&str, u16); 2] = [("kv", 11211), ("httpd", 8080)];
 
@@ -62,6 +65,12 @@ pub struct Options {
     pub metrics: Option<u16>,
     /// Where sealed windows are kept.
     pub ledger: Option<PathBuf>,
+    /// How often the recorded arrivals are played against everything afterwards.
+    pub replay: usize,
+    /// Whether arrivals are recorded.
+    pub record: bool,
+    /// Where a picture of the live view at its end goes.
+    pub picture: Option<PathBuf>,
     /// Where the page is served.
     pub web: Option<SocketAddr>,
     /// Where JSON goes.
@@ -105,12 +114,28 @@ impl Options {
             return Err(Trouble::new("--apps is for kv: leave it out"));
         }
         let usual = PORTS.iter().find(|(name, _)| *name == application).map_or(0, |(_, port)| *port);
+        let time = typed.number("seconds", 1, 10_000_000)?.map(Duration::from_secs);
+        let rate = typed.number("rate", 0, 1_000_000)?.unwrap_or(if caches { 6_000 } else { 0 });
+        let replayable = rate > 0 && !typed.has("image");
+        let replay = match typed.number("replay", 0, 1_000)? {
+            Some(rounds) if rounds > 0 && !replayable => {
+                return Err(Trouble::new(
+                    "--replay plays the load again with other knobs: it needs a load, and no --image, which brings its own",
+                ));
+            }
+            Some(rounds) => rounds,
+            None if replayable && time.is_some_and(|time| time >= REPLAY_FROM) => REPLAY_ROUNDS,
+            None => 0,
+        };
         Ok(Self {
             application,
             place,
-            time: typed.number("seconds", 1, 10_000_000)?.map(Duration::from_secs),
+            time,
+            replay,
+            record: replay > 0,
+            picture: typed.text("picture").map(PathBuf::from),
             port: typed.number("port", 0, u16::MAX)?.unwrap_or(usual),
-            rate: typed.number("rate", 0, 1_000_000)?.unwrap_or(if caches { 6_000 } else { 0 }),
+            rate,
             connections: typed.number("connections", 1, 1_000)?.unwrap_or(4),
             load_time: None,
             kind: typed.text("machine").map_or(Ok(Kind::Microvm), Kind::parse)?,

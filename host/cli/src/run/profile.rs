@@ -105,6 +105,28 @@ fn text(profile: &Profile, plan: &Plan, options: &Options, note: Option<&str>) -
     text
 }
 
+/// What was typed, with the knobs at a setting.
+pub(super) fn holding(typed: &Typed, setting: Setting) -> Outcome<Typed> {
+    let Setting::Serve { wait, batching, ack_delay_ns } = setting else {
+        return Err(Trouble::new("serving nothing is not measured"));
+    };
+    let wait = match wait {
+        Wait::Halt => "halt".into(),
+        Wait::Spin { budget_ns } => format!("spin:{}", print_duration(budget_ns)),
+        Wait::Poll => "poll".into(),
+    };
+    let batching = match batching {
+        Batching::RunToCompletion => "0".into(),
+        Batching::TakeQueued => "queued".into(),
+        Batching::Hold { delay_ns } => print_duration(delay_ns),
+    };
+    let typed = typed.with("set", &format!("wait={wait}")).with("set", &format!("batch={batching}"));
+    Ok(match ack_delay_ns {
+        Some(delay_ns) => typed.with("set", &format!("ack.delay={}", print_duration(delay_ns))),
+        None => typed,
+    })
+}
+
 /// Starts a service for each block.
 struct Homes<'a> {
     typed: &'a Typed,
@@ -113,24 +135,7 @@ struct Homes<'a> {
 
 impl Subject for Homes<'_> {
     fn block(&mut self, setting: Setting, load: Load, duration: Duration) -> Outcome<Block> {
-        let Setting::Serve { wait, batching, ack_delay_ns } = setting else {
-            return Err(Trouble::new("serving nothing is not measured"));
-        };
-        let wait = match wait {
-            Wait::Halt => "halt".into(),
-            Wait::Spin { budget_ns } => format!("spin:{}", print_duration(budget_ns)),
-            Wait::Poll => "poll".into(),
-        };
-        let batching = match batching {
-            Batching::RunToCompletion => "0".into(),
-            Batching::TakeQueued => "queued".into(),
-            Batching::Hold { delay_ns } => print_duration(delay_ns),
-        };
-        let mut typed =
-            self.typed.with("set", &format!("wait={wait}")).with("set", &format!("batch={batching}"));
-        if let Some(delay_ns) = ack_delay_ns {
-            typed = typed.with("set", &format!("ack.delay={}", print_duration(delay_ns)));
-        }
+        let typed = holding(self.typed, setting)?;
         let mut options = Options::read(&typed)?;
         // The service ends with its load.
         (options.time, options.load_time) = (None, Some(duration));

@@ -44,6 +44,8 @@ pub struct Seen {
     /// Ends and money of the last windows, in dollars.
     windows: VecDeque<(u64, u64, Money)>,
     last: Option<Window>,
+    /// What the best setting of each window would have made, in dollars.
+    best: f64,
 }
 
 impl Seen {
@@ -111,6 +113,7 @@ impl Seen {
         let Some(class) = points.classes.get(points.class_of(arrival_per_s, connections)) else { return };
         let evaluator = contract.at(&window.prices);
         let best = frontier(class);
+        let mut most = f64::NEG_INFINITY;
         for (place, point) in class.points.iter().enumerate().filter(|(_, point)| !point.is_unmeasured()) {
             let setting = point.setting.to_string();
             let estimate = estimate(&evaluator, class.kind, arrival_per_s, point);
@@ -121,12 +124,22 @@ impl Seen {
             fixed.latency_ns = point.mean_ns;
             fixed.profit_per_h = per_h;
             fixed.total += per_h * hours;
+            most = most.max(per_h * hours);
             fixed.cost = if served > 0.0 {
                 estimate.profit.cost() / served
             } else {
                 marginal(class, point, &evaluator)
             };
         }
+        if most.is_finite() {
+            self.best += most;
+        }
+    }
+
+    /// What the best fixed setting of each window would have made over what the best one of all would have: an estimate.
+    pub fn headroom(&self) -> Option<f64> {
+        let best = self.now.fixed.iter().map(|fixed| fixed.total).fold(f64::NEG_INFINITY, f64::max);
+        (best > 0.0).then(|| self.best / best)
     }
 
     /// A knob has moved.
@@ -348,6 +361,7 @@ mod tests {
             assert!(fixed.iter().all(|fixed| fixed.cost > 0.0 && fixed.frontier), "{fixed:?}");
         }
         assert_eq!(better, [true, false], "batching pays when cores are dear");
+        assert!(seen.headroom().is_some_and(|headroom| headroom > 1.0 && headroom < 2.0));
         let fixed = &seen.snapshot().fixed[0];
         assert!(fixed.total > 0.0 && fixed.total < 2.0 * 6_000.0 * 0.2e-6, "{fixed:?}");
     }

@@ -15,7 +15,7 @@ use nom_machine::trouble::{Context, Outcome, Trouble};
 use nom_machine::watch::Hub;
 use nom_service::management::{Bye, Command, Hello, Level, Message};
 use nom_service::metrics::Who;
-use nom_view::{duration, grouped};
+use nom_view::{duration, grouped, page, svg};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -27,6 +27,8 @@ const HELLO_PATIENCE: Duration = Duration::from_secs(30);
 const DRAIN_PATIENCE: Duration = Duration::from_secs(15);
 /// How long a service may take to end after its last word.
 const END_PATIENCE: Duration = Duration::from_secs(5);
+/// Columns and rows of a picture.
+const PICTURE: (usize, usize) = (104, 30);
 /// How long one wait for words lasts: clock and Ctrl-C are looked at in between.
 const TURN: Duration = Duration::from_millis(50);
 
@@ -79,6 +81,11 @@ pub fn watch(
             break;
         }
     }
+    if let Some(file) = &options.picture {
+        let (columns, rows) = PICTURE;
+        let text = svg(&page(session.seen.snapshot(), columns, rows), columns, "the live view of nom run");
+        std::fs::write(file, text).context(|| format!("cannot write {}", file.display()))?;
+    }
     // Whoever presses Ctrl-C twice ends us at once: the terminal is given back before anything is waited for.
     teller.close();
     // The load ends first, so that every answer it got is in the ledger before that is sealed.
@@ -118,6 +125,10 @@ pub struct Settled {
     pub report: Option<Report>,
     /// Accepted operations that were not the load's.
     pub others: i128,
+    /// Sums of the ledger.
+    pub total: Total,
+    /// What the best fixed setting of each window would have made over what the best one of all would have: an estimate.
+    pub headroom: Option<f64>,
 }
 
 struct Session {
@@ -296,7 +307,7 @@ impl Session {
         if !wrong.is_empty() {
             return Err(Trouble::new(format!("the ledger does not add up: {}", wrong.join("; "))));
         }
-        Ok(Settled { report, others })
+        Ok(Settled { report, others, total: total.clone(), headroom: self.seen.headroom() })
     }
 }
 

@@ -4,6 +4,7 @@
 //! skipped is counted and never passed.
 
 mod bad_input;
+mod browser;
 mod client;
 mod devices;
 mod drivers;
@@ -113,12 +114,13 @@ const PARTS: &[Part] = &[
     ("operation", "orders, figures, ledger files and prices, as a person types them", operation::operation),
     ("replay", "one recording, the same answers in every home", replay::replay),
     ("counts", "what may not become dearer unnoticed", guards::guards),
+    ("browser", "the live page and the report, in a browser without a screen", browser::browser),
     ("bad-input", "what must be refused in one clear line", bad_input::bad_input),
 ];
 
-/// Parts that run only when they are named: the laws are among the unit tests, and what a person types was not tried often
-/// enough yet to be asked of every submission.
-const WHEN_NAMED: [&str; 2] = ["laws", "operation"];
+/// Parts that run only when they are named: the laws are among the unit tests, what a person types was not tried often
+/// enough yet to be asked of every submission, and a browser is a large package.
+const WHEN_NAMED: [&str; 3] = ["laws", "operation", "browser"];
 
 /// The command.
 pub fn test(typed: &Typed) -> Outcome<ExitCode> {

@@ -1,7 +1,7 @@
 //! A random order that a seed repeats.
 
 /// 0 to `count` in an order of chance (Fisher and Yates, with a generator by Sebastiano Vigna).
-pub(super) fn shuffled(count: usize, seed: u64) -> Vec<usize> {
+pub fn shuffled(count: usize, seed: u64) -> Vec<usize> {
     let mut state = seed;
     let mut next = || {
         state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);

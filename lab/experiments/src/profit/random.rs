@@ -5,6 +5,7 @@
 pub struct Random(u64);
 
 impl Random {
+    /// The same seed gives the same numbers.
     pub fn new(seed: u64) -> Self {
         let mut random = Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
         for _ in 0..8 {
@@ -20,6 +21,7 @@ impl Random {
         self.0
     }
 
+    /// From 0 to below a bound.
     pub fn below(&mut self, bound: usize) -> usize {
         (self.next() >> 11) as usize % bound
     }
