@@ -10,13 +10,26 @@ use std::os::fd::AsFd;
 /// Our Ethernet address where nobody shares it.
 const MAC: [u8; 6] = [2, 0x6e, 0x6f, 0x6d, 0, 2];
 
+/// What one connection may hold in either direction (`tcp.window`, `memory.send` of a service). Linux gives a bulk transfer as much and more; with windows of one large
+/// segment the two sides would work in turns.
+const CONNECTION_BYTES: u32 = 1 << 20;
+/// What all of them may hold together.
+const MEMORY_BYTES: usize = 8 << 20;
+
 fn text(error: impl std::fmt::Display) -> Refused {
     Refused { missing: false, text: error.to_string() }
 }
 
 fn opened<I: AsFd, E>(mac: [u8; 6], ingress: I, egress: E) -> Result<Opened<I, E>, Refused> {
     let wakes = ingress.as_fd().try_clone_to_owned().map_err(text)?;
-    Ok(Opened { config: Config::new(mac, ADDRESS, PREFIX_LEN), halves: (ingress, egress), wakes })
+    let config = Config {
+        receive_window_bytes: CONNECTION_BYTES,
+        receive_memory_bytes: MEMORY_BYTES,
+        send_queue_bytes: CONNECTION_BYTES,
+        send_memory_bytes: MEMORY_BYTES,
+        ..Config::new(mac, ADDRESS, PREFIX_LEN)
+    };
+    Ok(Opened { config, halves: (ingress, egress), wakes })
 }
 
 /// AF_XDP on the cable.
