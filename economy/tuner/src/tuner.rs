@@ -213,18 +213,21 @@ impl Tuner {
             return None;
         }
         let settled = self.see_load(moment);
-        let mut quoted = moment.quoted?;
+        let quoted = moment.quoted.as_ref()?;
         let until_ns = quoted.valid_until_ns;
-        if until_ns != 0 && moment.now_ns > until_ns.saturating_add(self.rules.grace_ns) {
-            let usual = self.usual.prices().unwrap_or(quoted.prices);
+        let usual;
+        let quoted = if until_ns != 0 && moment.now_ns > until_ns.saturating_add(self.rules.grace_ns) {
+            usual = Quoted { prices: self.usual.prices().unwrap_or(quoted.prices), ..*quoted };
             if !core::mem::replace(&mut self.outdated, true) {
-                return Some(self.without_price(moment.now_ns - until_ns, &usual));
+                return Some(self.without_price(moment.now_ns - until_ns, &usual.prices));
             }
-            quoted.prices = usual;
+            &usual
         } else {
             self.outdated = false;
-        }
-        if self.prices.replace(quoted.prices) != Some(quoted.prices) {
+            quoted
+        };
+        if self.prices.as_ref() != Some(&quoted.prices) {
+            self.prices = Some(quoted.prices);
             let expected = self.announced.is_some_and(|announced| announced.prices == quoted.prices);
             self.news = Some(if expected { Cause::Announced } else { Cause::Price });
         }
@@ -238,7 +241,7 @@ impl Tuner {
         if self.learnt.is_some() {
             self.tell(class);
         }
-        if let Some(look) = self.look_again(moment.now_ns, &quoted) {
+        if let Some(look) = self.look_again(moment.now_ns, quoted) {
             return Some(look);
         }
         if self.is_exploring() {
@@ -247,9 +250,9 @@ impl Tuner {
                 None => None,
             };
         }
-        self.choose(moment.now_ns, class, &quoted)
+        self.choose(moment.now_ns, class, quoted)
             .or_else(|| self.frozen(class))
-            .or_else(|| self.explore(moment.now_ns, class, &quoted))
+            .or_else(|| self.explore(moment.now_ns, class, quoted))
     }
 
     fn put(&mut self, setting: Setting, now_ns: u64) {

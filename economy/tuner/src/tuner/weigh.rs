@@ -214,7 +214,6 @@ impl Tuner {
             && !(self.rules.explores() && self.is_looking_for_better(now_ns, class, quoted));
         // What pays at these prices pays for as long as they last.
         rules.expected_stay_ns = rules.expected_stay_ns.min(self.announced_in_ns(now_ns));
-        let rules = rules;
         let arrival = self.arrival_per_s;
         self.find_place(class);
         let load = &self.points.classes[class];
