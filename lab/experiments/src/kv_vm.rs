@@ -68,8 +68,8 @@ pub fn measure(settings: &Settings, progress: &mut dyn FnMut(&str)) -> Outcome<V
 pub fn configuration(wait: &str) -> String {
     format!(
         "listen = {PORT}\naddress = {GUEST}/{PREFIX_LEN}\nconnections = 128\nwait = {wait}\nbatch = queued\n\
-         memory.items = {ITEMS_MIB} MiB\nmemory.send = 512 KiB\nmemory.receive = 512 KiB\ntuner = off\n\
-         kernel.heap = 11 MiB\nimage.trusted = yes\nmanagement.token = {TOKEN}\n"
+         memory.items = {ITEMS_MIB} MiB\nmemory.send = 256 KiB\nmemory.receive = 256 KiB\ntuner = off\n\
+         kernel.heap = 11776 KiB\nimage.trusted = yes\nmanagement.token = {TOKEN}\n"
     )
 }
 
