@@ -30,12 +30,12 @@ const fn guard(figure: &'static str, play: Play, agreed: f64, bench: &'static st
 }
 
 const GUARDS: [Guard; 13] = [
-    guard("stack.instructions_batched", Play::new("stack", 64, 32), 1_191.0, "stack"),
-    guard("stack.instructions_single", Play::new("stack", 64, 1), 1_682.0, "stack"),
-    guard("kv.instructions_batched", Play::new("kv", 64, 32), 1_807.0, "kv --cost"),
-    guard("kv.instructions_single", Play::new("kv", 64, 1), 2_340.0, "kv --cost"),
-    guard("httpd.instructions_batched", Play::new("httpd", 64, 32), 3_041.0, "httpd --cost"),
-    guard("httpd.instructions_single", Play::new("httpd", 64, 1), 3_623.0, "httpd --cost"),
+    guard("stack.instructions_batched", Play::new("stack", 64, 32), 1_188.0, "stack"),
+    guard("stack.instructions_single", Play::new("stack", 64, 1), 1_679.0, "stack"),
+    guard("kv.instructions_batched", Play::new("kv", 64, 32), 1_802.0, "kv --cost"),
+    guard("kv.instructions_single", Play::new("kv", 64, 1), 2_339.0, "kv --cost"),
+    guard("httpd.instructions_batched", Play::new("httpd", 64, 32), 1_457.0, "httpd --cost"),
+    guard("httpd.instructions_single", Play::new("httpd", 64, 1), 2_039.0, "httpd --cost"),
     guard("tuner.instructions_simple", Play::new("tuner-simple", 40, 1), 9_970.0, "tuner"),
     guard("tuner.instructions_penalty", Play::new("tuner-penalty", 40, 1), 9_439.0, "tuner"),
     guard("tuner.instructions_refund", Play::new("tuner-refund", 40, 1), 8_914.0, "tuner"),
