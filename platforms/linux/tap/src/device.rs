@@ -1,5 +1,6 @@
 //! The TAP device: opened, given an address and brought up by ioctl, without any helper program.
 
+use crate::calls::Device;
 use crate::egress::TapEgress;
 use crate::error::TapError;
 use crate::ingress::TapIngress;
@@ -113,9 +114,9 @@ pub fn inherit(number: RawFd) -> io::Result<OwnedFd> {
 fn halves(file: File, config: &TapConfig) -> (TapIngress, TapEgress) {
     let Offloads { checksum, segmentation } = config.offloads;
     let offloads = Offloads { segmentation: checksum && segmentation, ..config.offloads };
-    let file = Rc::new(file);
-    let ingress = TapIngress::new(Rc::clone(&file), usize::from(config.mtu), offloads.segmentation);
-    (ingress, TapEgress::new(file, usize::from(config.mtu), offloads))
+    let device = Rc::new(Device::new(file));
+    let ingress = TapIngress::new(Rc::clone(&device), usize::from(config.mtu), offloads.segmentation);
+    (ingress, TapEgress::new(device, usize::from(config.mtu), offloads))
 }
 
 /// Address, netmask, MTU and state of the interface, and the loopback interface up: for one that is there already, as an

@@ -1,9 +1,9 @@
 //! The receiving half: reads into a fixed set of buffers, never blocks.
 
+use crate::calls::{self, Device, TOGETHER, WORTH};
 use nom_stack::port::{Arrival, Ingress};
 use nom_vnet::{SHORT_LEN, checksum_good};
 use std::collections::VecDeque;
-use std::fs::File;
 use std::io::Read;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::rc::Rc;
@@ -22,7 +22,7 @@ const LARGE_MAX: usize = 65_535;
 /// its arrival caused it; otherwise the stamp is the last look that found nothing more.
 #[derive(Debug)]
 pub struct TapIngress {
-    file: Rc<File>,
+    device: Rc<Device>,
     memory: Vec<u8>,
     buffer_len: usize,
     free: Vec<u32>,
@@ -30,15 +30,18 @@ pub struct TapIngress {
     empty_ns: u64,
     armed: bool,
     oversized: u64,
+    /// Frames that the last look read.
+    found: usize,
+    together: u64,
 }
 
 impl TapIngress {
-    pub(crate) fn new(file: Rc<File>, mtu: usize, large: bool) -> Self {
+    pub(crate) fn new(device: Rc<Device>, mtu: usize, large: bool) -> Self {
         let packet_max = if large { LARGE_MAX } else { mtu };
         // One byte more than the longest frame: a full buffer is one that was cut.
         let buffer_len = (SHORT_LEN + ETHERNET_LEN + packet_max + 1).next_multiple_of(64);
         Self {
-            file,
+            device,
             memory: vec![0; BUFFERS * buffer_len],
             buffer_len,
             free: (0..BUFFERS as u32).rev().collect(),
@@ -46,12 +49,81 @@ impl TapIngress {
             empty_ns: 0,
             armed: false,
             oversized: 0,
+            found: 0,
+            together: 0,
         }
     }
 
     /// Frames longer than the MTU allows; they are dropped here.
     pub fn oversized(&self) -> u64 {
         self.oversized
+    }
+
+    /// Frames that shared a system call with others.
+    pub fn together(&self) -> u64 {
+        self.together
+    }
+
+    /// Reads a frame. False when none waits.
+    fn read_one(&mut self, arrived_ns: u64) -> bool {
+        let Some(&buffer) = self.free.last() else { return false };
+        let place = self.place(buffer);
+        let read = (&self.device.file).read(&mut self.memory[place..place + self.buffer_len]);
+        let Ok(len) = read else { return false };
+        self.free.pop();
+        self.found(buffer, len, arrived_ns);
+        true
+    }
+
+    /// Reads so many frames together. False when fewer waited.
+    fn read_many(&mut self, count: usize, arrived_ns: u64) -> bool {
+        let count = count.min(TOGETHER).min(self.free.len());
+        let device = Rc::clone(&self.device);
+        let mut calls = device.calls.borrow_mut();
+        let Some(calls) = calls.as_mut().filter(|calls| calls.serve(count)) else {
+            return self.read_one(arrived_ns);
+        };
+        let mut buffers = [0; TOGETHER];
+        for buffer in &mut buffers[..count] {
+            let Some(free) = self.free.pop() else { unreachable!("counted") };
+            *buffer = free;
+        }
+        let entries = buffers[..count].iter().map(|&buffer| {
+            let place = self.place(buffer);
+            calls::read(&device.file, &mut self.memory[place..place + self.buffer_len])
+        });
+        // SAFETY: the buffers are memory of ours that stays where it is, each another part of it, and none is looked at
+        // before this call has returned.
+        let lens = unsafe { calls.run(entries) };
+        let mut all = true;
+        for (&buffer, &len) in buffers.iter().zip(&lens[..count]) {
+            match usize::try_from(len) {
+                Ok(len) => {
+                    self.together += 1;
+                    self.found(buffer, len, arrived_ns);
+                }
+                Err(_) => {
+                    self.free.push(buffer);
+                    all = false;
+                }
+            }
+        }
+        all
+    }
+
+    /// A buffer has so many bytes of a frame in it.
+    fn found(&mut self, buffer: u32, len: usize, arrived_ns: u64) {
+        self.found += 1;
+        // A full buffer is a frame that was cut.
+        if len <= SHORT_LEN || len == self.buffer_len {
+            self.oversized += u64::from(len == self.buffer_len);
+            self.free.push(buffer);
+            return;
+        }
+        // A partial checksum comes from a sender on this very machine: nothing was on a wire yet.
+        let checksum_good = checksum_good(self.memory[self.place(buffer)]);
+        let len = (len - SHORT_LEN) as u32;
+        self.waiting.push_back(Arrival { buffer, len, arrived_ns, checksum_good });
     }
 
     fn place(&self, buffer: u32) -> usize {
@@ -61,7 +133,7 @@ impl TapIngress {
 
 impl AsFd for TapIngress {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.file.as_fd()
+        self.device.file.as_fd()
     }
 }
 
@@ -69,23 +141,19 @@ impl Ingress for TapIngress {
     fn look(&mut self, now_ns: u64) -> usize {
         let arrived_ns = if self.armed || self.empty_ns == 0 { now_ns } else { self.empty_ns };
         self.armed = false;
+        // As many as came the last time are expected, and are asked for together.
+        let expected = std::mem::take(&mut self.found);
         // Bounded by the free buffers.
-        while let Some(&buffer) = self.free.last() {
-            let place = self.place(buffer);
-            let Ok(len) = (&*self.file).read(&mut self.memory[place..place + self.buffer_len]) else {
+        while !self.free.is_empty() {
+            let more = if expected >= WORTH {
+                self.read_many(expected, arrived_ns)
+            } else {
+                self.read_one(arrived_ns)
+            };
+            if !more {
                 self.empty_ns = now_ns;
                 break;
-            };
-            // A full buffer is a frame that was cut.
-            if len <= SHORT_LEN || len == self.buffer_len {
-                self.oversized += u64::from(len == self.buffer_len);
-                continue;
             }
-            // A partial checksum comes from a sender on this very machine: nothing was on a wire yet.
-            let checksum_good = checksum_good(self.memory[place]);
-            self.free.pop();
-            let len = (len - SHORT_LEN) as u32;
-            self.waiting.push_back(Arrival { buffer, len, arrived_ns, checksum_good });
         }
         self.waiting.len()
     }

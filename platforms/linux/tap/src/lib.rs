@@ -9,6 +9,7 @@
 //! Everything here is owned by file descriptors and by the namespace, which end with the process: there is nothing
 //! to clean up, and nothing that a crash could leave behind.
 
+mod calls;
 pub mod device;
 pub mod egress;
 pub mod error;

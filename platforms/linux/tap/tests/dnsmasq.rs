@@ -1,21 +1,26 @@
 //! An address and names from Debian's dnsmasq, over a TAP device in a network of the test's own.
 
+mod server;
+
 use nom_stack::application::{Application, ConnectionId, Ended, Io, Pin};
 use nom_stack::datagrams::Datagram;
 use nom_stack::dhcp::{Change, Client};
 use nom_stack::dns::{Found, Resolver};
 use nom_stack::wire::dns::{Kind, Name};
 use nom_stack::{Config, Engine};
-use nom_tap::{TapConfig, TapEgress, TapError, TapIngress, namespace, open};
+use nom_tap::{TapEgress, TapIngress};
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::AsFd;
-use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 const DEADLINE: Duration = Duration::from_secs(60);
 const MAC: [u8; 6] = [2, 0x6e, 0x6f, 0x6d, 0, 2];
-/// The program's places on Debian.
-const PROGRAMS: [&str; 2] = ["/usr/sbin/dnsmasq", "/usr/local/sbin/dnsmasq"];
+/// Names that the server knows beside the one of the prices.
+const NAMES: [&str; 3] = [
+    "--address=/prices.example/fd00::7",
+    "--cname=alias.example,target.example",
+    "--host-record=target.example,10.77.0.9",
+];
 
 /// Nobody connects here.
 struct Nothing;
@@ -32,43 +37,6 @@ impl Application for Nothing {
         &[]
     }
     fn released(&mut self, _pin: Pin) {}
-}
-
-/// Ends with the test, also when that fails.
-struct Server(Child);
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-fn serve(program: &str) -> Server {
-    let child = Command::new(program)
-        .args([
-            "--keep-in-foreground",
-            "--conf-file=/dev/null",
-            "--no-resolv",
-            "--no-hosts",
-            "--no-ping",
-            "--user=root",
-            "--pid-file=",
-            "--leasefile-ro",
-            "--dhcp-authoritative",
-            "--dhcp-range=10.77.0.50,10.77.0.50,255.255.255.0,120",
-            "--address=/prices.example/10.77.0.1",
-            "--address=/prices.example/fd00::7",
-            "--cname=alias.example,target.example",
-            "--host-record=target.example,10.77.0.9",
-            "--local=/example/",
-        ])
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .expect("dnsmasq starts");
-    Server(child)
 }
 
 struct Tried {
@@ -141,29 +109,15 @@ impl Tried {
 
 #[test]
 fn an_address_is_leased_and_names_are_found() {
-    let Some(program) = PROGRAMS.into_iter().find(|program| std::path::Path::new(program).is_file()) else {
-        println!("SKIPPED: no dnsmasq (Debian: dnsmasq-base)");
-        return;
-    };
-    match namespace::enter() {
-        Ok(()) => {}
-        Err(error @ TapError::Namespace(_)) => return println!("SKIPPED: {error}"),
-        Err(error) => panic!("{error}"),
-    }
-    let (ingress, egress) = match open(&TapConfig::default()) {
-        Ok(halves) => halves,
-        Err(error @ TapError::NoTun(_)) => return println!("SKIPPED: {error}"),
-        Err(error) => panic!("{error}"),
-    };
+    let Some((_server, ingress, egress)) = server::start(&NAMES) else { return };
     let tap = ingress.as_fd().try_clone_to_owned().unwrap();
     let config = Config::new(MAC, Ipv4Addr::UNSPECIFIED, 32);
     let engine = Engine::new(config, ingress, egress, Nothing, [7; 32], 1);
-    let _server = serve(program);
     let mut tried = Tried { engine, tap, start: Instant::now() };
     let lease = tried.lease();
-    let server = Ipv4Addr::new(10, 77, 0, 1);
-    assert_eq!((lease.address, lease.prefix_len), (Ipv4Addr::new(10, 77, 0, 50), 24));
-    assert_eq!((lease.server, lease.gateway, lease.name_servers[0]), (server, Some(server), Some(server)));
+    let kernel = Ipv4Addr::new(10, 77, 0, 1);
+    assert_eq!((lease.address, lease.prefix_len), (server::LENT, 24));
+    assert_eq!((lease.server, lease.gateway, lease.name_servers[0]), (kernel, Some(kernel), Some(kernel)));
     let now_ns = tried.now_ns();
     tried.engine.set_address(Some((lease.address, lease.prefix_len)), lease.gateway, now_ns);
 

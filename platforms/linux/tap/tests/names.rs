@@ -1,56 +1,24 @@
 //! The whole way to prices of a service that has a name, with Debian's dnsmasq: an address and the name server are lent, the
 //! name is asked for, and the prices reach the board. Over a TAP device in a network of the test's own.
 
+mod server;
+
 use nom_abi::board::{self, Prices};
 use nom_echo::Echo;
 use nom_service::configuration::Configuration;
 use nom_service::home::{Home, NotMine};
 use nom_service::worker::{Identity, Worker};
-use nom_tap::{TapConfig, TapEgress, TapError, TapIngress, namespace, open};
+use server::LENT;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{IpAddr, Ipv4Addr, TcpListener};
 use std::os::fd::{AsFd, OwnedFd};
-use std::process::{Child, Command, Stdio};
 use std::sync::atomic::AtomicU64;
 use std::thread;
 use std::time::{Duration, Instant};
 
 const DEADLINE: Duration = Duration::from_secs(120);
 const MAC: [u8; 6] = [2, 0x6e, 0x6f, 0x6d, 0, 3];
-const LENT: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 50);
-/// The program's places on Debian.
-const PROGRAMS: [&str; 2] = ["/usr/sbin/dnsmasq", "/usr/local/sbin/dnsmasq"];
 const ANSWER: &str = r#"{"generation":7,"provider_unix_ns":0,"prices":{"core":"3 $/core/h"},"valid_s":600}"#;
-
-/// Ends with the test, also when that fails.
-struct Server(Child);
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-fn serve(program: &str) -> Server {
-    let arguments = [
-        "--keep-in-foreground",
-        "--conf-file=/dev/null",
-        "--no-resolv",
-        "--no-hosts",
-        "--no-ping",
-        "--user=root",
-        "--pid-file=",
-        "--leasefile-ro",
-        "--dhcp-authoritative",
-        "--dhcp-range=10.77.0.50,10.77.0.50,255.255.255.0,120",
-        "--address=/prices.example/10.77.0.1",
-        "--local=/example/",
-    ];
-    let mut command = Command::new(program);
-    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    Server(command.spawn().expect("dnsmasq starts"))
-}
 
 /// A home as a guest has it: its board is its own to write.
 struct Place {
@@ -131,19 +99,7 @@ fn tell_prices() {
 
 #[test]
 fn prices_come_from_a_name_that_a_lent_server_knows() {
-    let Some(program) = PROGRAMS.into_iter().find(|program| std::path::Path::new(program).is_file()) else {
-        return println!("SKIPPED: no dnsmasq (Debian: dnsmasq-base)");
-    };
-    match namespace::enter() {
-        Ok(()) => {}
-        Err(error @ TapError::Namespace(_)) => return println!("SKIPPED: {error}"),
-        Err(error) => panic!("{error}"),
-    }
-    let (ingress, egress): (TapIngress, TapEgress) = match open(&TapConfig::default()) {
-        Ok(halves) => halves,
-        Err(error @ TapError::NoTun(_)) => return println!("SKIPPED: {error}"),
-        Err(error) => panic!("{error}"),
-    };
+    let Some((_server, ingress, egress)) = server::start(&[]) else { return };
     let board: Vec<AtomicU64> = (0..board::WORDS).map(|_| AtomicU64::new(0)).collect();
     board::initialise(&board).unwrap();
     let tap = ingress.as_fd().try_clone_to_owned().unwrap();
@@ -153,7 +109,6 @@ fn prices_come_from_a_name_that_a_lent_server_knows() {
     let configuration = Configuration::parse(text).unwrap();
     let identity = Identity { application: "echo".into(), version: "0".into(), home: "test".into() };
     tell_prices();
-    let _server = serve(program);
     let mut worker =
         Worker::new(identity, configuration, MAC, ingress, egress, Echo::default(), &mut place).unwrap();
     while board::generation(&place.board) == 0 {
