@@ -17,6 +17,8 @@ pub fn server(configuration: &Configuration, home: &impl Home, file: bool) -> Ht
         head_limit_s: web.head_limit_s,
         content_limit_s: web.content_limit_s,
         reading_limit_s: web.reading_limit_s,
+        // The other half is for bytes that overtook others, and for who sends more than he is answered.
+        heads_bytes: configuration.receive_memory_bytes / 2,
         idle_limit_s: web.idle_limit_s,
         mirror: web.mirror.clone(),
         presses: web.compress == Compress::Auto,

@@ -2,11 +2,11 @@
 //!
 //! A head is read when it is there as a whole. What could be understood in two ways by two readers on the way is refused
 //! rather than repaired: a line feed or carriage return alone, a blank before the colon, a continued line, two lengths, a
-//! length beside a transfer coding, a transfer coding before HTTP/1.1. Limits are named here.
+//! length beside a transfer coding, a transfer coding before HTTP/1.1, a target for another host than `Host`. Limits are named here.
 
 use crate::coding::Codings;
 use crate::status::Status;
-use crate::target::is_authority;
+use crate::target::{absolute_form, is_authority};
 use crate::text::{decimal, is_token, is_value, line_feed, list, trimmed};
 
 /// Longest head of a request, its line included; a longer one is refused with 431.
@@ -129,6 +129,7 @@ pub(crate) fn read(bytes: &[u8]) -> Result<Head<'_>, Status> {
     let (mut count, mut hosts, mut codings) = (0, 0, 0);
     let mut chunked = false;
     let mut length = None;
+    let mut host: &[u8] = &[];
     while !rest.is_empty() {
         let (name, value, behind) = field(rest).ok_or(Status::BadRequest)?;
         rest = behind;
@@ -144,6 +145,7 @@ pub(crate) fn read(bytes: &[u8]) -> Result<Head<'_>, Status> {
                 if hosts > 1 || !is_authority(value) {
                     return Err(Status::BadRequest);
                 }
+                host = value;
             }
             5 if is(b"range") => head.range = Some(value),
             6 if is(b"expect") => {
@@ -177,6 +179,14 @@ pub(crate) fn read(bytes: &[u8]) -> Result<Head<'_>, Status> {
         }
     }
     if hosts == 0 && !head.old {
+        return Err(Status::BadRequest);
+    }
+    // Who routes by the one and who routes by the other could disagree whom it is for (RFC 9112, 3.2.2).
+    if head.target.first() != Some(&b'/')
+        && let Some((authority, _)) = absolute_form(head.target)
+        && hosts > 0
+        && !authority.eq_ignore_ascii_case(host)
+    {
         return Err(Status::BadRequest);
     }
     // Two readers could disagree where such a request ends (RFC 9112, 6.1 and 11.2).

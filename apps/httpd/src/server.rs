@@ -4,8 +4,9 @@
 //! stack, which closes the window when it holds too much. Content is sent in pieces of [`PIECE`] from its place, each a pin;
 //! what was begun is owed until there is room for the rest.
 //!
-//! **Slow clients**: each connection has a second since which it owes us something (a head, a request's content, reading an
-//! answer, its end), and a limit for that in [`Config`]. They are looked for a few at a time, in `limits`.
+//! **Slow clients**: each connection has a second since which it owes us something (a head, a request's content, its end),
+//! and a limit for that in [`Config`]. They are looked for a few at a time, in `limits`. Answers are owed to be read until the
+//! other side has acknowledged them (`reading`), and heads that do not end hold so much memory together and no more (`heads`).
 
 use crate::answer::{After, Reply};
 use crate::content::{self, Content};
@@ -23,12 +24,14 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use nom_stack::application::{Application, Compressible, ConnectionId, Ended, Io, Pin};
 
+mod heads;
 mod limits;
 mod mirror;
+mod reading;
 mod send;
 mod succession;
 
-/// Bytes of content that one pin has at most: so far a reader comes between two signs of life.
+/// Bytes of content that one pin has at most, and that a reader has to read within [`Config::reading_limit_s`].
 pub const PIECE: u64 = 64 << 10;
 /// Bits of a pin's token that say where in the content it begins.
 const OFFSET_BITS: u32 = 32;
@@ -48,8 +51,10 @@ pub struct Config {
     pub head_limit_s: u32,
     /// Seconds for the content of a request.
     pub content_limit_s: u32,
-    /// Seconds for reading a piece of an answer.
+    /// Seconds for reading [`PIECE`] bytes of answers, or all there are.
     pub reading_limit_s: u32,
+    /// Memory of the stack that heads may hold which have not ended.
+    pub heads_bytes: usize,
     /// Seconds between two requests.
     pub idle_limit_s: u32,
     /// The path to which something may be posted, to be sent back.
@@ -77,6 +82,7 @@ impl Config {
             head_limit_s: 10,
             content_limit_s: 60,
             reading_limit_s: 60,
+            heads_bytes: 512 << 10,
             idle_limit_s: 65,
             mirror: None,
             presses: false,
@@ -136,8 +142,12 @@ struct Connection {
     seen: usize,
     /// A part of a head is there.
     begun: bool,
+    /// What there is of it is counted among the heads that have not ended.
+    held: bool,
     /// Since when it is waited for what comes next.
     since_s: u32,
+    /// Whether what was answered is read.
+    reading: reading::Reading,
     /// It took too long.
     late: bool,
     /// The last bytes could not be served for lack of room.
@@ -167,6 +177,8 @@ pub struct Tally {
     pub content_bytes: u64,
     /// Connections ended because a request or its reader was too slow.
     pub late: u64,
+    /// Those of them whose time was not over, but heads that had not ended held too much memory.
+    pub crowded: u64,
     /// Connections ended because nothing was asked for long.
     pub idle: u64,
 }
@@ -184,6 +196,7 @@ pub struct Httpd {
     path: Path,
     tally: Tally,
     sweep: limits::Sweep,
+    heads: heads::Heads,
     draining: bool,
     /// The second of answers (since 1970), and when it is over.
     now_s: u64,
@@ -206,6 +219,7 @@ impl Httpd {
             path: Path::new(),
             tally: Tally::default(),
             sweep: limits::Sweep::default(),
+            heads: heads::Heads::new(config.heads_bytes),
             draining: false,
             now_s: 0,
             now_until_ns: 0,
@@ -276,13 +290,8 @@ impl Httpd {
                 Progress::Blocked => break true,
             }
         };
-        if at < bytes.len()
-            && !connection.blocked
-            && !connection.begun
-            && matches!(connection.state, State::Head)
-        {
-            connection.begun = true;
-            connection.since_s = self.second(io.now_ns());
+        if !connection.blocked && (at < bytes.len() || connection.held) {
+            self.await_head(connection, io, bytes.len() - at);
         }
         close_if_done(connection, io);
         at
@@ -549,6 +558,7 @@ impl Application for Httpd {
         let id = io.connection();
         let mut connection = core::mem::take(self.connection(id));
         let consumed = self.serve(&mut connection, io, bytes);
+        self.expect_reader(&mut connection, io);
         *self.connection(id) = connection;
         consumed
     }
@@ -560,8 +570,10 @@ impl Application for Httpd {
         let mut connection = core::mem::take(self.connection(id));
         if connection.late {
             self.end_late(&mut connection, io);
+            self.expect_reader(&mut connection, io);
         } else if connection.sending.is_some() {
             connection.blocked = !self.send(&mut connection, io);
+            self.expect_reader(&mut connection, io);
             close_if_done(&connection, io);
         }
         *self.connection(id) = connection;
@@ -602,6 +614,9 @@ impl Application for Httpd {
         // A connection that was never opened has no place here.
         let Some(place) = self.connections.get_mut(id.slot as usize) else { return };
         let connection = core::mem::take(place);
+        if connection.held {
+            self.heads.forget(id.slot);
+        }
         if let State::Content(_, answer) = connection.state
             && let Some(slot) = answer.what.slot()
         {

@@ -274,6 +274,12 @@ impl Site {
         self.paths.get(path).copied()
     }
 
+    /// What lies under some path and has this tag.
+    pub(crate) fn tagged(&self, etag: &[u8]) -> Option<Slot> {
+        let mut all = self.paths.values().flat_map(|entry| entry.slots).flatten();
+        all.find(|slot| *self.variant(*slot).etag == *etag)
+    }
+
     /// A variant with this second in its head.
     #[inline]
     pub(crate) fn dated(&mut self, slot: Slot, now_s: u64) -> &Variant {

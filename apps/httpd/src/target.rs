@@ -143,17 +143,19 @@ pub(crate) fn origin_form(target: &[u8]) -> Option<&[u8]> {
     if target.first() == Some(&b'/') {
         return Some(target);
     }
+    match absolute_form(target)? {
+        (_, path @ [b'/', ..]) => Some(path),
+        _ => Some(b"/"),
+    }
+}
+
+/// The authority that an absolute target names, and what is behind it.
+pub(crate) fn absolute_form(target: &[u8]) -> Option<(&[u8], &[u8])> {
     let colon = target.iter().position(|byte| *byte == b':')?;
     let known = [&b"http"[..], b"https"].iter().any(|scheme| target[..colon].eq_ignore_ascii_case(scheme));
     let rest = target[colon + 1..].strip_prefix(b"//").filter(|_| known)?;
     let end = rest.iter().position(|byte| matches!(byte, b'/' | b'?')).unwrap_or(rest.len());
-    if !is_authority(&rest[..end]) || end == 0 {
-        return None;
-    }
-    match &rest[end..] {
-        path @ [b'/', ..] => Some(path),
-        _ => Some(b"/"),
-    }
+    (end > 0 && is_authority(&rest[..end])).then(|| rest.split_at(end))
 }
 
 /// Whether this may be a host with a port: what stands in `Host` (RFC 9110, 7.2). It may be empty.

@@ -1,12 +1,15 @@
 //! The protocol as a client sees it: answers byte for byte, cut anywhere, slow, and hostile.
 
 use crate::script::{Script, example, fuzz};
-use crate::server::{Config, Httpd, PIECE};
+use crate::server::{Config, Httpd};
 use crate::site::File;
 use nom_stack::application::Application;
 use std::format;
 use std::string::String;
 use std::vec::Vec;
+
+mod slow;
+mod succession;
 
 /// 2026-11-06, as in [`example`].
 const DATE: &str = "Date: Fri, 06 Nov 2026 21:20:00 GMT\r\n";
@@ -94,7 +97,9 @@ fn statuses() {
         ("GET /a HTTP/1.1\r\nHost: x\r\n\r\n", 301),
         ("GET /a/ HTTP/1.1\r\nHost: x\r\n\r\n", 200),
         ("GET /../etc/passwd HTTP/1.1\r\nHost: x\r\n\r\n", 400),
-        ("GET http://other/a/ HTTP/1.1\r\nHost: x\r\n\r\n", 200),
+        ("GET http://other:80/a/ HTTP/1.1\r\nHost: OTHER:80\r\n\r\n", 200),
+        ("GET http://other/a/ HTTP/1.0\r\n\r\n", 200),
+        ("GET http://other/a/ HTTP/1.1\r\nHost: x\r\n\r\n", 400),
         ("GET a HTTP/1.1\r\nHost: x\r\n\r\n", 400),
         ("GET * HTTP/1.1\r\nHost: x\r\n\r\n", 400),
         ("OPTIONS * HTTP/1.1\r\nHost: x\r\n\r\n", 204),
@@ -275,51 +280,6 @@ fn a_slow_reader_gets_the_version_that_it_asked_for() {
     assert!(content(first) == large() && content(second) == "changed");
     let (_, httpd) = script.finish();
     assert_eq!((httpd.site().held(), httpd.tally().answers), (0, 2));
-}
-
-#[test]
-fn who_is_too_slow_is_cut() {
-    let limits = Config::new(0, 0, 0);
-    // A head that does not end.
-    let mut script = Script::new(example(0), 0, usize::MAX);
-    script.send(b"GET / HTTP/1.1\r\nX");
-    for _ in 0..limits.head_limit_s - 1 {
-        script.pass(1);
-        script.send(b"x");
-        assert!(!script.link.closed);
-    }
-    script.pass(1);
-    assert!(script.link.closed && script.httpd.tally().late == 1);
-    assert!(String::from_utf8(script.finish().0).unwrap().starts_with("HTTP/1.1 408 "));
-    // Content that does not come.
-    let mut script = Script::new(example(0), 0, usize::MAX);
-    script.send(b"GET /large.txt HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n");
-    for _ in 0..limits.content_limit_s - 1 {
-        script.pass(1);
-        script.send(b"x");
-        assert!(!script.link.closed);
-    }
-    script.pass(1);
-    assert!(script.link.closed && script.httpd.site().held() == 0);
-    // An answer that is not read.
-    let mut script = Script::new(example(0), 0, 4096);
-    script.send(b"GET /large.txt HTTP/1.1\r\nHost: x\r\n\r\n");
-    script.pass(u64::from(limits.reading_limit_s) - 1);
-    script.deliver(2);
-    assert!(script.output.len() as u64 > PIECE);
-    script.pass(u64::from(limits.reading_limit_s) - 1);
-    assert!(!script.link.aborted, "it reads");
-    script.pass(1);
-    assert!(script.link.aborted, "it does not");
-    assert_eq!(script.reset().site().held(), 0);
-    // Nothing at all.
-    let mut script = Script::new(example(0), 0, usize::MAX);
-    script.pass(u64::from(limits.idle_limit_s) - 1);
-    script.send(b"GET /empty HTTP/1.1\r\nHost: x\r\n\r\n");
-    script.pass(u64::from(limits.idle_limit_s) - 1);
-    assert!(!script.link.closed);
-    script.pass(1);
-    assert!(script.link.closed && script.httpd.tally().idle == 1);
 }
 
 #[test]

@@ -63,6 +63,17 @@ pub trait Io {
     /// application that finds too little is called by [`Application::writable`] once there may be more.
     fn room(&self) -> usize;
 
+    /// How far the other side has acknowledged what is sent here, modulo 2^32: only how far it goes on means something.
+    /// It stays where nobody acknowledges.
+    fn acknowledged(&self) -> u32 {
+        0
+    }
+
+    /// Bytes written that the other side has not acknowledged.
+    fn unacknowledged(&self) -> u32 {
+        0
+    }
+
     /// Appends bytes to what is sent: all of them or none. They are copied into a transmit buffer.
     fn write(&mut self, bytes: &[u8]) -> Result<(), NoRoom>;
 

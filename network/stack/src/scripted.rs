@@ -22,6 +22,7 @@ pub struct Link {
     pub id: ConnectionId,
     queue: VecDeque<Piece>,
     queued: usize,
+    delivered: u32,
     room: usize,
     refused_writes: Cell<bool>,
     /// The time of the next calls.
@@ -43,6 +44,7 @@ impl Link {
             id: ConnectionId { slot: 0, generation: 1 },
             queue: VecDeque::new(),
             queued: 0,
+            delivered: 0,
             room,
             refused_writes: Cell::new(false),
             now_ns,
@@ -59,11 +61,11 @@ impl Link {
         for _ in 0..pieces {
             match self.queue.pop_front() {
                 Some(Piece::Bytes(bytes)) => {
-                    self.queued -= bytes.len();
+                    self.acknowledge(bytes.len());
                     to.extend_from_slice(&bytes);
                 }
                 Some(Piece::Pinned(pin)) => {
-                    self.queued -= pin.len as usize;
+                    self.acknowledge(pin.len as usize);
                     to.extend_from_slice(from.pinned(pin));
                     from.released(pin);
                 }
@@ -71,6 +73,11 @@ impl Link {
             }
         }
         self.refused_writes.take()
+    }
+
+    fn acknowledge(&mut self, len: usize) {
+        self.queued -= len;
+        self.delivered = self.delivered.wrapping_add(len as u32);
     }
 
     /// Nothing is queued, and nobody waits for room.
@@ -103,6 +110,14 @@ impl Io for Link {
             self.refused_writes.set(true);
         }
         room
+    }
+
+    fn acknowledged(&self) -> u32 {
+        self.delivered
+    }
+
+    fn unacknowledged(&self) -> u32 {
+        self.queued as u32
     }
 
     fn write(&mut self, bytes: &[u8]) -> Result<(), NoRoom> {

@@ -200,7 +200,7 @@ pub const KEYS: &[Key] = &[
         "web.limit.reading",
         "60 s",
         "30 s",
-        "For httpd: how long a client may take to read 64 KiB of an answer.",
+        "For httpd: how long a client may take to read 64 KiB of its answers, or all that is left of them.",
     ),
     key(
         "web.limit.idle",

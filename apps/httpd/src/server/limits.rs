@@ -1,5 +1,6 @@
 //! Connections that take too long: looked for a few at a time with each turn of the stack.
 
+use super::reading::Reader;
 use super::{Answer, Connection, Httpd, State};
 use crate::answer::After;
 use crate::plan::What;
@@ -27,6 +28,13 @@ impl Httpd {
     /// A connection that took too long, or nothing.
     #[inline]
     pub(super) fn find_late(&mut self, now_ns: u64) -> Option<ConnectionId> {
+        if self.heads.are_too_many()
+            && let Some(slot) = self.heads.first()
+        {
+            let connection = &mut self.connections[slot as usize];
+            connection.late = true;
+            return Some(ConnectionId { slot, generation: connection.generation });
+        }
         if self.sweep.left == 0 && now_ns.saturating_sub(self.sweep.last_ns) < EVERY_NS {
             return None;
         }
@@ -46,7 +54,8 @@ impl Httpd {
             let limit_s = self.limit_s(&self.connections[slot]);
             let connection = &mut self.connections[slot];
             let waited_s = now_s.saturating_sub(connection.since_s);
-            if connection.open && limit_s > 0 && waited_s >= limit_s {
+            let is_late = limit_s > 0 && waited_s >= limit_s;
+            if connection.open && (is_late || connection.reading.is_due(now_s, self.config.reading_limit_s)) {
                 connection.late = true;
                 return Some(ConnectionId { slot: slot as u32, generation: connection.generation });
             }
@@ -57,7 +66,7 @@ impl Httpd {
     /// How long it may stay as it is; 0 for ever.
     fn limit_s(&self, connection: &Connection) -> u32 {
         match connection.state {
-            State::Closing => END_LIMIT_S + self.config.reading_limit_s,
+            State::Closing => END_LIMIT_S,
             _ if connection.sending.is_some() || connection.blocked => self.config.reading_limit_s,
             State::Content(..) | State::Mirror(_) => self.config.content_limit_s,
             State::Head if connection.begun => self.config.head_limit_s,
@@ -68,12 +77,29 @@ impl Httpd {
     /// Ends it: with an answer where one is due and possible.
     pub(super) fn end_late(&mut self, connection: &mut Connection, io: &mut impl Io) {
         connection.late = false;
+        let slot = io.connection().slot;
+        if self.look_at_reader(connection, io) == Reader::Slow {
+            self.tally.late += 1;
+            return io.abort();
+        }
+        let is_crowded = connection.held && self.heads.are_too_many() && self.heads.first() == Some(slot);
         // It may have gone on since it was found.
         let limit_s = self.limit_s(connection);
         let now_s = self.second(io.now_ns());
-        if limit_s == 0 || now_s.saturating_sub(connection.since_s) < limit_s {
+        if !is_crowded && (limit_s == 0 || now_s.saturating_sub(connection.since_s) < limit_s) {
             return;
         }
+        let sends = matches!(connection.state, State::Content(..) | State::Mirror(_)) || connection.begun;
+        let reads = connection.reading.owed && io.unacknowledged() > 0;
+        if reads && !is_crowded && (connection.blocked || !sends) {
+            // It still reads, for which there is a limit of its own; what else it owes begins behind that.
+            connection.since_s = now_s;
+            return;
+        }
+        if is_crowded {
+            self.tally.crowded += 1;
+        }
+        self.forget_head(connection, slot);
         match connection.state {
             State::Head if !connection.begun && !connection.blocked && connection.sending.is_none() => {
                 self.tally.idle += 1;

@@ -160,7 +160,7 @@ impl Httpd {
         true
     }
 
-    fn begin_sending(&mut self, connection: &mut Connection, io: &mut impl Io, sending: Sending) {
+    pub(super) fn begin_sending(&mut self, connection: &mut Connection, io: &mut impl Io, sending: Sending) {
         self.site.hold(sending.slot);
         connection.sending = Some(sending);
         self.send(connection, io);

@@ -192,6 +192,7 @@ const DIFFERENT: &[(&str, u16, u16, &str)] = &[
         200,
         "a trailer that is no field",
     ),
+    ("GET http://y/ HTTP/1.1", 400, 200, "a target for another host than `Host`"),
     ("get / HTTP/1.1", 501, 400, "methods are tokens in any letters, and this one is unknown"),
 ];
 

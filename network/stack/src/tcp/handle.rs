@@ -58,6 +58,14 @@ impl Io for Handle<'_> {
         room
     }
 
+    fn acknowledged(&self) -> u32 {
+        self.connection.una.0
+    }
+
+    fn unacknowledged(&self) -> u32 {
+        self.connection.queue.bytes()
+    }
+
     fn write(&mut self, bytes: &[u8]) -> Result<(), NoRoom> {
         if !self.may_write() {
             return Err(NoRoom);

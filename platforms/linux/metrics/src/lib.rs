@@ -12,10 +12,13 @@
 
 #![forbid(unsafe_code)]
 
+pub mod asked;
+
+use asked::{Asked, hear, part};
 use nom_service::management::Stats;
 use nom_service::metrics::{CONTENT_TYPE, Who, page};
-use std::io::{ErrorKind, Read, Write};
-use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::io::{ErrorKind, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -26,9 +29,6 @@ pub const CLIENTS_MAX: usize = 8;
 const REQUEST_LEN_MAX: usize = 4096;
 /// How long a client may take to ask and to read.
 pub const PATIENCE: Duration = Duration::from_secs(5);
-/// How long, and how much, a client that was answered may go on sending.
-const PARTING: Duration = Duration::from_secs(1);
-const PARTING_LEN_MAX: u64 = 64 << 10;
 /// A service that has said nothing for so long, or for three of its intervals if that is longer, is not well.
 const SILENCE_MAX: Duration = Duration::from_secs(5);
 
@@ -162,33 +162,11 @@ fn accept(listener: &TcpListener, figures: &Figures, ended: &AtomicBool) {
 
 /// One request, one answer.
 fn serve(stream: &mut TcpStream, figures: &Figures) -> std::io::Result<()> {
-    stream.set_write_timeout(Some(PATIENCE))?;
-    let deadline = Instant::now() + PATIENCE;
-    let mut head = Vec::new();
-    let mut bytes = [0; 1024];
-    while !head.windows(4).any(|four| four == b"\r\n\r\n") {
-        let left = deadline.saturating_duration_since(Instant::now());
-        if head.len() > REQUEST_LEN_MAX || left.is_zero() {
-            return part(stream, &answer(400, "text/plain", "no request\n", true));
-        }
-        stream.set_read_timeout(Some(left))?;
-        match stream.read(&mut bytes) {
-            Ok(0) => return Ok(()),
-            Ok(len) => head.extend_from_slice(&bytes[..len]),
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
+    match hear(stream, REQUEST_LEN_MAX, PATIENCE)? {
+        Asked::Head(head) => part(stream, &answered(&head, figures)),
+        Asked::None => part(stream, &answer(400, "text/plain", "no request\n", true)),
+        Asked::Gone => Ok(()),
     }
-    part(stream, &answered(&head, figures))
-}
-
-/// Answers and closes. What the client still sends is read for a while: a connection that is closed with unread bytes is
-/// reset, and its answer may be lost with it.
-fn part(stream: &mut TcpStream, answer: &[u8]) -> std::io::Result<()> {
-    stream.write_all(answer)?;
-    stream.shutdown(Shutdown::Write)?;
-    stream.set_read_timeout(Some(PARTING))?;
-    std::io::copy(&mut stream.take(PARTING_LEN_MAX), &mut std::io::sink()).map(drop)
 }
 
 fn answered(head: &[u8], figures: &Figures) -> Vec<u8> {

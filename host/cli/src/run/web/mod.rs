@@ -12,13 +12,14 @@
 
 mod json;
 
+use nom_linux_metrics::asked::{Asked as Heard, hear, part};
 use nom_machine::trouble::{Outcome, Trouble};
 use nom_view::Snapshot;
-use std::io::{ErrorKind, Read, Write};
-use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::io::{ErrorKind, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// The page. What it may load and run is said in the head of the answer: nothing but itself.
 const PAGE: &str = include_str!("page.html");
@@ -30,10 +31,6 @@ const HEAD_LEN_MAX: usize = 8192;
 const PATIENCE: Duration = Duration::from_secs(5);
 /// So often a stream says that it is alive: only by writing is it seen that nobody reads any more.
 const ALIVE_EVERY: Duration = Duration::from_secs(2);
-/// How long, and how much, a client that was answered may go on sending.
-const PARTING: Duration = Duration::from_secs(1);
-const PARTING_LEN_MAX: u64 = 64 << 10;
-
 /// What browsers are told.
 #[derive(Debug, Default)]
 struct State {
@@ -191,23 +188,11 @@ fn is_loopback(host: &str) -> bool {
 
 /// One request, one answer.
 fn serve(stream: &mut TcpStream, shared: &Shared) -> std::io::Result<()> {
-    stream.set_write_timeout(Some(PATIENCE))?;
-    let deadline = Instant::now() + PATIENCE;
-    let mut head = Vec::new();
-    let mut bytes = [0; 1024];
-    while !head.windows(4).any(|four| four == b"\r\n\r\n") {
-        let left = deadline.saturating_duration_since(Instant::now());
-        if head.len() > HEAD_LEN_MAX || left.is_zero() {
-            return part(stream, &whole(400, "text/plain", "no request\n", true));
-        }
-        stream.set_read_timeout(Some(left))?;
-        match stream.read(&mut bytes) {
-            Ok(0) => return Ok(()),
-            Ok(len) => head.extend_from_slice(&bytes[..len]),
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
+    let head = match hear(stream, HEAD_LEN_MAX, PATIENCE)? {
+        Heard::Head(head) => head,
+        Heard::None => return part(stream, &whole(400, "text/plain", "no request\n", true)),
+        Heard::Gone => return Ok(()),
+    };
     let answer = match asked(&head) {
         Err((status, why)) => whole(status, "text/plain", &format!("{why}\n"), true),
         Ok((Asked::Page, body)) => whole(200, "text/html; charset=utf-8", PAGE, body),
@@ -249,15 +234,6 @@ fn events(stream: &mut TcpStream, shared: &Shared) -> std::io::Result<()> {
         };
         stream.write_all(text.as_bytes())?;
     }
-}
-
-/// Answers and closes. What the client still sends is read for a while: a connection that is closed with unread bytes is
-/// reset, and its answer may be lost with it.
-fn part(stream: &mut TcpStream, answer: &[u8]) -> std::io::Result<()> {
-    stream.write_all(answer)?;
-    stream.shutdown(Shutdown::Write)?;
-    stream.set_read_timeout(Some(PARTING))?;
-    std::io::copy(&mut stream.take(PARTING_LEN_MAX), &mut std::io::sink()).map(drop)
 }
 
 /// An answer that is known as a whole.
