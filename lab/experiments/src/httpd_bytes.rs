@@ -8,10 +8,12 @@
 //! - `httpd.bytes_per_request` at the prices of a large provider (0.09 $/GB, 0.04 $ for a core's hour), and
 //!   `httpd.bytes_per_request_cheap` where traffic is free;
 //! - `httpd.profit_*`, dollars for a million answers, with both fixed settings beside;
+//! - what coalescing adds to that ([`httpd_coalesce`]);
 //! - `httpd.pressed_*`: how many files it compressed, where a terabyte costs a dollar and cores are cheap or dear.
 
 use crate::Settings;
 use crate::figures::Figure;
+use crate::httpd_coalesce;
 use crate::web_process::{Told, WebProcess};
 use nom_abi::board::{Prices, Rate, Resource};
 use nom_machine::artefacts;
@@ -85,7 +87,9 @@ pub fn measure(settings: &Settings, progress: &mut dyn FnMut(&str)) -> Outcome<V
         let pressed = of(&auto, |seen| seen.pressed);
         figures.push(Figure::of(&format!("httpd.pressed_{}", case.name), "", None, &pressed));
     }
-    Ok(figures.into_iter().flatten().collect())
+    let mut figures: Vec<Figure> = figures.into_iter().flatten().collect();
+    figures.extend(httpd_coalesce::measure(progress)?);
+    Ok(figures)
 }
 
 /// The files, the most wanted first.

@@ -19,6 +19,7 @@ pub mod guests;
 mod homes;
 pub mod httpd;
 mod httpd_bytes;
+mod httpd_coalesce;
 pub mod httpd_cost;
 pub mod httpd_linux;
 pub mod httpd_vm;

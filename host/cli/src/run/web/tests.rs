@@ -1,4 +1,6 @@
 use super::*;
+use std::io::Read;
+use std::time::Instant;
 
 fn ask(address: SocketAddr, request: &[u8]) -> String {
     let mut stream = TcpStream::connect(address).unwrap();
