@@ -18,14 +18,14 @@ pub mod simulated;
 pub mod sweep;
 
 use crate::figures::Figure;
-use crate::tap_home::in_own_network;
+use crate::tap_home::in_own_network_telling;
 use crate::{Settings, quiet};
 use frontier::{Verdict, judge};
 use nom_machine::trouble::{Outcome, Trouble};
 use nom_simnet::Cost;
 use seen::{METRICS, Seen};
 use std::fmt::Write;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use sweep::{Home, LOADS, Load, Sweep, Value, sweeps, unturned};
 
 /// What is claimed.
@@ -85,18 +85,35 @@ fn turns(
         .into_iter()
         .map(|sweep| Swept { runs: vec![Default::default(); sweep.values.len()], sweep })
         .collect();
+    let all = rounds * swept.iter().map(|knob| knob.sweep.values.len()).sum::<usize>();
+    let (start, mut done) = (Instant::now(), 0);
     for round in 0..rounds {
         for knob in &mut swept {
-            progress(&format!("round {} of {rounds}: {}", round + 1, knob.sweep.knob));
+            let left = match done {
+                0 => String::new(),
+                _ => format!(", {} to go", minutes(start.elapsed() / done as u32 * (all - done) as u32)),
+            };
+            progress(&format!("round {} of {rounds}: {}{left}", round + 1, knob.sweep.knob));
             for (value, runs) in knob.sweep.values.iter().zip(&mut knob.runs) {
                 for (load, seen) in blocks(value, round as u64 + 1)? {
                     let place = LOADS.iter().position(|known| *known == load);
                     runs[place.unwrap_or(0)].push(seen);
                 }
+                done += 1;
             }
         }
     }
     Ok(swept)
+}
+
+fn minutes(time: Duration) -> String {
+    format!("{:.1} minutes", time.as_secs_f64() / 60.0)
+}
+
+/// What is served when nothing is turned: the middle of as many runs as each value gets. All loads are parts of it.
+fn capacity(rounds: usize, mut closed: impl FnMut(u64) -> Outcome<Seen>) -> Outcome<f64> {
+    let seen = (0..rounds).map(|round| closed(round as u64 + 1)).collect::<Outcome<Vec<Seen>>>()?;
+    Ok(middle(&seen, |seen| seen.per_s))
 }
 
 fn under_all_loads(
@@ -114,7 +131,8 @@ fn in_virtual_time(
     progress: &mut dyn FnMut(&str),
 ) -> Outcome<Measured> {
     let span_ns = extent.simulated_ns;
-    let capacity_per_s = simulated::block(&unturned(), None, cost, span_ns, 1)?.per_s;
+    let closed = |seed| simulated::block(&unturned(), None, cost, span_ns, seed);
+    let capacity_per_s = capacity(extent.rounds, closed)?;
     let mut blocks = |value: &Value, seed| {
         under_all_loads(capacity_per_s, |per_s| simulated::block(value, per_s, cost, span_ns, seed))
     };
@@ -128,7 +146,7 @@ fn natively(extent: Extent, progress: &mut dyn FnMut(&str)) -> Outcome<Measured>
     }
     disturbed(progress);
     let span_ns = extent.native_ns;
-    let capacity_per_s = native::block(&unturned(), None, span_ns, 1)?.per_s;
+    let capacity_per_s = capacity(extent.rounds, |seed| native::block(&unturned(), None, span_ns, seed))?;
     let mut blocks = |value: &Value, seed| {
         under_all_loads(capacity_per_s, |per_s| native::block(value, per_s, span_ns, seed))
     };
@@ -139,20 +157,22 @@ fn natively(extent: Extent, progress: &mut dyn FnMut(&str)) -> Outcome<Measured>
 fn in_guests(extent: Extent, progress: &mut dyn FnMut(&str)) -> Outcome<Measured> {
     let programs = guest::Programs::build(progress)?;
     disturbed(progress);
-    let mut said = Vec::new();
-    let measured = in_own_network(|| {
-        let known = guest::blocks(&programs, &unturned(), None, extent.guest, 1)?;
-        let capacity_per_s = known.first().map_or(0.0, |(_, seen)| seen.per_s);
-        let mut blocks =
-            |value: &Value, seed| guest::blocks(&programs, value, Some(capacity_per_s), extent.guest, seed);
-        let mut say = |line: &str| said.push(line.to_string());
-        let swept = turns(sweeps(Home::Guest), extent.rounds, &mut blocks, &mut say)?;
+    in_own_network_telling(progress, |say| {
+        let closed = |seed| {
+            let known = guest::blocks(&programs, &unturned(), None, extent.guest, seed, say)?;
+            Ok(known.first().map_or_else(Seen::default, |(_, seen)| *seen))
+        };
+        let capacity_per_s = capacity(extent.rounds, closed)?;
+        // Both tell how far they are.
+        let say = std::cell::RefCell::new(say);
+        let mut blocks = |value: &Value, seed| {
+            let tell = &mut |line: &str| (say.borrow_mut())(line);
+            guest::blocks(&programs, value, Some(capacity_per_s), extent.guest, seed, tell)
+        };
+        let mut tell = |line: &str| (say.borrow_mut())(line);
+        let swept = turns(sweeps(Home::Guest), extent.rounds, &mut blocks, &mut tell)?;
         Ok(Measured { home: "guest", emulated: true, capacity_per_s, swept })
-    })?;
-    if let Some(last) = said.last() {
-        progress(&format!("guests: {last}, the last of {}", said.len()));
-    }
-    Ok(measured)
+    })
 }
 
 fn disturbed(progress: &mut dyn FnMut(&str)) {
@@ -188,12 +208,9 @@ pub fn measure(settings: &Settings, progress: &mut dyn FnMut(&str)) -> Outcome<V
     if wanted("vm") {
         all.push(in_guests(extent, progress)?);
     }
-    let mut figures = Vec::new();
-    for measured in &all {
-        tell(measured, progress);
-        figures.extend(figures_of(measured));
-    }
-    Ok(figures)
+    all.iter().for_each(|measured| tell(measured, progress));
+    all.iter().for_each(|measured| conclude(measured, progress));
+    Ok(all.iter().flat_map(figures_of).collect())
 }
 
 fn middle(runs: &[Seen], of: fn(&Seen) -> f64) -> f64 {
@@ -231,6 +248,26 @@ fn tell(measured: &Measured, progress: &mut dyn FnMut(&str)) {
             progress(&format!("      {}", verdict(swept, place).say(&names)));
         }
     }
+}
+
+/// Which knobs have a frontier and which have none, as a table of `docs/knobs.md`.
+fn conclude(measured: &Measured, progress: &mut dyn FnMut(&str)) {
+    let loads: Vec<String> = LOADS.iter().map(|load| load.name()).collect();
+    progress(&format!("{}: what is beyond noise", measured.home));
+    progress(&format!("| Knob | {} |", loads.join(" | ")));
+    progress(&format!("|---|{}", "---|".repeat(LOADS.len())));
+    let (mut with, mut without) = (Vec::new(), Vec::new());
+    for swept in &measured.swept {
+        let names: Vec<&str> = swept.sweep.values.iter().map(|value| value.name.as_str()).collect();
+        let verdicts: Vec<Verdict> = (0..LOADS.len()).map(|load| verdict(swept, load)).collect();
+        let cells: Vec<String> = verdicts.iter().map(|verdict| verdict.cell(&names)).collect();
+        progress(&format!("| `{}` ({}) | {} |", swept.sweep.knob, names.join(", "), cells.join(" | ")));
+        let found = verdicts.iter().any(|verdict| verdict.trade.is_some());
+        if found { &mut with } else { &mut without }.push(swept.sweep.knob);
+    }
+    let list = |knobs: &[&str]| if knobs.is_empty() { "none".into() } else { knobs.join(", ") };
+    progress(&format!("{}: a frontier under some load: {}", measured.home, list(&with)));
+    progress(&format!("{}: none under any: {}", measured.home, list(&without)));
 }
 
 fn figures_of(measured: &Measured) -> Vec<Figure> {
@@ -284,5 +321,12 @@ mod tests {
         let mut lines = Vec::new();
         tell(&measured, &mut |line| lines.push(line.to_string()));
         assert_eq!(lines.iter().filter(|line| line.contains("frontier")).count(), LOADS.len());
+        lines.clear();
+        conclude(&measured, &mut |line| lines.push(line.to_string()));
+        let row = lines.iter().find(|line| line.starts_with("| `bound` (1, 8, 64) | ")).unwrap();
+        assert_eq!(row.matches('|').count(), 2 + LOADS.len(), "{row}");
+        // Under one of them or under none, but said.
+        let said = lines.iter().filter(|line| line.contains("under") && line.contains("bound")).count();
+        assert_eq!((said, lines.len()), (1, 6));
     }
 }

@@ -34,11 +34,36 @@ const TOLERANCE_US: u32 = 10_000;
 /// The shift of our windows in the stack that is loaded, and Linux's in the scripts.
 const SHIFTS: (&str, &str) = ("wscale 6", "wscale 8");
 
+const NO_FAST_OPEN: &str = "TCP Fast Open is not spoken: data in a SYN may be acted upon twice";
+const CHANGES: &str = "changes what is agreed about marks of congestion in its middle";
+
+/// Scripts that apply although what stands beside them does not.
+const APPLICABLE: &[&str] =
+    &["fastopen/server/basic-non-tfo-listener", "fastopen/server/opt34/basic-non-tfo-listener"];
+
+/// Scripts that wait for the grain of one of Linux's timers, how far from ours that may be, and which one it is.
+const GRAINS: &[(&str, u32, &str)] = &[(
+    "fast_retransmit/fr-4pkt-fack-last-mss",
+    16_000,
+    "Linux allows for reordering 15 ms longer than the quarter of a round trip of RFC 8985, 6.2",
+)];
+
 /// Scripts that cannot apply: how their paths begin, and why.
 const NOT_APPLICABLE: &[(&str, &str)] = &[
     ("epoll/", "edges of epoll are an interface of Linux's"),
+    (
+        "cubic/cubic-rto-ss-ca-cwnd-bump",
+        "expects that a loss is measured by the whole window, where RFC 9438, 4.6 takes what was in flight",
+    ),
     ("eor/", "ends of records in a byte stream are Linux's"),
-    ("fastopen/", "TCP Fast Open is not spoken: data in a SYN may be acted upon twice"),
+    (
+        "fast_retransmit/fr-4pkt-fack-last-byte",
+        "expects that a report of a packet's last byte counts for nothing: Linux keeps books of packets, ours are of bytes",
+    ),
+    ("fastopen/client/", NO_FAST_OPEN),
+    ("fastopen/server/opt34/pure-syn-data", CHANGES),
+    ("fastopen/server/pure-syn-data", CHANGES),
+    ("fastopen/server/", NO_FAST_OPEN),
     ("inq/", "an interface of Linux's: control messages that count what waits"),
     ("mss/mss-setsockopt", "an option of Linux's for the segment size of one socket"),
     ("mtu_probe/", "an option of Linux's for the largest packet of a route"),
@@ -89,20 +114,25 @@ pub fn measure(settings: &Settings, progress: &mut dyn FnMut(&str)) -> Outcome<V
     scripts.sort();
     let stack = artefacts::linux(&["nom-packetdrill"], progress)?.remove(0);
     let folder = Scratch::new()?;
-    let (mut passed, mut failed) = (0, 0);
+    let (mut passed, mut failed, mut not_applicable) = (0, 0, 0);
     for script in &scripts {
         let name = script.strip_prefix(&root).unwrap_or(script).display().to_string();
-        if let Some((_, why)) = NOT_APPLICABLE.iter().find(|(start, _)| name.starts_with(start)) {
+        if let Some(why) = why_not(&name) {
+            not_applicable += 1;
             progress(&format!("not applicable  {name}: {why}"));
             continue;
         }
+        let grain = GRAINS.iter().find(|(start, ..)| name.starts_with(start));
+        let tolerance_us = grain.map_or(TOLERANCE_US, |(_, us, _)| *us);
         let text = fs::read_to_string(script).context(|| format!("cannot read {}", script.display()))?;
-        match run(&program, &stack, folder.path(), &text)? {
+        match run(&program, &stack, folder.path(), &text, tolerance_us)? {
             Verdict::Passed(pushes) => {
                 passed += 1;
                 let pushes =
                     if pushes > 0 { format!(" (PSH differs {pushes} times)") } else { String::new() };
-                progress(&format!("passed          {name}{pushes}"));
+                let grain = grain
+                    .map_or_else(String::new, |(_, us, why)| format!(" (within {} ms: {why})", us / 1_000));
+                progress(&format!("passed          {name}{pushes}{grain}"));
             }
             Verdict::Failed(why) => {
                 failed += 1;
@@ -110,9 +140,23 @@ pub fn measure(settings: &Settings, progress: &mut dyn FnMut(&str)) -> Outcome<V
             }
         }
     }
+    progress(&format!(
+        "{passed} of {} that apply passed, {not_applicable} do not apply, {} there are",
+        passed + failed,
+        scripts.len()
+    ));
     let figure = |name, value| Figure::of(name, "scripts", None, &[f64::from(value)]);
     let figures = [figure("packetdrill.passed", passed), figure("packetdrill.applicable", passed + failed)];
     Ok(figures.into_iter().flatten().collect())
+}
+
+/// Why a script does not apply.
+fn why_not(name: &str) -> Option<&'static str> {
+    let begins = |start: &&str| name.starts_with(start);
+    if APPLICABLE.iter().any(begins) {
+        return None;
+    }
+    NOT_APPLICABLE.iter().find(|(start, _)| begins(start)).map(|(_, why)| *why)
 }
 
 fn find(folder: &Path, scripts: &mut Vec<PathBuf>) -> Outcome<()> {
@@ -178,13 +222,15 @@ fn without_linux(text: &str) -> (String, String) {
     (lines.map(|line| line + "\n").collect(), commands)
 }
 
-fn run(program: &Path, stack: &Path, folder: &Path, text: &str) -> Outcome<Verdict> {
+fn run(program: &Path, stack: &Path, folder: &Path, text: &str, tolerance_us: u32) -> Outcome<Verdict> {
     let (mut text, commands) = without_linux(text);
     let words = settings(&commands);
     let script = folder.join("script.pkt");
     for pushes in 0..=PUSHES_MAX {
         fs::write(&script, &text).context(|| "cannot write a script".into())?;
-        let Some(error) = once(program, stack, &script, &words)? else { return Ok(Verdict::Passed(pushes)) };
+        let Some(error) = once(program, stack, &script, &words, tolerance_us)? else {
+            return Ok(Verdict::Passed(pushes));
+        };
         match with_other_push(&text, &error) {
             Some(changed) => text = changed,
             None => return Ok(Verdict::Failed(error)),
@@ -208,7 +254,13 @@ fn with_other_push(text: &str, error: &str) -> Option<String> {
 }
 
 /// Runs a script. What was wrong, if anything.
-fn once(program: &Path, stack: &Path, script: &Path, words: &str) -> Outcome<Option<String>> {
+fn once(
+    program: &Path,
+    stack: &Path,
+    script: &Path,
+    words: &str,
+    tolerance_us: u32,
+) -> Outcome<Option<String>> {
     let log = script.with_extension("log");
     let file = fs::File::create(&log).context(|| "cannot write a log".into())?;
     let errors = file.try_clone().context(|| "cannot write a log".into())?;
@@ -216,7 +268,7 @@ fn once(program: &Path, stack: &Path, script: &Path, words: &str) -> Outcome<Opt
     command
         .arg(format!("--so_filename={}", stack.display()))
         .arg(format!("--so_flags={words}"))
-        .arg(format!("--tolerance_usecs={TOLERANCE_US}"))
+        .arg(format!("--tolerance_usecs={tolerance_us}"))
         .args(["--ip_version=ipv4", "--local_ip=192.0.2.1", "--remote_ip=198.51.100.1"])
         .args(["--gateway_ip=192.0.2.254", "--netmask_ip=255.255.255.0"])
         .arg(script)
@@ -258,6 +310,14 @@ mod tests {
         assert_eq!(settings(&commands), "stamps,ecn");
         assert_eq!(settings("sysctl net.ipv4.tcp_timestamps=0 net.ipv4.tcp_ecn=0"), "");
         assert_eq!(settings("sysctl tcp_congestion_control=\"reno\""), "stamps,reno");
+    }
+
+    #[test]
+    fn each_script_that_does_not_apply_has_its_reason() {
+        assert_eq!(why_not("fastopen/server/opt34/simple1.pkt"), Some(NO_FAST_OPEN));
+        assert_eq!(why_not("fastopen/server/opt34/pure-syn-data.pkt"), Some(CHANGES));
+        assert_eq!(why_not("fastopen/server/opt34/basic-non-tfo-listener.pkt"), None);
+        assert_eq!(why_not("user_timeout/user_timeout.pkt"), None);
     }
 
     #[test]

@@ -30,11 +30,23 @@ const MEMORY_MIB: u32 = 32;
 /// Does something in a thread that has left the host's network for an empty one; its children and threads are there too.
 /// Nothing is left when the thread has ended.
 pub fn in_own_network<R: Send>(what: impl FnOnce() -> Outcome<R> + Send) -> Outcome<R> {
+    in_own_network_telling(&mut |_| {}, |_| what())
+}
+
+/// The same for something that takes long, and tells how far it is.
+pub fn in_own_network_telling<R: Send>(
+    progress: &mut dyn FnMut(&str),
+    what: impl FnOnce(&mut dyn FnMut(&str)) -> Outcome<R> + Send,
+) -> Outcome<R> {
     std::thread::scope(|scope| {
-        let thread = scope.spawn(|| {
+        let (say, said) = std::sync::mpsc::channel::<String>();
+        let thread = scope.spawn(move || {
             nom_tap::namespace::enter().context(|| "the bench needs a network of its own".into())?;
-            what()
+            // Nobody listens any more when the bench is over.
+            what(&mut |line| drop(say.send(line.into())))
         });
+        // Until the thread has ended, and its half of the channel with it.
+        said.iter().for_each(|line| progress(&line));
         thread.join().unwrap_or_else(|_| Err(Trouble::new("the bench's thread ended in a panic")))
     })
 }

@@ -14,6 +14,8 @@ pub struct Connection {
     pub got: Vec<u8>,
     pub opened: bool,
     pub finished: bool,
+    /// Nobody will read any more.
+    pub closed: bool,
     pub ended: Option<Ended>,
     /// The end was told to the reader.
     pub told: bool,
@@ -38,6 +40,11 @@ impl Application for Sockets {
 
     fn received(&mut self, io: &mut impl Io, bytes: &[u8]) -> usize {
         let connection = self.connections.entry(io.connection()).or_default();
+        if connection.closed {
+            // They would be lost, and the other side has to know (RFC 9293, 3.6.1).
+            io.abort();
+            return bytes.len();
+        }
         let taken = connection.wanted.min(bytes.len());
         connection.wanted -= taken;
         connection.got.extend_from_slice(&bytes[..taken]);

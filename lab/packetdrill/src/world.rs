@@ -307,12 +307,10 @@ impl World {
             self.engine.unlisten(socket.port);
         }
         if let Some(id) = socket.connection {
-            let unread =
-                self.engine.application_mut().connections.get(&id).map_or(0, |found| found.available);
-            let opening =
-                self.engine.application_mut().connections.get(&id).is_some_and(|found| !found.opened);
-            let reset = socket.abrupt || unread > 0;
-            if opening {
+            let found = self.engine.application_mut().connections.entry(id).or_default();
+            found.closed = true;
+            let reset = socket.abrupt || found.available > 0;
+            if !found.opened {
                 self.engine.give_up(id, self.now_ns);
             }
             self.engine.with_connection(id, self.now_ns, |_, io| if reset { io.abort() } else { io.close() });

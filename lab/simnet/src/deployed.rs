@@ -32,6 +32,8 @@ pub struct VirtualHome {
     random: Random,
     commands: VecDeque<u8>,
     lines: Vec<u8>,
+    /// The configuration's file as it is now.
+    file: Option<String>,
 }
 
 impl Home for VirtualHome {
@@ -45,6 +47,10 @@ impl Home for VirtualHome {
 
     fn wait(&mut self, _until_ns: Option<u64>) {
         unreachable!("in virtual time the simulation waits")
+    }
+
+    fn configuration(&mut self) -> Option<Result<String, String>> {
+        self.file.clone().map(Ok)
     }
 
     fn board(&self) -> &[AtomicU64] {
@@ -123,6 +129,7 @@ impl<A: Application> Deployed<A> {
             random: Random::new(seed),
             commands: VecDeque::new(),
             lines: Vec::new(),
+            file: None,
         };
         let (ingress, egress, rings) = device(kind);
         let application = application(&configuration, nom_service::worker::seed(&mut home)?);
@@ -142,6 +149,11 @@ impl<A: Application> Deployed<A> {
     /// Sends a command through the management channel. Touch the node afterwards.
     pub fn command(&mut self, line: &str) {
         self.home.commands.extend(line.bytes());
+    }
+
+    /// Writes the file of the configuration, which the command `reload` reads.
+    pub fn write_file(&mut self, text: &str) {
+        self.home.file = Some(text.into());
     }
 
     /// What came through the management channel since the last call.

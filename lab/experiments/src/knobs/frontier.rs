@@ -69,6 +69,21 @@ pub fn judge(values: &[Vec<Seen>]) -> Verdict {
 }
 
 impl Verdict {
+    /// In few words, for a table.
+    pub fn cell(&self, names: &[&str]) -> String {
+        match &self.trade {
+            Some(Trade { values, metrics, times }) => format!(
+                "{} has {:.1} times better {}, {} {:.1} times better {}",
+                names[values[0]], times[0], metrics[0], names[values[1]], times[1], metrics[1]
+            ),
+            None if !self.differs => "none: no difference".into(),
+            None => {
+                let best: Vec<&str> = self.frontier.iter().map(|place| names[*place]).collect();
+                format!("none: nothing beats {}", best.join(", "))
+            }
+        }
+    }
+
     /// In words, with the names of the values.
     pub fn say(&self, names: &[&str]) -> String {
         match &self.trade {
@@ -107,6 +122,7 @@ mod tests {
         assert_eq!(trade.frontier, [0, 1]);
         let found = trade.trade.unwrap();
         assert_eq!((found.values, found.metrics), ([0, 1], ["mean_us", "cpu_us"]));
+        assert!(trade.cell(&["a", "b"]).starts_with("a has "), "{}", trade.cell(&["a", "b"]));
         assert!((5.5..6.5).contains(&found.times[0]) && (3.5..4.5).contains(&found.times[1]), "{found:?}");
         // The same means, and runs that differ more than they do.
         let noise = judge(&[runs(100.0, 10.0, 8.0, 0.9), runs(100.0, 11.0, 7.0, 0.9)]);
@@ -124,5 +140,6 @@ mod tests {
         assert_eq!((verdict.frontier.as_slice(), verdict.trade), (&[0][..], None));
         assert!(verdict.differs);
         assert_eq!(judge(&values).say(&["0", "1", "2"]), "no frontier: nothing beats 0");
+        assert_eq!(judge(&values).cell(&["0", "1", "2"]), "none: nothing beats 0");
     }
 }

@@ -150,8 +150,13 @@ impl Tcp {
     pub(super) fn abort<A: Application, E: Egress>(&mut self, world: &mut World<'_, A, E>, slot: u32) {
         let connection = self.table.get(slot);
         if connection.state != State::SynSent {
-            let sequence = connection.nxt.max(connection.max);
-            if self.control(world, slot, sequence, RST | ACK, &Options::default()).is_some() {
+            // Behind all that was sent, so that it is in order. After a time-out nothing of that is believed to have
+            // arrived: then where the other side said that it stands, as for a segment that belongs nowhere.
+            let (sequence, flags) = match connection.timed_out {
+                true => (connection.una, RST),
+                false => (connection.nxt.max(connection.max), RST | ACK),
+            };
+            if self.control(world, slot, sequence, flags, &Options::default()).is_some() {
                 world.out.counters.resets_out += 1;
             }
         }

@@ -135,12 +135,11 @@ impl Tcp {
                 let worth =
                     len == unsent || len >= size || len >= connection.window_max / 2 && len == by_window;
                 if len == 0 || !worth {
-                    if connection.max == connection.una && !connection.probing {
-                        connection.probing = true;
-                        connection.probes = 0;
-                    } else if connection.flight() == 0 && by_window < unsent.min(size) {
-                        connection.probing = true;
-                    }
+                    // What is on its way brings an acknowledgement, and with it the window. Without that, or when a
+                    // time-out took back what does not fit the window any more, it has to be asked for.
+                    let silent = connection.max == connection.una;
+                    let closed = connection.flight() == 0 && by_window < unsent.min(size);
+                    connection.probing |= silent || closed;
                     return true;
                 }
             }
@@ -418,10 +417,7 @@ impl Tcp {
         let (purpose, wait_ns) = match connection.state {
             State::Free => (Purpose::Nothing, 0),
             State::TimeWait => (Purpose::Linger, time_wait_ns),
-            _ if connection.probing => {
-                let factor = 1 << connection.probes.min(16);
-                (Purpose::Probe, connection.timeout_ns.saturating_mul(factor).min(timeout_max_ns))
-            }
+            _ if connection.probing => (Purpose::Probe, connection.probe_wait_ns(timeout_max_ns)),
             _ if connection.max != connection.una => {
                 let timeout_ns = connection.timeout_ns;
                 let reorder_ns = connection.reorder_ns.saturating_sub(now_ns);

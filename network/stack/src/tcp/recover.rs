@@ -146,8 +146,13 @@ impl Tcp {
         let retries_max = self.config.retransmissions_max;
         let timeout_max_ns = self.config.retransmission_max_ns;
         let connection = self.table.at(slot);
-        let purpose = core::mem::take(&mut connection.purpose);
+        let mut purpose = core::mem::take(&mut connection.purpose);
         let opening = matches!(connection.state, State::SynSent | State::SynReceived);
+        if purpose == Purpose::Retransmit && !opening && connection.tail_probe_wait_ns().is_some() {
+            // What nobody asked about before, a reply in one segment, is asked about now: the path may be as good as ever
+            // (RFC 8985, 7.2: a probe never comes after the time-out, but in its place).
+            purpose = Purpose::TailProbe;
+        }
         match purpose {
             Purpose::Nothing => return true,
             Purpose::Linger => {
@@ -175,8 +180,8 @@ impl Tcp {
                 return true;
             }
             Purpose::Probe => {
-                let waited_ns = connection.timeout_ns.saturating_mul(1 << connection.probes.min(16));
-                connection.note_silence(world.now_ns.saturating_sub(waited_ns.min(timeout_max_ns)));
+                let waited_ns = connection.probe_wait_ns(timeout_max_ns);
+                connection.note_silence(world.now_ns.saturating_sub(waited_ns));
                 connection.probes = connection.probes.saturating_add(1);
                 connection.extras.set(Extras::PROBE, true);
             }
@@ -535,6 +540,11 @@ impl Connection {
         if start == self.una && self.purpose == Purpose::Retransmit {
             self.purpose = Purpose::Nothing;
         }
+    }
+
+    /// How long to wait before the next question to a closed window.
+    pub(super) fn probe_wait_ns(&self, timeout_max_ns: u64) -> u64 {
+        self.timeout_ns.saturating_mul(1 << self.probes.min(16)).min(timeout_max_ns)
     }
 
     /// How long to wait for an acknowledgement of the last bytes before they are probed for; nothing when it is known
