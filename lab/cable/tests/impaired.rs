@@ -13,6 +13,7 @@ use nom_cable::{
 };
 use nom_load::random::Random;
 use nom_packet::{PacketConfig, PacketError};
+use nom_simnet::port::internet_checksum;
 use nom_simnet::{Direction, Link};
 use nom_stack::Config;
 use nom_stack::knobs::{Batching, Knobs};
@@ -23,6 +24,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread;
@@ -33,6 +35,9 @@ const MS: u64 = 1_000_000;
 /// So late it is noticed at most that a test is over.
 const SLEEP_MAX_NS: u64 = 5 * MS;
 const ETHERNET_LEN: usize = 14;
+const TCP: u8 = 6;
+/// In the header of TCP.
+const CHECKSUM_AT: usize = 16;
 const CONNECTIONS: usize = 2;
 const EACH: usize = 120_000;
 
@@ -61,10 +66,14 @@ impl Wire {
         while let Some(arrival) = from.take() {
             some = true;
             let mut frame = from.bytes(&arrival).to_vec();
+            let unfinished = arrival.checksum_good;
             from.give_back(arrival);
             if frame.get(12..ETHERNET_LEN) != Some(&[8, 0]) {
                 self.fly(now_ns, frame);
                 continue;
+            }
+            if unfinished {
+                complete(&mut frame);
             }
             let passage = self.direction.pass(now_ns, &mut frame);
             for at_ns in passage.arrivals_ns.into_iter().flatten() {
@@ -93,6 +102,21 @@ impl Wire {
         let counters = self.direction.counters;
         counters.lost + counters.doubled + counters.late + counters.corrupt
     }
+}
+
+/// Writes the checksum of a TCP segment, as a card does before it sends: what comes from this very machine may have none
+/// yet, and on a wire with faults everything needs one.
+fn complete(frame: &mut [u8]) {
+    let len = usize::from(u16::from_be_bytes([frame[16], frame[17]]));
+    let start = ETHERNET_LEN + usize::from(frame[ETHERNET_LEN] & 15) * 4;
+    let Some(segment) = frame.get(start..ETHERNET_LEN + len).filter(|_| frame[23] == TCP) else { return };
+    let mut covered = frame[26..34].to_vec();
+    covered.extend([0, TCP]);
+    covered.extend((segment.len() as u16).to_be_bytes());
+    covered.extend(segment);
+    // In front of the segment are both addresses, the protocol and the length: twelve bytes.
+    covered[12 + CHECKSUM_AT..][..2].fill(0);
+    frame[start + CHECKSUM_AT..][..2].copy_from_slice(&internet_checksum(&covered).to_be_bytes());
 }
 
 /// Carries frames between Linux, in the network of `outer`, and the stack at the other end of `cable`, until it is told to
@@ -180,12 +204,16 @@ fn exchanged(on: On, link: Link, seed: u64) -> Option<u64> {
     let (ready, came) = mpsc::channel();
     let (told, ends) = (Arc::clone(&stop), [outer.copy().unwrap(), cable.copy().unwrap()]);
     let between = thread::spawn(move || carry(ends.each_ref(), (link, seed), &ready, &told));
-    if came.recv().is_ok() {
-        outer.clients(CONNECTIONS, || exchange(TARGET, EACH, 10_007));
-    }
+    // Whatever becomes of them, what was counted is told.
+    let clients = || outer.clients(CONNECTIONS, || exchange(TARGET, EACH, 10_007));
+    let done = came.recv().map_or(Ok(()), |()| catch_unwind(AssertUnwindSafe(clients)));
     stop.store(true, Ordering::Relaxed);
-    let faults = between.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+    let faults = between.join().unwrap_or_else(|panic| resume_unwind(panic));
     let (echo, counters) = server.end();
+    if let Err(panic) = done {
+        println!("{on:?} {link:?} {seed}: {faults} faults, {counters:?}");
+        resume_unwind(panic);
+    }
     assert_eq!(echo.opened as usize, CONNECTIONS, "{on:?} {link:?} {seed}: {counters:?}");
     Some(faults)
 }
@@ -208,7 +236,7 @@ fn all(on: On, seed: u64) {
     for (link, thread) in started {
         match thread.join() {
             Ok(faults) => assert!(faults.is_none_or(|faults| faults > 0), "{on:?} {link:?} {seed}: no fault"),
-            Err(panic) => std::panic::resume_unwind(panic),
+            Err(panic) => resume_unwind(panic),
         }
     }
 }
