@@ -43,6 +43,8 @@ fn measure(bench: &Bench, typed: &Typed) -> Outcome<ExitCode> {
         prices: typed.text("prices").map(Into::into),
         claim: typed.text("claim").map(Into::into),
         out: typed.text("out").map(Into::into),
+        resume: typed.has("resume"),
+        until: None,
     };
     let figures = (bench.measure)(&settings, &mut progress)?;
     let json: String = figures.iter().map(|figure| figure.json() + "\n").collect();

@@ -283,7 +283,16 @@ pub static VERBS: &[(Verb, Act)] = &[
                     "",
                     "paper, knobs: shorter blocks and fewer runs, to see that everything works",
                 ),
-                choice("claim", "NAME", "paper: one claim alone (batching, profit, days, systems)"),
+                choice(
+                    "claim",
+                    "NAME",
+                    "paper: one claim alone (batching, profit, nine, open, cores, two, days, systems, earnings, native, bytes, replay)",
+                ),
+                choice(
+                    "resume",
+                    "",
+                    "paper: what an interrupted run has finished is taken from where the report goes",
+                ),
                 choice("out", "FOLDER", "paper: where the report goes (default .cache/paper)"),
                 choice("recording", "FILE", "replay: recorded arrivals (default: drawn from a seed)"),
                 choice("prices", "FILE", "replay: price schedule (default: the test's own)"),

@@ -11,9 +11,9 @@
 //! - `jitter_ratio`: standard deviation of the latency over one connection, as the client sees it, ours spinning;
 //!   `many_jitter_ratio` with many.
 
+use crate::Settings;
 use crate::beside::{Place, Way};
 use crate::figures::Figure;
-use crate::{Settings, quiet};
 use nom_cable::{ADDRESS, PREFIX_LEN, SERVER, SERVER_KERNEL};
 use nom_machine::machine::dying_with_us;
 use nom_machine::scratch::Scratch;
@@ -112,13 +112,7 @@ impl Contest {
         }
         let mut rounds: Vec<Vec<Vec<Round>>> = questions.iter().map(|_| Vec::new()).collect();
         for run in 0..settings.runs.unwrap_or(RUNS) {
-            let load = quiet::wait_for_quiet(QUIET, LOOK, LOOKS);
-            let busy = if load < QUIET { "" } else { "; others are busy, these figures are disturbed" };
-            progress(&format!(
-                "round {}: {:.0}% of the machine busy with other work{busy}",
-                run + 1,
-                load * 100.0
-            ));
+            let _ = settings.quiet(QUIET, LOOK, LOOKS, run, progress);
             rounds.iter_mut().for_each(|all| all.push(Vec::new()));
             // In turns: who comes first changes with every round.
             for place in 0..SERVERS.len() {

@@ -20,13 +20,14 @@
 //!   `first_answer_ratio` against Linux'.
 
 pub mod counted;
+mod exits;
 
 use crate::caslap::Seen;
 use crate::figures::Figure;
 use crate::first_answer::{self, Probe};
 use crate::linux_guest::service::{self, Service};
 use crate::tap_home::{GUEST, Guest, HOST, HOST_MAC, PREFIX_LEN, in_own_network};
-use crate::{Settings, emulator_threads, linux_guest, quiet};
+use crate::{Settings, emulator_threads, linux_guest};
 use counted::{Asked, Counts};
 use nom_machine::kvm;
 use nom_machine::machine::Nameless;
@@ -37,7 +38,8 @@ use std::time::Duration;
 
 /// Rounds through all sides unless somebody asks otherwise.
 const RUNS: usize = 5;
-const MANY: u32 = 64;
+/// Connections of the larger load where nobody wants others.
+pub const MANY: u32 = 64;
 const QUIET: f64 = 0.1;
 const LOOK: Duration = Duration::from_secs(1);
 const LOOKS: u32 = 8;
@@ -61,8 +63,12 @@ pub struct Contest<'a> {
     pub ask: Ask<'a>,
     /// The load of one connection on a server of this host's own, without a machine around it.
     pub floor: Option<&'a dyn Fn() -> Outcome<Seen>>,
+    /// Connections of the larger load.
+    pub many: u32,
     /// What the figures should be.
     pub goals: Goals,
+    /// Whether it is also counted what each guest makes the machine do ([`exits`]).
+    pub exits: bool,
 }
 
 /// What ratios should be; `None` where nothing was promised.
@@ -96,6 +102,15 @@ impl Side {
             Self::Linux => "Linux",
             Self::Halting => "nom, halting",
             Self::Demoted => "nom, polling, demoted",
+        }
+    }
+
+    /// In the names of figures.
+    fn key(self) -> &'static str {
+        match self {
+            Self::Linux => "linux",
+            Self::Halting => "halting",
+            Self::Demoted => "polling",
         }
     }
 }
@@ -134,26 +149,21 @@ pub fn measure(
         return Err(Trouble::new("one processor for each side is needed: run this where there are two"));
     }
     let (sides, linux) = sides(contest, settings, progress)?;
-    let (probe, ask) = (&contest.probe, contest.ask);
-    let (mut rounds, mut floors) = (Vec::new(), Vec::new());
+    let (probe, ask, many) = (&contest.probe, contest.ask, contest.many);
+    let (mut rounds, mut floors, mut disturbed) = (Vec::new(), Vec::new(), 0);
     for run in 0..settings.runs.unwrap_or(RUNS) {
-        let load = quiet::wait_for_quiet(QUIET, LOOK, LOOKS);
-        let busy = if load < QUIET { "" } else { "; others are busy, these figures are disturbed" };
-        progress(&format!(
-            "round {}: {:.0}% of the machine busy with other work{busy}",
-            run + 1,
-            load * 100.0
-        ));
+        disturbed += settings.quiet(QUIET, LOOK, LOOKS, run, progress);
         let mut round = Vec::new();
         // In turns: who comes first changes with every round.
         for place in 0..sides.len() {
             let side = &sides[(place + run) % sides.len()];
-            let seen = in_own_network(|| measured(side, probe, ask))?;
+            let seen = in_own_network(|| measured(side, probe, ask, many))?;
             progress(&format!(
-                "  {}: first answer after {:.0} ms; {MANY} connections {:.0}/s at {:.1} + {:.1} us of CPU; \
+                "  {}: first answer after {:.0} ms; {} connections {:.0}/s at {:.1} + {:.1} us of CPU; \
                  one {:.0}/s at {:.1} + {:.1}, {:.0} us, deviation {:.1} us; misses {} and {}",
                 seen.side.name(),
                 seen.first_answer_ms,
+                contest.many,
                 seen.many.rate,
                 seen.many_us[0],
                 seen.many_us[1],
@@ -175,10 +185,19 @@ pub fn measure(
             floors.push(seen);
         }
     }
-    let counted = in_own_network(|| counted(&sides[1], probe, ask))?;
+    let counted = in_own_network(|| counted(&sides[1], probe, ask, many))?;
     let measured = figures(contest.name, contest.goals, &rounds, &linux);
     let figures = measured.into_iter().chain(explained(contest.name, &counted));
-    let figures = figures.map(|figure| figure.emulated(!settings.kvm));
+    let mut exits = Vec::new();
+    if contest.exits {
+        for side in &sides {
+            let seen = in_own_network(|| exits::counted(side, probe, ask, many))?;
+            exits.extend(exits::figures(contest.name, side.side.key(), &seen));
+        }
+    }
+    let disturbed =
+        Figure::of(&format!("{}.vm_disturbed_rounds", contest.name), "", None, &[disturbed as f64]);
+    let figures = figures.chain(exits).chain(disturbed).map(|figure| figure.emulated(!settings.kvm));
     Ok(figures.chain(floor_figures(contest.name, &floors)).collect())
 }
 
@@ -216,7 +235,7 @@ fn place() -> service::Place {
 }
 
 /// One guest from its start to its end.
-fn measured(started: &Started, probe: &Probe, ask: Ask) -> Outcome<Round> {
+fn measured(started: &Started, probe: &Probe, ask: Ask, many: u32) -> Outcome<Round> {
     let side = started.side;
     let mut guest = Guest::start_as(started.plan.clone(), &started.kernel, started.initial.as_ref())?;
     let first_answer_ms = first_answer::wait(&mut guest, probe)?;
@@ -231,7 +250,7 @@ fn measured(started: &Started, probe: &Probe, ask: Ask) -> Outcome<Round> {
         let after = emulator_threads::times_ns(guest.id())?;
         Ok((seen, [0, 1].map(|at: usize| (after[at] - before[at]) as f64 / 1e3 / seen.operations)))
     };
-    let ((many, many_us), (single, single_us)) = (timed(MANY)?, timed(1)?);
+    let ((many, many_us), (single, single_us)) = (timed(many)?, timed(1)?);
     if guest.ended() {
         return Err(guest.autopsy());
     }
@@ -239,14 +258,14 @@ fn measured(started: &Started, probe: &Probe, ask: Ask) -> Outcome<Round> {
 }
 
 /// What an operation costs a guest of ours in kicks, interrupts and calls, with many connections and with one.
-fn counted(started: &Started, probe: &Probe, ask: Ask) -> Outcome<[Counts; 2]> {
+fn counted(started: &Started, probe: &Probe, ask: Ask, many: u32) -> Outcome<[Counts; 2]> {
     let plan = Plan { management: true, ..started.plan.clone() };
     let mut guest = Guest::start_as(plan, &started.kernel, started.initial.as_ref())?;
     first_answer::wait(&mut guest, probe)?;
     let mut asked = Asked::open(&mut guest, TOKEN)?;
     let _apart = emulator_threads::apart(guest.id())?;
     let mut counted = [Counts::default(); 2];
-    for (counted, connections) in counted.iter_mut().zip([MANY, 1]) {
+    for (counted, connections) in counted.iter_mut().zip([many, 1]) {
         let before = asked.counts()?;
         ask(SocketAddr::from((GUEST, probe.port)), connections)?;
         *counted = asked.counts()?.since(&before).of_each();
@@ -332,6 +351,7 @@ fn figures(contest: &str, goals: Goals, rounds: &[Vec<Round>], linux: &str) -> V
             ratios(rounds, halting, |round| 1.0 / round.single_us.iter().sum::<f64>()),
         ),
         ratio("vm_many_polling_ratio", None, ratios(rounds, demoted, many)),
+        ratio("vm_many_jitter_polling_ratio", None, ratios(rounds, demoted, many_steadiness)),
         plain("first_answer_ms", "ms", goals.first_answer_ms, &[halting, demoted], &|one| {
             one.first_answer_ms
         }),
@@ -341,9 +361,15 @@ fn figures(contest: &str, goals: Goals, rounds: &[Vec<Round>], linux: &str) -> V
     .into_iter()
     .flatten()
     .collect();
-    for (name, side) in [("linux", Side::Linux), ("halting", halting), ("polling", demoted)] {
+    for side in SIDES {
+        let name = side.key();
         figures.extend(plain(&format!("vm_{name}_many_per_s"), "1/s", None, &[side], &many));
         figures.extend(plain(&format!("vm_{name}_single_us"), "us", None, &[side], &us));
+        figures.extend(plain(&format!("vm_{name}_many_us"), "us", None, &[side], &|one| one.many.mean_us));
+        figures.extend(plain(&format!("vm_{name}_many_deviation_us"), "us", None, &[side], &|one| {
+            one.many.deviation_us
+        }));
+        figures.extend(plain(&format!("vm_{name}_single_per_s"), "1/s", None, &[side], &single));
         let name_of = format!("vm_{name}_single_deviation_us");
         figures.extend(plain(&name_of, "us", None, &[side], &deviation_us));
         figures.extend(plain(&format!("vm_{name}_guest_us"), "us", None, &[side], &|one| one.many_us[0]));

@@ -18,6 +18,8 @@ const PORT: u16 = 8080;
 const MEMORY_MIB: u32 = 16;
 /// What nginx's own first page has.
 const CONTENT_LEN: usize = 612;
+/// The file of the nom paper.
+const PAPER_LEN: usize = 175;
 const FILE: &str = "page.html";
 const PATH: &str = "/page.html";
 const GOALS: Goals = Goals {
@@ -35,9 +37,29 @@ const PROBE: Probe = Probe {
 
 /// Measures.
 pub fn measure(settings: &Settings, progress: &mut dyn FnMut(&str)) -> Outcome<Vec<Figure>> {
+    measure_with("httpd", CONTENT_LEN, guests::MANY, GOALS, settings, progress)
+}
+
+/// The same with the paper's 175 bytes and so many connections.
+pub fn measure_as_the_paper(
+    many: u32,
+    settings: &Settings,
+    progress: &mut dyn FnMut(&str),
+) -> Outcome<Vec<Figure>> {
+    measure_with("paper.httpd", PAPER_LEN, many, Goals::default(), settings, progress)
+}
+
+fn measure_with(
+    name: &'static str,
+    content_len: usize,
+    many: u32,
+    goals: Goals,
+    settings: &Settings,
+    progress: &mut dyn FnMut(&str),
+) -> Outcome<Vec<Figure>> {
     let wrk = Wrk::new(progress)?;
     let programs = artefacts::guest(&["nom-kernel", "nom-httpd-guest"], progress)?;
-    let page = "x".repeat(CONTENT_LEN);
+    let page = "x".repeat(content_len);
     let folder = Scratch::new()?;
     std::fs::write(folder.file(FILE), &page).context(|| "content".into())?;
     let packed = content::pack(folder.path())?;
@@ -52,14 +74,16 @@ pub fn measure(settings: &Settings, progress: &mut dyn FnMut(&str)) -> Outcome<V
         Ok(Seen { operations, rate, mean_us: seen.mean_us, deviation_us: seen.deviation_us, misses: 0 })
     };
     let contest = Contest {
-        name: "httpd",
+        name,
         ours: &ours,
         memory_mib: MEMORY_MIB,
         peer: Service::nginx(PORT, vec![("/content/page.html", page.clone())]),
         probe: PROBE,
         ask: &ask,
         floor: None,
-        goals: GOALS,
+        many,
+        goals,
+        exits: name != "httpd",
     };
     guests::measure(&contest, settings, progress)
 }

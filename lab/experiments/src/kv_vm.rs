@@ -33,6 +33,25 @@ const GOALS: Goals = Goals {
 
 /// Measures.
 pub fn measure(settings: &Settings, progress: &mut dyn FnMut(&str)) -> Outcome<Vec<Figure>> {
+    measure_with("kv", guests::MANY, GOALS, settings, progress)
+}
+
+/// The same with so many connections, and what each guest makes the machine do.
+pub fn measure_as_the_paper(
+    many: u32,
+    settings: &Settings,
+    progress: &mut dyn FnMut(&str),
+) -> Outcome<Vec<Figure>> {
+    measure_with("paper.kv", many, Goals::default(), settings, progress)
+}
+
+fn measure_with(
+    name: &'static str,
+    many: u32,
+    goals: Goals,
+    settings: &Settings,
+    progress: &mut dyn FnMut(&str),
+) -> Outcome<Vec<Figure>> {
     let caslap = Caslap::new(progress)?;
     let programs = artefacts::guest(&["nom-kernel", "nom-kv-guest"], progress)?;
     let ours = |wait: &str| {
@@ -52,14 +71,16 @@ pub fn measure(settings: &Settings, progress: &mut dyn FnMut(&str)) -> Outcome<V
         Place::start(Way::Cable, (SERVER_KERNEL, PORT), native)?.ask(move |target| caslap.run(target, load))
     };
     let contest = Contest {
-        name: "kv",
+        name,
         ours: &ours,
         memory_mib: MEMORY_MIB,
         peer: memcached(),
         probe: PROBE,
         ask: &ask,
         floor: Some(&floor),
-        goals: GOALS,
+        many,
+        goals,
+        exits: name != "kv",
     };
     guests::measure(&contest, settings, progress)
 }

@@ -61,6 +61,7 @@ mod wrk;
 use figures::Figure;
 use nom_machine::trouble::Outcome;
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 /// What a person asked for.
 #[derive(Debug, Clone)]
@@ -87,6 +88,38 @@ pub struct Settings {
     pub claim: Option<String>,
     /// Where a report goes; `None`: beside fetched peers.
     pub out: Option<PathBuf>,
+    /// What an interrupted run has finished already is taken from where the report goes.
+    pub resume: bool,
+    /// When a part of a bench that has several is not begun any more; `None`: never.
+    pub until: Option<Instant>,
+}
+
+impl Settings {
+    /// Where a report goes.
+    fn out_folder(&self) -> PathBuf {
+        self.out.clone().unwrap_or_else(|| self.cache.join("paper"))
+    }
+
+    /// Before a round: waits for quiet, at most `tries` looks (one in a quick run, which shows that everything works), and
+    /// says how busy others are. 1 when that is more than `share`: such a round is disturbed.
+    fn quiet(
+        &self,
+        share: f64,
+        look: Duration,
+        tries: u32,
+        round: usize,
+        progress: &mut dyn FnMut(&str),
+    ) -> usize {
+        let load = quiet::wait_for_quiet(share, look, if self.quick { 1 } else { tries });
+        let disturbed = load >= share;
+        let busy = if disturbed { "; others are busy, these figures are disturbed" } else { "" };
+        progress(&format!(
+            "round {}: {:.0}% of the machine busy with other work{busy}",
+            round + 1,
+            load * 100.0
+        ));
+        usize::from(disturbed)
+    }
 }
 
 /// What carries a bench out. The callback gets lines for the person who waits.

@@ -8,7 +8,7 @@
 
 use crate::figures::Figure;
 use crate::link::opening;
-use crate::{Settings, netpipe_vm, quiet};
+use crate::{Settings, netpipe_vm};
 use nom_cable::{ADDRESS, Cable, End, Opened, Refused, Running, SERVER_KERNEL};
 use nom_machine::machine::dying_with_us;
 use nom_machine::packages;
@@ -79,10 +79,7 @@ pub fn measure(settings: &Settings, progress: &mut dyn FnMut(&str)) -> Outcome<V
     let program = packages::ensure("NPtcp", "netpipe-tcp", progress)?;
     let mut rounds: [Vec<Taken>; RECEIVERS.len()] = Default::default();
     for run in 0..settings.runs.unwrap_or(RUNS) {
-        let load = quiet::wait_for_quiet(QUIET, LOOK, LOOKS);
-        let busy = if load < QUIET { "" } else { "; others are busy, these figures are disturbed" };
-        let share = load * 100.0;
-        progress(&format!("round {}: {share:.0}% of the machine busy with other work{busy}", run + 1));
+        let _ = settings.quiet(QUIET, LOOK, LOOKS, run, progress);
         // In turns: who comes first changes with every round.
         for place in 0..RECEIVERS.len() {
             let which = (place + run) % RECEIVERS.len();

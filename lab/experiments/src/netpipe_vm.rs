@@ -5,12 +5,17 @@
 //! - `netpipe.vm_latency_ratio`: how long a message of 1,024 bytes takes one way to Linux, against ours asleep between
 //!   messages; `netpipe.vm_latency_polling_ratio` where ours polls while the guest's processor is demoted (nice 19);
 //! - `netpipe.vm_throughput_ratio`: messages of 64 KiB, ours asleep between them;
-//! - `netpipe.vm_SIDE_one_way_us`, and the curve, `netpipe.vm_SIDE_LENGTH_mbit_per_s`.
+//! - `netpipe.vm_SIDE_one_way_us`, and the curve, `netpipe.vm_SIDE_LENGTH_mbit_per_s`;
+//! - the paper's two scenarios, with messages of 1,024 bytes ([`scenarios`]): `paper.netpipe.vm_many_ratio` where they follow each other
+//!   without being sent back (`NPtcp -s`), `_single_ratio` and `_jitter_halting_ratio` where each is sent back, by a
+//!   transmitter that notes every one of them ([`pinger`]).
+
+mod pinger;
 
 use crate::figures::Figure;
 use crate::linux_guest::service::{self, Service};
 use crate::tap_home::{GUEST, Guest, HOST, HOST_MAC, PREFIX_LEN, in_own_network};
-use crate::{Settings, emulator_threads, linux_guest, quiet};
+use crate::{Settings, emulator_threads, linux_guest};
 use nom_machine::machine::{Nameless, dying_with_us};
 use nom_machine::qemu::{Accelerator, Kind, Plan};
 use nom_machine::scratch::Scratch;
@@ -18,6 +23,7 @@ use nom_machine::trouble::{Context, Outcome, Trouble};
 use nom_machine::{artefacts, image, kvm, packages};
 use nom_netpipe::PORT;
 pub use nom_netpipe::schedule::Schedule;
+use pinger::Pinged;
 use std::io::ErrorKind;
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::Path;
@@ -44,6 +50,21 @@ const SIDES: [&str; 3] = ["linux", "halting", "polling"];
 /// Its place among the sides: that one's processor is demoted.
 const POLLING: usize = 2;
 
+/// Messages of the paper's scenarios.
+const PAPER: Schedule = Schedule { start: 1_024, end: 1_024, perturbation: 0 };
+
+/// What is transmitted to a receiver.
+#[derive(Debug, Clone, Copy)]
+struct Mode {
+    schedule: Schedule,
+    /// Messages follow each other, instead of each being sent back.
+    streams: bool,
+}
+
+const CURVE: Mode = Mode { schedule: SCHEDULE, streams: false };
+const MANY: Mode = Mode { schedule: PAPER, streams: true };
+const SINGLE: Mode = Mode { schedule: PAPER, streams: false };
+
 /// Seconds that a message took one way, for each length.
 type Curve = Vec<(u32, f64)>;
 
@@ -60,17 +81,14 @@ pub fn measure(settings: &Settings, progress: &mut dyn FnMut(&str)) -> Outcome<V
         return Err(Trouble::new("one processor for each side is needed: run this where there are two"));
     }
     let program = packages::ensure("NPtcp", "netpipe-tcp", progress)?;
-    let (sides, linux) = sides(settings, progress)?;
+    let (sides, linux) = sides(settings, CURVE, progress)?;
     let mut rounds: [Vec<Curve>; SIDES.len()] = Default::default();
     for run in 0..settings.runs.unwrap_or(RUNS) {
-        let load = quiet::wait_for_quiet(QUIET, LOOK, LOOKS);
-        let busy = if load < QUIET { "" } else { "; others are busy, these figures are disturbed" };
-        let share = load * 100.0;
-        progress(&format!("round {}: {share:.0}% of the machine busy with other work{busy}", run + 1));
+        let _ = settings.quiet(QUIET, LOOK, LOOKS, run, progress);
         // In turns: who comes first changes with every round.
         for place in 0..SIDES.len() {
             let which = (place + run) % SIDES.len();
-            let curve = in_own_network(|| measured(&program, &sides[which]))?;
+            let curve = in_own_network(|| measured(&sides[which], || transmit(&program, CURVE)))?;
             let (short, long) = (us(&curve), mbit_per_s(curve[curve.len() - 1]));
             progress(&format!("  {}: {short:.1} us one way, {long:.0} Mbit/s", SIDES[which]));
             rounds[which].push(curve);
@@ -79,12 +97,88 @@ pub fn measure(settings: &Settings, progress: &mut dyn FnMut(&str)) -> Outcome<V
     Ok(figures(&rounds, &linux).into_iter().map(|figure| figure.emulated(!settings.kvm)).collect())
 }
 
+/// The paper's two scenarios, in turns.
+pub fn scenarios(settings: &Settings, progress: &mut dyn FnMut(&str)) -> Outcome<Vec<Figure>> {
+    let program = packages::ensure("NPtcp", "netpipe-tcp", progress)?;
+    let (many, linux) = sides(settings, MANY, progress)?;
+    let (single, _) = sides(settings, SINGLE, progress)?;
+    let (mut streamed, mut pinged): ([Vec<f64>; SIDES.len()], [Vec<Pinged>; SIDES.len()]) =
+        Default::default();
+    let mut disturbed = 0;
+    for run in 0..settings.runs.unwrap_or(RUNS) {
+        disturbed += settings.quiet(QUIET, LOOK, LOOKS, run, progress);
+        for place in 0..SIDES.len() {
+            let which = (place + run) % SIDES.len();
+            let curve = in_own_network(|| measured(&many[which], || transmit(&program, MANY)))?;
+            let seen = in_own_network(|| measured(&single[which], || pinger::run(GUEST)))?;
+            progress(&format!(
+                "  {}: streaming {:.0} Mbit/s; sent back after {:.0} us, deviation {:.1} us",
+                SIDES[which],
+                mbit_per_s(curve[0]),
+                seen.mean_us,
+                seen.deviation_us
+            ));
+            streamed[which].push(mbit_per_s(curve[0]));
+            pinged[which].push(seen);
+        }
+    }
+    let figures = scenario_figures(&streamed, &pinged, &linux);
+    let disturbed = Figure::of("paper.netpipe.vm_disturbed_rounds", "", None, &[disturbed as f64]);
+    Ok(figures.into_iter().chain(disturbed).map(|figure| figure.emulated(!settings.kvm)).collect())
+}
+
+fn scenario_figures(
+    streamed: &[Vec<f64>; SIDES.len()],
+    pinged: &[Vec<Pinged>; SIDES.len()],
+    linux: &str,
+) -> Vec<Figure> {
+    let over = |name: &str, ours: &[f64], theirs: &[f64]| {
+        let runs: Vec<f64> = ours.iter().zip(theirs).map(|(ours, theirs)| ours / theirs).collect();
+        Figure::of(&format!("paper.netpipe.vm_{name}"), "x", None, &runs).map(|figure| figure.against(linux))
+    };
+    let of = |side: usize, what: fn(&Pinged) -> f64| pinged[side].iter().map(what).collect::<Vec<_>>();
+    let soon = |side| of(side, |seen| 1.0 / seen.mean_us);
+    let steady = |side| of(side, |seen| 1.0 / seen.deviation_us);
+    let halting = 1;
+    let mut figures: Vec<Figure> = [
+        over("many_ratio", &streamed[halting], &streamed[0]),
+        over("many_polling_ratio", &streamed[POLLING], &streamed[0]),
+        over("single_ratio", &soon(halting), &soon(0)),
+        over("single_polling_ratio", &soon(POLLING), &soon(0)),
+        over("jitter_halting_ratio", &steady(halting), &steady(0)),
+        over("jitter_polling_ratio", &steady(POLLING), &steady(0)),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
+    for (side, name) in SIDES.iter().enumerate() {
+        let one = |what: &str, unit, runs: &[f64]| {
+            Figure::of(&format!("paper.netpipe.vm_{name}_{what}"), unit, None, runs)
+        };
+        // Bits to messages, one way each.
+        let messages: Vec<f64> =
+            streamed[side].iter().map(|mbit| mbit * 1e6 / 8.0 / f64::from(PAPER.start)).collect();
+        let us: Vec<f64> = messages.iter().map(|per_s| 1e6 / per_s).collect();
+        figures.extend(one("streaming_mbit_per_s", "Mbit/s", &streamed[side]));
+        figures.extend(one("many_per_s", "1/s", &messages));
+        figures.extend(one("many_us", "us", &us));
+        figures.extend(one("single_per_s", "1/s", &of(side, |seen| 1e6 / seen.mean_us)));
+        figures.extend(one("single_us", "us", &of(side, |seen| seen.mean_us)));
+        figures.extend(one("single_deviation_us", "us", &of(side, |seen| seen.deviation_us)));
+    }
+    figures
+}
+
 /// Builds the sides; the name of the Linux one.
-fn sides(settings: &Settings, progress: &mut dyn FnMut(&str)) -> Outcome<(Vec<Side>, String)> {
+fn sides(settings: &Settings, mode: Mode, progress: &mut dyn FnMut(&str)) -> Outcome<(Vec<Side>, String)> {
     let programs = artefacts::guest(&["nom-kernel", "nom-netpipe-guest"], progress)?;
     let ours = |wait| {
         let applications = [("netpipe", programs[1].as_path())];
-        Nameless::new(&image::assemble(&programs[0], &configuration(wait, SCHEDULE, None), &applications)?)
+        let mut configuration = configuration(wait, mode.schedule, None);
+        if mode.streams {
+            configuration.push_str("netpipe.streams = yes\n");
+        }
+        Nameless::new(&image::assemble(&programs[0], &configuration, &applications)?)
     };
     let (halting, polling) = (ours("halt")?, ours("poll")?);
     if settings.kvm {
@@ -96,7 +190,7 @@ fn sides(settings: &Settings, progress: &mut dyn FnMut(&str)) -> Outcome<(Vec<Si
     let receiver = Service {
         program: "NPtcp",
         package: "netpipe-tcp",
-        arguments: lengths(SCHEDULE),
+        arguments: mode.arguments(),
         // It asks the system which number TCP has.
         files: vec![
             ("/etc/protocols", "tcp 6 TCP\n".into()),
@@ -142,8 +236,20 @@ pub fn lengths(schedule: Schedule) -> Vec<String> {
         .to_vec()
 }
 
+impl Mode {
+    /// What NPtcp is told, whichever side it is.
+    fn arguments(self) -> Vec<String> {
+        let mut arguments = lengths(self.schedule);
+        if self.streams {
+            // It wants a connection for each trial then.
+            arguments.extend(["-s", "-r"].map(String::from));
+        }
+        arguments
+    }
+}
+
 /// One guest from its start to its end.
-fn measured(program: &Path, side: &Side) -> Outcome<Curve> {
+fn measured<R>(side: &Side, ask: impl Fn() -> Outcome<R>) -> Outcome<R> {
     let mut guest = Guest::start_as(side.plan.clone(), &side.kernel, side.initial.as_ref())?;
     wait_for_network(&mut guest)?;
     let _apart = emulator_threads::apart(guest.id())?;
@@ -153,8 +259,8 @@ fn measured(program: &Path, side: &Side) -> Outcome<Curve> {
     let deadline = Instant::now() + PATIENCE;
     loop {
         // A receiver that does not listen yet refuses at once.
-        match transmit(program) {
-            Ok(curve) => return Ok(curve),
+        match ask() {
+            Ok(seen) => return Ok(seen),
             Err(_) if guest.ended() => return Err(guest.autopsy()),
             Err(trouble) if Instant::now() > deadline => {
                 return Err(Trouble::new(format!("{trouble}; the guest said last: {}", guest.last_words())));
@@ -178,14 +284,14 @@ pub fn wait_for_network(guest: &mut Guest) -> Outcome<()> {
 }
 
 /// Runs a transmitter to its end, in the network and on the processor of the thread that calls.
-fn transmit(program: &Path) -> Outcome<Curve> {
+fn transmit(program: &Path, mode: Mode) -> Outcome<Curve> {
     let folder = Scratch::new()?;
     let file = folder.file("netpipe");
     let mut command = dying_with_us(program);
-    command.args(["-h", &GUEST.to_string()]).args(lengths(SCHEDULE)).arg("-o").arg(&file);
+    command.args(["-h", &GUEST.to_string()]).args(mode.arguments()).arg("-o").arg(&file);
     let said = to_its_end(&mut command, MEASUREMENT)?;
     let text = std::fs::read_to_string(&file).unwrap_or_default();
-    read(&text).ok_or_else(|| Trouble::new(format!("NPtcp measured nothing: {said}")))
+    read(&text, mode.schedule).ok_or_else(|| Trouble::new(format!("NPtcp measured nothing: {said}")))
 }
 
 /// Runs NPtcp; what it said.
@@ -209,7 +315,7 @@ pub fn to_its_end(command: &mut Command, patience: Duration) -> Outcome<String> 
 }
 
 /// Its file: a line for each length, with megabits a second and seconds.
-fn read(text: &str) -> Option<Curve> {
+fn read(text: &str, schedule: Schedule) -> Option<Curve> {
     let row = |line: &str| {
         let words: Vec<f64> = line.split_whitespace().map_while(|word| word.parse().ok()).collect();
         match words[..] {
@@ -218,7 +324,7 @@ fn read(text: &str) -> Option<Curve> {
         }
     };
     let curve: Curve = text.lines().map(row).collect::<Option<_>>()?;
-    SCHEDULE.lengths().eq(curve.iter().map(|(len, _)| *len)).then_some(curve)
+    schedule.lengths().eq(curve.iter().map(|(len, _)| *len)).then_some(curve)
 }
 
 fn us(curve: &Curve) -> f64 {
@@ -269,16 +375,16 @@ mod tests {
     #[test]
     fn a_whole_curve_is_read_and_nothing_less() {
         let whole = text(1e-4);
-        assert_eq!(read(&whole).unwrap().last(), Some(&(65_536, 1e-4)));
+        assert_eq!(read(&whole, SCHEDULE).unwrap().last(), Some(&(65_536, 1e-4)));
         let half = &whole[..whole.len() / 2];
         for text in ["", half, &whole.replace("10.5", "x"), &format!("{whole}1 1 1\n")] {
-            assert_eq!(read(text), None, "{text}");
+            assert_eq!(read(text, SCHEDULE), None, "{text}");
         }
     }
 
     #[test]
     fn ours_stands_against_linux_of_the_same_round() {
-        let rounds = [2e-4, 1e-4, 5e-5].map(|seconds| vec![read(&text(seconds)).unwrap()]);
+        let rounds = [2e-4, 1e-4, 5e-5].map(|seconds| vec![read(&text(seconds), SCHEDULE).unwrap()]);
         let figures = figures(&rounds, "Linux");
         let of = |name: &str| figures.iter().find(|figure| figure.name == name).unwrap().value;
         let near = |left: f64, right: f64| (left - right).abs() < 1e-6;
@@ -287,5 +393,19 @@ mod tests {
         assert!(near(of("netpipe.vm_throughput_ratio"), 2.0));
         assert!(near(of("netpipe.vm_linux_one_way_us"), 200.0));
         assert!(near(of("netpipe.vm_halting_65536_mbit_per_s"), 65_536.0 * 8.0 / 100.0));
+    }
+
+    #[test]
+    fn the_scenarios_stand_against_linux() {
+        let seen = |mean_us, deviation_us| vec![Pinged { mean_us, deviation_us }];
+        let streamed = [vec![100.0], vec![819.2], vec![50.0]];
+        let figures =
+            scenario_figures(&streamed, &[seen(300.0, 30.0), seen(100.0, 10.0), seen(50.0, 60.0)], "Linux");
+        let of = |name: &str| figures.iter().find(|figure| figure.name == name).unwrap().value;
+        assert!((of("paper.netpipe.vm_many_ratio") - 8.192).abs() < 1e-9);
+        assert!((of("paper.netpipe.vm_single_polling_ratio") - 6.0).abs() < 1e-9);
+        assert!((of("paper.netpipe.vm_jitter_halting_ratio") - 3.0).abs() < 1e-9);
+        assert!((of("paper.netpipe.vm_jitter_polling_ratio") - 0.5).abs() < 1e-9);
+        assert!((of("paper.netpipe.vm_halting_many_per_s") - 1e5).abs() < 1e-6);
     }
 }

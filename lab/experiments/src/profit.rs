@@ -176,8 +176,30 @@ struct Worst {
     price_only: f64,
 }
 
+/// A cell as it came out: parts of the oracle's profit.
+#[derive(Debug, Clone, Copy)]
+pub struct Row {
+    /// The course of prices.
+    pub course: &'static str,
+    /// What moves: `price`, `load` or `both`.
+    pub moves: &'static str,
+    /// The best fixed setting.
+    pub stat: f64,
+    /// The tuner with a profile that is left alone.
+    pub frozen: f64,
+    /// With a profile that it refines.
+    pub offline: f64,
+    /// With none.
+    pub online: f64,
+}
+
 /// Measures it.
 pub fn measure(settings: &Settings, progress: &mut dyn FnMut(&str)) -> Outcome<Vec<Figure>> {
+    Ok(cells(settings, progress)?.1)
+}
+
+/// Measures it; the cells beside the figures.
+pub fn cells(settings: &Settings, progress: &mut dyn FnMut(&str)) -> Outcome<(Vec<Row>, Vec<Figure>)> {
     let guest = points(include_str!("../../../examples/kv-guest.points"))?;
     let linux = points(include_str!("../../../examples/kv-linux.points"))?;
     let (homes, residual) = surface::fit([&guest, &linux])
@@ -201,10 +223,11 @@ pub fn measure(settings: &Settings, progress: &mut dyn FnMut(&str)) -> Outcome<V
     progress(
         "course, what moves: of the oracle's profit: static, profile left alone, profile refined, from nothing; hill climbing, bandit, IX; headroom; captured",
     );
+    let mut rows = Vec::new();
     for course in &courses {
         for (name, moves) in MOVES {
             let cell = Cell { course, name, moves };
-            take(&cell, &play(&cell, &homes, &Series::known(runs, THIN)), &mut worst, progress);
+            rows.push(take(&cell, &play(&cell, &homes, &Series::known(runs, THIN)), &mut worst, progress));
         }
     }
     let fat = courses.iter().filter(|course| !course.paper).map(|course| {
@@ -241,7 +264,7 @@ pub fn measure(settings: &Settings, progress: &mut dyn FnMut(&str)) -> Outcome<V
         one("profit.price_only_headroom_fat_margin", "", None, fat),
         one("profit.model_residual", "", None, residual),
     ];
-    Ok(figures.into_iter().flatten().collect())
+    Ok((rows, figures.into_iter().flatten().collect()))
 }
 
 /// The least part of the oracle's profit with a profile and from nothing, over all courses and forms, on seeds that the
@@ -275,7 +298,7 @@ fn unseen(
     least
 }
 
-fn take(cell: &Cell<'_>, scored: &Scored, worst: &mut Worst, progress: &mut dyn FnMut(&str)) {
+fn take(cell: &Cell<'_>, scored: &Scored, worst: &mut Worst, progress: &mut dyn FnMut(&str)) -> Row {
     let oracle = sum(&scored.oracle);
     let (stat, offline) = (sum(&scored.stat), sum(&scored.offline));
     // A ratio whose denominator is not positive is void.
@@ -314,6 +337,14 @@ fn take(cell: &Cell<'_>, scored: &Scored, worst: &mut Worst, progress: &mut dyn 
         bound * 100.0,
         share * 100.0,
     ));
+    Row {
+        course: cell.course.name,
+        moves: cell.name,
+        stat: ratio(&scored.stat),
+        frozen: ratio(&scored.frozen),
+        offline: ratio(&scored.offline),
+        online: ratio(&scored.online),
+    }
 }
 
 #[cfg(test)]

@@ -12,40 +12,51 @@ border-bottom:1px solid #eceff3}figure{margin:1rem 0;break-inside:avoid}svg{widt
 code,pre{font:.8rem ui-monospace,monospace}pre{white-space:pre-wrap;background:#f6f7f9;padding:.6rem}\
 .quiet{color:#5b6675}@media print{body{margin:0;max-width:none;font-size:11pt}h2{break-after:avoid}a{color:inherit}}";
 
-/// The report of what was found, and of what could not be.
-pub fn report(found: &[(&Claim, Result<Found, String>)], about: &str) -> String {
+/// The report of sections that are there, and of those that are not yet.
+pub fn report(sections: &[(&Claim, Option<String>)], about: &str) -> String {
     let mut out = format!(
         "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" \
          content=\"width=device-width, initial-scale=1\"><title>nom: the paper, run again</title><style>{STYLE}</style></head><body>\n\
          <h1>The nom paper, run again</h1>\n<p class=\"quiet\">{}</p>\n<ul>\n",
         escape(about)
     );
-    for (claim, _) in found {
+    for (claim, _) in sections {
         let _ = writeln!(out, "<li><a href=\"#{}\">{}</a></li>", claim.name, escape(claim.title));
     }
     out.push_str("</ul>\n");
-    for (claim, found) in found {
-        let kind = if claim.virtual_time {
-            "virtual time: the same figures each time"
-        } else {
-            "measured on this machine"
-        };
-        let _ = writeln!(
-            out,
-            "<h2 id=\"{0}\">{1}</h2>\n<p class=\"quiet\"><code>nom bench paper --claim {0}</code> ({kind})</p>",
-            claim.name,
-            escape(claim.title)
-        );
-        match found {
-            Err(why) => drop(writeln!(out, "<p><b>Not measured:</b> {}</p>", escape(why))),
-            Ok(found) => section(&mut out, claim, found),
+    for (claim, text) in sections {
+        match text {
+            Some(text) => out.push_str(text),
+            None => {
+                let why = "the run has not come this far; `nom bench paper --resume` goes on";
+                out.push_str(&section(claim, Err(why)));
+            }
         }
     }
     out.push_str("</body></html>\n");
     out
 }
 
-fn section(out: &mut String, claim: &Claim, found: &Found) {
+/// The section of a claim, or why there is nothing to tell.
+pub fn section(claim: &Claim, found: Result<&Found, &str>) -> String {
+    let kind = if claim.virtual_time {
+        "virtual time: the same figures each time"
+    } else {
+        "measured on this machine"
+    };
+    let mut out = format!(
+        "<h2 id=\"{0}\">{1}</h2>\n<p class=\"quiet\"><code>nom bench paper --claim {0}</code> ({kind})</p>\n",
+        claim.name,
+        escape(claim.title)
+    );
+    match found {
+        Err(why) => drop(writeln!(out, "<p><b>Not measured:</b> {}</p>", escape(why))),
+        Ok(found) => body(&mut out, claim, found),
+    }
+    out
+}
+
+fn body(out: &mut String, claim: &Claim, found: &Found) {
     let _ = writeln!(
         out,
         "<p><b>The paper found:</b> {}</p>\n<p><b>We found:</b> {}</p>\n<p><b>Why they differ:</b> {}</p>",

@@ -49,10 +49,10 @@ pub struct Seen {
 }
 
 /// How much the way differs from one time to the next: as a part, either side.
-const UNEVEN: f64 = 0.2;
+pub const UNEVEN: f64 = 0.2;
 /// Now and then somebody else has the core (`1` of so many requests), for so long: what makes a tail.
-const ELSEWHERE_ONE_IN: usize = 2_000;
-const ELSEWHERE_US: f64 = 400.0;
+pub const ELSEWHERE_ONE_IN: usize = 2_000;
+pub const ELSEWHERE_US: f64 = 400.0;
 
 /// Plays so many answers, after a tenth of them as a beginning.
 pub fn play(costs: &Costs, clients: usize, delay_us: f64, limit_us: f64, answers: usize, seed: u64) -> Seen {
