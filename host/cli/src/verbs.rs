@@ -286,7 +286,7 @@ pub static VERBS: &[(Verb, Act)] = &[
                 choice(
                     "claim",
                     "NAME",
-                    "paper: one claim alone (batching, profit, nine, open, cores, two, days, systems, earnings, native, bytes, replay)",
+                    "paper: these claims alone, separated by commas (batching, profit, nine, open, cores, two, days, systems, earnings, native, bytes, replay)",
                 ),
                 choice(
                     "resume",

@@ -2,7 +2,7 @@
 //! one report of all.
 //!
 //! ```text
-//! nom bench paper [--quick] [--claim NAME] [--out FOLDER] [--resume]
+//! nom bench paper [--quick] [--claim NAME[,NAME]] [--out FOLDER] [--resume]
 //! FOLDER/report.html         everything, in one file; written anew after each claim
 //! FOLDER/CLAIM.json          a claim's figures, one a line
 //! FOLDER/CLAIM-N.svg         its charts
@@ -107,17 +107,15 @@ fn about(settings: &Settings) -> &'static str {
     }
 }
 
-fn wanted(name: Option<&str>) -> Outcome<Vec<&'static Claim>> {
-    let all: Vec<&Claim> = CLAIMS.iter().filter(|claim| name.is_none_or(|name| claim.name == name)).collect();
-    if all.is_empty() {
-        let names: Vec<&str> = CLAIMS.iter().map(|claim| claim.name).collect();
-        return Err(Trouble::new(format!(
-            "--claim {}: there are {}",
-            name.unwrap_or_default(),
-            names.join(", ")
-        )));
+/// The claims of these names, separated by commas, in the report's order; all where nobody names any.
+fn wanted(names: Option<&str>) -> Outcome<Vec<&'static Claim>> {
+    let Some(names) = names else { return Ok(CLAIMS.iter().collect()) };
+    let names: Vec<&str> = names.split(',').map(str::trim).collect();
+    if let Some(strange) = names.iter().find(|name| CLAIMS.iter().all(|claim| claim.name != **name)) {
+        let all: Vec<&str> = CLAIMS.iter().map(|claim| claim.name).collect();
+        return Err(Trouble::new(format!("--claim {strange}: there are {}", all.join(", "))));
     }
-    Ok(all)
+    Ok(CLAIMS.iter().filter(|claim| names.contains(&claim.name)).collect())
 }
 
 #[cfg(test)]
@@ -196,5 +194,8 @@ mod tests {
         assert!(wanted(Some("x")).err().unwrap().to_string().contains("there are batching, profit"));
         assert_eq!(wanted(None).unwrap().len(), CLAIMS.len());
         assert_eq!(wanted(Some("days")).unwrap().len(), 1);
+        let two: Vec<&str> = wanted(Some("nine, batching")).unwrap().iter().map(|claim| claim.name).collect();
+        assert_eq!(two, ["batching", "nine"]);
+        assert!(wanted(Some("nine,x")).is_err() && wanted(Some("")).is_err());
     }
 }

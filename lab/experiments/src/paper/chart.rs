@@ -7,7 +7,9 @@ const HEIGHT: f64 = 300.0;
 const LEFT: f64 = 64.0;
 const RIGHT: f64 = 12.0;
 const TOP: f64 = 26.0;
-const BOTTOM: f64 = 46.0;
+const BOTTOM: f64 = 58.0;
+/// How wide a letter is, about.
+const LETTER: f64 = 6.6;
 /// Colours that differ in print and for those who see fewer of them.
 const COLOURS: [&str; 5] = ["#0b6e8a", "#e08a1e", "#6b7a90", "#b3446c", "#4a8f3c"];
 /// Most series of a chart.
@@ -50,7 +52,9 @@ pub fn bars(title: &str, groups: &[String], series: &[(String, Vec<f64>)], unit:
                 escape(unit),
             );
         }
-        text(&mut out, from + wide * 0.4, HEIGHT - BOTTOM + 16.0, "middle", name);
+        for (number, line) in lines(name, wide).iter().enumerate() {
+            text(&mut out, from + wide * 0.4, HEIGHT - BOTTOM + 16.0 + 13.0 * number as f64, "middle", line);
+        }
     }
     legend(&mut out, series.iter().map(|(name, _)| name.as_str()));
     out + "</svg>\n"
@@ -149,7 +153,7 @@ fn frame(title: &str, y_name: &str, y: &Axis) -> String {
 fn legend<'a>(out: &mut String, names: impl Iterator<Item = &'a str>) {
     let mut x = LEFT;
     for (number, name) in names.enumerate() {
-        let y = HEIGHT - 14.0;
+        let y = HEIGHT - 8.0;
         let _ = writeln!(
             out,
             "<rect x=\"{x:.0}\" y=\"{:.0}\" width=\"10\" height=\"10\" fill=\"{}\"/>",
@@ -157,7 +161,20 @@ fn legend<'a>(out: &mut String, names: impl Iterator<Item = &'a str>) {
             COLOURS[number % SERIES_MAX]
         );
         text(out, x + 14.0, y, "start", name);
-        x += 26.0 + name.chars().count() as f64 * 6.6;
+        x += 26.0 + name.chars().count() as f64 * LETTER;
+    }
+}
+
+/// Words below a group: in two lines where one would reach the neighbours'.
+fn lines(words: &str, wide: f64) -> Vec<String> {
+    if words.chars().count() as f64 * LETTER <= wide {
+        return vec![words.into()];
+    }
+    let middle = words.len() / 2;
+    let spaces = words.match_indices(' ').map(|(at, _)| at);
+    match spaces.min_by_key(|at| at.abs_diff(middle)) {
+        Some(at) => vec![words[..at].into(), words[at + 1..].into()],
+        None => vec![words.into()],
     }
 }
 
@@ -207,6 +224,14 @@ mod tests {
         let chart = plot("t", "x", "y", &[line, marks]);
         assert_eq!((chart.matches("<circle").count(), chart.matches("<polyline").count()), (3, 1), "{chart}");
         assert!(chart.contains(">14</text>"));
+    }
+
+    #[test]
+    fn long_names_take_two_lines() {
+        assert_eq!(lines("kv", 60.0), ["kv"]);
+        assert_eq!(lines("netpipe penalty", 62.0), ["netpipe", "penalty"]);
+        assert_eq!(lines("penalty + refund, paper's", 90.0), ["penalty +", "refund, paper's"]);
+        assert_eq!(lines("unbreakable", 10.0), ["unbreakable"]);
     }
 
     #[test]

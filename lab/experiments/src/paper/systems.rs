@@ -13,6 +13,8 @@ use std::time::Instant;
 
 /// The paper's *many*: by Little's law, 402 us at 39,800 answers a second are 16 requests on their way.
 const MANY: u32 = 16;
+/// Rounds of a full run.
+const RUNS: usize = 5;
 const APPLICATIONS: [&str; 3] = ["kv", "httpd", "netpipe"];
 const SCENARIOS: [&str; 2] = ["many", "single"];
 /// Outbound bytes of an answer; they scale both systems alike.
@@ -87,7 +89,7 @@ fn ours(measured: &Measured, application: &str, scenario: &str) -> Option<(&'sta
 }
 
 pub fn systems(settings: &Settings, progress: &mut dyn FnMut(&str)) -> Outcome<Found> {
-    let runs = settings.runs.or(settings.quick.then_some(1));
+    let runs = settings.runs.or(Some(if settings.quick { 1 } else { RUNS }));
     let settings = Settings { runs, ..settings.clone() };
     let mut absent = Vec::new();
     let mut figures = Vec::new();
@@ -356,7 +358,7 @@ fn earned(measured: &Measured) -> Outcome<Found> {
 
 /// The same comparisons as Linux processes, without a guest.
 pub fn native(settings: &Settings, progress: &mut dyn FnMut(&str)) -> Outcome<Found> {
-    let runs = settings.runs.or(settings.quick.then_some(1));
+    let runs = settings.runs.or(Some(if settings.quick { 1 } else { RUNS }));
     let (mut figures, mut absent) = (Vec::new(), Vec::new());
     for name in APPLICATIONS {
         let settings = Settings { runs, on: Some("linux".into()), question: "", ..settings.clone() };
