@@ -45,8 +45,11 @@ pub fn paper_contracts() -> [(&'static str, Contract); 3] {
     [("penalty", penalty), ("refund", refund), ("bonus", bonus)]
 }
 
+/// What a tuner is told, and what it is scored on.
+type Pair = Arc<[Swept; 2]>;
+
 /// What was played already, by application and number of answers: a handful.
-static PLAYED: Mutex<Vec<(&str, usize, Arc<[Swept; 2]>)>> = Mutex::new(Vec::new());
+static PLAYED: Mutex<Vec<(&str, usize, Pair)>> = Mutex::new(Vec::new());
 
 /// Both loads of an application with every delay.
 pub struct Swept {
@@ -76,7 +79,7 @@ impl Swept {
 
     /// What a tuner is told, and what everything is scored on: other answers of the same server. Several claims ask for the
     /// same, which is played once.
-    pub fn pair(costs: &Costs, answers: usize) -> Arc<[Self; 2]> {
+    pub fn pair(costs: &Costs, answers: usize) -> Pair {
         let mut played = PLAYED.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((.., pair)) = played.iter().find(|(name, of, _)| (*name, *of) == (costs.name, answers)) {
             return Arc::clone(pair);

@@ -77,6 +77,9 @@ struct Cell {
     deviation_us: Option<f64>,
 }
 
+/// What of a cell is compared.
+type Metric = fn(&Cell) -> Option<f64>;
+
 fn cell(measured: &Measured, application: &str, side: &str, scenario: &str) -> Option<Cell> {
     let value = |what: &str| measured.value(&format!("paper.{application}.vm_{side}_{scenario}_{what}"));
     Some(Cell { per_s: value("per_s")?, mean_us: value("us")?, deviation_us: value("deviation_us") })
@@ -151,7 +154,7 @@ fn shown(mut figures: Vec<Figure>, absent: &[String]) -> Outcome<Found> {
         for scenario in SCENARIOS {
             let Some(linux) = cell(&measured, application, "linux", scenario) else { continue };
             let Some((way, best)) = ours(&measured, application, scenario) else { continue };
-            let metrics: [(&str, fn(&Cell) -> Option<f64>, bool); 3] = [
+            let metrics: [(&str, Metric, bool); 3] = [
                 ("throughput", |cell| Some(cell.per_s), true),
                 ("latency", |cell| Some(cell.mean_us), false),
                 ("jitter", |cell| cell.deviation_us, false),
