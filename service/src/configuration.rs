@@ -308,13 +308,10 @@ impl Configuration {
         if self.cores == 1 {
             return Ok(());
         }
-        let (tap, packet) =
-            (matches!(self.network, Network::Tap { .. }), matches!(self.network, Network::Packet { .. }));
         for (key, fits) in [
-            ("network", tap || packet),
+            ("network", !matches!(self.network, Network::Switch)),
             ("address", !self.address.is_unspecified()),
             ("address6", self.ipv6.is_none()),
-            ("memory.items.min", self.allowed.sizing.is_none()),
             ("commands.debugtime", !self.allowed.move_time),
             ("tuner.stop", !self.may_stop),
         ] {

@@ -20,6 +20,7 @@ pub mod management;
 pub mod metrics;
 pub mod setting;
 pub mod share;
+pub mod team;
 pub mod together;
 pub mod tuning;
 pub mod worker;

@@ -30,10 +30,10 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use ask::Exchange;
 use core::fmt;
-use core::sync::atomic::{AtomicU64, Ordering, fence};
+use core::sync::atomic::{AtomicU64, Ordering};
 use guest::Guest;
 use message::Message;
-use nom_port::{Bell, Gone, Receiver, SLOT_WORDS, Sender, Side, Words, open};
+use nom_port::{Bell, Gone, Receiver, SLOT_WORDS, Sender, Side, open};
 use nom_stack::application::ConnectionId;
 use nom_stack::port::{Egress, Ingress};
 
@@ -71,29 +71,7 @@ impl Bell for Waker {
 }
 
 /// Memory that two cores share.
-#[derive(Debug, Clone)]
-struct Memory(Arc<[AtomicU64]>);
-
-impl Words for Memory {
-    fn count(&self) -> usize {
-        self.0.len()
-    }
-
-    #[inline]
-    fn load(&self, at: usize, order: Ordering) -> u64 {
-        self.0[at].load(order)
-    }
-
-    #[inline]
-    fn store(&self, at: usize, value: u64, order: Ordering) {
-        self.0[at].store(value, order);
-    }
-
-    #[inline]
-    fn fence(&self) {
-        fence(Ordering::SeqCst);
-    }
-}
+type Memory = Arc<[AtomicU64]>;
 
 type Hears = Receiver<Memory, Waker>;
 type Says = Sender<Memory, Waker>;
@@ -133,6 +111,14 @@ pub struct ShardCounters {
     pub taken: u64,
 }
 
+/// Bytes that cores take for what they ask each other, beside what is under way.
+pub fn heap_bytes(cores: usize) -> usize {
+    // Rings, and what their takers copy messages to.
+    let rings = 2 * (CONTROL_WORDS + 4 * SLOTS * SLOT_WORDS) * size_of::<u64>();
+    let exchanges = EXCHANGES * (size_of::<Exchange>() + size_of::<Guest>() + 4 * size_of::<ConnectionId>());
+    cores * (cores - 1) * (rings + exchanges)
+}
+
 /// One core's part of a cache.
 #[derive(Debug)]
 pub struct Shards {
@@ -147,6 +133,11 @@ pub struct Shards {
     gathered: Vec<(ConnectionId, Vec<u8>)>,
     /// No new exchange begins.
     paused: bool,
+    /// Bytes for items that each core was told to have last, the same for all of them; and what this one has heard of that.
+    memory_bytes: Arc<AtomicU64>,
+    heard_bytes: u64,
+    /// All cores, this one too.
+    wakers: Vec<Waker>,
     counters: ShardCounters,
 }
 
@@ -164,7 +155,7 @@ impl Shards {
         let pairs = (0..count).flat_map(|asks| (0..count).map(move |owns| (asks, owns)));
         for (asks, owns) in pairs.filter(|(asks, owns)| asks != owns) {
             let words = CONTROL_WORDS + 2 * SLOTS * SLOT_WORDS;
-            let memory = Memory((0..words).map(|_| AtomicU64::new(0)).collect());
+            let memory: Memory = (0..words).map(|_| AtomicU64::new(0)).collect();
             // Each end rings the other one.
             let end = |side, other: usize, mac| {
                 open(memory.clone(), side, mac, Waker(Arc::clone(&wakers[other])), 0)
@@ -173,6 +164,8 @@ impl Shards {
             all[asks][owns].0 = Some(end(Side::Port, owns, None));
             all[owns][asks].1 = Some(end(Side::Switch, asks, Some([2, 0, 0, 0, 0, 1])));
         }
+        let memory_bytes = Arc::new(AtomicU64::new(0));
+        let wakers: Vec<Waker> = wakers.iter().cloned().map(Waker).collect();
         let part = |(index, others): (usize, Vec<_>)| Self {
             index,
             count,
@@ -181,6 +174,9 @@ impl Shards {
             ready: VecDeque::new(),
             gathered: Vec::new(),
             paused: false,
+            memory_bytes: Arc::clone(&memory_bytes),
+            heard_bytes: 0,
+            wakers: wakers.clone(),
             counters: ShardCounters::default(),
         };
         all.into_iter().enumerate().map(part).collect()
@@ -189,6 +185,25 @@ impl Shards {
     /// How many cores there are.
     pub(crate) fn count(&self) -> usize {
         self.count
+    }
+
+    /// All other cores are to have so many bytes for items as well. Who says it last is obeyed.
+    pub(crate) fn tell_memory(&mut self, bytes: usize) {
+        self.heard_bytes = bytes as u64;
+        self.memory_bytes.store(self.heard_bytes, Ordering::Release);
+        let index = self.index;
+        self.wakers
+            .iter()
+            .enumerate()
+            .filter(|(core, _)| *core != index)
+            .for_each(|(_, waker)| waker.0.wake());
+    }
+
+    /// What another core said so since this was asked last.
+    #[inline]
+    pub(crate) fn told_memory(&mut self) -> Option<usize> {
+        let bytes = self.memory_bytes.load(Ordering::Acquire);
+        (core::mem::replace(&mut self.heard_bytes, bytes) != bytes).then_some(bytes as usize)
     }
 
     /// What was exchanged.
@@ -216,7 +231,8 @@ impl Shards {
 
     /// Whether this core may sleep until somebody wakes it. From now on who has something for it does.
     pub(crate) fn may_rest(&mut self) -> bool {
-        let mut quiet = self.ready.is_empty();
+        let mut quiet =
+            self.ready.is_empty() && self.memory_bytes.load(Ordering::Acquire) == self.heard_bytes;
         for peer in self.peers.iter_mut().flatten() {
             // Nobody tells when a full ring has room again.
             quiet &= peer.crowded.is_empty() && peer.owed.is_empty() && peer.unsaid.is_empty();

@@ -5,14 +5,17 @@
 
 mod contents;
 
+use contents::Contents;
 use nom_kv::Kv;
 use nom_kv::shards::{Shards, Wake};
+use nom_kv_setup::Began;
 use nom_linux_process::arguments::{Arguments, Program};
-use nom_linux_process::deployed::{self, Deployed, Part};
+use nom_linux_process::deployed::{self, Deployed, Last, Part};
 use nom_linux_process::home::LinuxHome;
 use nom_linux_process::team::Team;
 use nom_service::configuration::Configuration;
 use nom_service::home::Home;
+use nom_service::team::Ring;
 use nom_service::worker::seed;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -28,12 +31,14 @@ const SECRET_LEN: usize = 16;
 struct Cache {
     /// Where the items stay between two processes.
     contents: Option<PathBuf>,
+    /// What a predecessor left there, once it was taken.
+    taken: Option<Arc<Contents>>,
     /// Our part of the keys, where other cores have the others.
     shards: Option<Shards>,
     /// Which core has which key, for a successor with as many.
     secret: Option<[u8; SECRET_LEN]>,
-    /// When the clock of items began, where other cores have it too; and that in nanoseconds since 1970.
-    started: Option<(u64, u64)>,
+    /// When the clock of items began, where other cores have it too.
+    began: Option<Began>,
 }
 
 /// A core that another one wakes.
@@ -45,27 +50,19 @@ impl Wake for Core {
     }
 }
 
-/// What each core has of what is configured for all.
-fn config(configuration: &Configuration, seed: [u8; 16], now_ns: u64, unix_ns: u64) -> nom_kv::Config {
-    let (allowed, cores) = (configuration.allowed, configuration.cores);
-    nom_kv::Config {
-        item_bytes_max: configuration.item_bytes_max,
-        inline_value_bytes: configuration.inline_value_bytes,
-        // Who has several cores cannot ask for more while they serve.
-        memory_bytes_max: if cores == 1 {
-            allowed.items_bytes_max
-        } else {
-            configuration.items_bytes / cores
-        },
-        evicts: allowed.evicts,
-        crawls: allowed.crawls,
-        sender_limit_s: allowed.sender_limit_s,
-        idle_limit_s: allowed.idle_limit_s,
-        may_flush: allowed.flush,
-        may_watch: allowed.watch,
-        may_move_time: allowed.move_time,
-        start_unix_ns: unix_ns,
-        ..nom_kv::Config::new(configuration.items_bytes / cores, seed, now_ns)
+fn began(home: &LinuxHome) -> Began {
+    Began { now_ns: home.now_ns(), unix_ns: home.unix_ns() }
+}
+
+impl Cache {
+    /// What a predecessor left, taken once for all cores.
+    fn taken(&mut self) -> Result<Arc<Contents>, String> {
+        if let Some(taken) = &self.taken {
+            return Ok(Arc::clone(taken));
+        }
+        let taken = Arc::new(self.contents.as_deref().map_or_else(|| Ok(Contents::new()), contents::take)?);
+        self.taken = Some(Arc::clone(&taken));
+        Ok(taken)
     }
 }
 
@@ -75,12 +72,9 @@ impl Deployed for Cache {
     const PROGRAM: Program = Program { name: "nom-kv-linux", files: &["contents"] };
     const NAME: &'static str = "kv";
 
-    fn open(configuration: &Configuration, arguments: &Arguments) -> Result<Self, String> {
+    fn open(_configuration: &Configuration, arguments: &Arguments) -> Result<Self, String> {
         let contents = arguments.file("contents").map(PathBuf::from);
-        if contents.is_some() && configuration.cores > 1 {
-            return Err("--contents is for a cache on one core: remove it, or the line kv.cores".into());
-        }
-        Ok(Self { contents, shards: None, started: None, secret: None })
+        Ok(Self { contents, taken: None, shards: None, began: None, secret: None })
     }
 
     fn parts(
@@ -97,36 +91,43 @@ impl Deployed for Cache {
             None => seed(home).map_err(|error| error.to_string())?,
         };
         self.secret = Some(secret);
-        let mut all = Shards::all(secret, &wakers).into_iter();
-        self.shards = all.next();
         // All cores have the same clock of items.
-        let (now_ns, unix_ns) = (home.now_ns(), home.unix_ns());
-        self.started = Some((now_ns, unix_ns));
-        let mut parts: Vec<Part<Kv>> = Vec::new();
-        for shards in all {
-            let seed = seed(home).map_err(|error| error.to_string())?;
-            let config = config(configuration, seed, now_ns, unix_ns);
-            parts.push(Box::new(move || {
-                let mut kv = Kv::new(config);
-                kv.join(shards);
+        let began = began(home);
+        let seed = || seed(home).map_err(|error| error.to_string());
+        let (shards, parts) = nom_kv_setup::parts(configuration, secret, &wakers, began, seed)?;
+        (self.shards, self.began) = (shards, Some(began));
+        let taken = self.taken()?;
+        let filled = |part: nom_kv_setup::Part| -> Part<Kv> {
+            let taken = Arc::clone(&taken);
+            Box::new(move || {
+                let mut kv = part();
+                contents::take_over(&mut kv, &taken, began.now_ns, false);
                 kv
-            }));
-        }
-        Ok(parts)
+            })
+        };
+        Ok(parts.into_iter().map(filled).collect())
     }
 
     fn application(&mut self, configuration: &Configuration, home: &mut LinuxHome) -> Result<Kv, String> {
         let seed = seed(home).map_err(|error| error.to_string())?;
-        let (now_ns, unix_ns) = self.started.unwrap_or_else(|| (home.now_ns(), home.unix_ns()));
-        let mut kv = Kv::new(config(configuration, seed, now_ns, unix_ns));
+        let began = self.began.unwrap_or_else(|| began(home));
+        let mut kv = Kv::new(nom_kv_setup::config(configuration, seed, began));
         if let Some(shards) = self.shards.take() {
             kv.join(shards);
         }
+        let taken = self.taken()?;
+        contents::take_over(&mut kv, &taken, home.now_ns(), true);
+        // Nobody asks again.
+        self.taken = Some(Arc::default());
         if let Some(path) = &self.contents {
-            contents::take_over(&mut kv, path, home.now_ns())?;
             contents::can_be_left(path)?;
         }
         Ok(kv)
+    }
+
+    fn last(&self, core: usize) -> Option<Last<Kv>> {
+        let path = contents::of_core(self.contents.as_deref()?, core);
+        Some(Box::new(move |kv, now_ns| contents::leave(kv, &path, now_ns)))
     }
 
     fn bequeath_first(&self, write: &mut dyn FnMut(&[u8])) {

@@ -140,6 +140,16 @@ fn a_port_of_the_kernels_address_over_af_xdp() {
 }
 
 #[test]
+fn an_address_of_our_own_over_af_xdp_on_two_cores() {
+    killed_and_replaced("xdp-two", "xdp\nkv.cores = 2", ADDRESS);
+}
+
+#[test]
+fn a_port_of_the_kernels_address_over_af_xdp_on_three_cores() {
+    killed_and_replaced("port-three", "xdp\nkv.cores = 3", SERVER_KERNEL);
+}
+
+#[test]
 fn an_address_of_our_own_over_af_packet_on_two_cores() {
     killed_and_replaced("two", "packet\nkv.cores = 2", ADDRESS);
 }

@@ -1,5 +1,6 @@
 //! Shared memory as words: what both ends may read and write at any time.
 
+use alloc::sync::Arc;
 use core::sync::atomic::{AtomicU64, Ordering, fence};
 
 /// The memory of a port.
@@ -15,6 +16,28 @@ pub trait Words {
 
     /// Everything before it is seen before everything behind it.
     fn fence(&self);
+}
+
+/// Memory of an application's own cores.
+impl Words for Arc<[AtomicU64]> {
+    fn count(&self) -> usize {
+        self.len()
+    }
+
+    #[inline]
+    fn load(&self, at: usize, order: Ordering) -> u64 {
+        self[at].load(order)
+    }
+
+    #[inline]
+    fn store(&self, at: usize, value: u64, order: Ordering) {
+        self[at].store(value, order);
+    }
+
+    #[inline]
+    fn fence(&self) {
+        fence(Ordering::SeqCst);
+    }
 }
 
 impl Words for &[AtomicU64] {

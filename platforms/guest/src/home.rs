@@ -1,5 +1,7 @@
 //! The guest as a home: the kernel's pages for clock, board and counters, a console as the management channel.
 
+use crate::team::Team;
+use alloc::sync::Arc;
 use core::cell::RefCell;
 use core::sync::atomic::{AtomicU64, Ordering};
 use nom_guest_devices::{Acquired, Doorbell};
@@ -9,6 +11,8 @@ use nom_runtime::abi::device::kind;
 use nom_runtime::abi::statistics::{Counter, WORDS};
 use nom_runtime::abi::upcall::ENDED;
 use nom_service::home::{Home, NotMine};
+use nom_service::share::Share;
+use nom_stack::knobs::Knobs;
 use nom_virtio_console::Console;
 use nom_virtqueue::transport::Mapped;
 
@@ -25,6 +29,8 @@ pub struct Guest {
     switch: Option<Doorbell>,
     /// Time that was spent waiting.
     waited_ns: u64,
+    /// The cores, of which this is the first.
+    team: Arc<Team>,
 }
 
 impl Guest {
@@ -35,6 +41,7 @@ impl Guest {
         events: nom_runtime::Events,
         management: bool,
         switch: Option<Doorbell>,
+        team: Arc<Team>,
     ) -> Self {
         let (console, console_event) = match management.then(|| open_console(name, memory)).flatten() {
             Some((console, event)) => (Some(console), event),
@@ -47,6 +54,7 @@ impl Guest {
             heard: true,
             switch,
             waited_ns: 0,
+            team,
         }
     }
 
@@ -148,6 +156,18 @@ impl Home for Guest {
     fn machine(&self) -> &[AtomicU64] {
         let page = nom_runtime::statistics();
         &page[..WORDS.min(page.len())]
+    }
+
+    fn others(&self) -> Option<Share> {
+        self.team.others()
+    }
+
+    fn lead(&mut self, knobs: &Knobs) {
+        self.team.lead(knobs);
+    }
+
+    fn drain_others(&mut self) -> bool {
+        self.team.drain()
     }
 
     fn entropy(&mut self, bytes: &mut [u8]) -> bool {

@@ -10,5 +10,7 @@ pub mod deployed;
 mod home;
 mod network;
 mod place;
+mod team;
 
 pub use home::Guest;
+pub use team::{Bell, Team};

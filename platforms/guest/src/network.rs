@@ -1,9 +1,11 @@
 //! Where frames come from: a card of one's own, or a port of the switch that has it.
 
+use crate::team::Bell;
 use alloc::format;
 use alloc::string::String;
 use nom_guest_devices::{Doorbell, PortReceiver, PortSender, open_port};
 use nom_runtime::{log, now_ns, wait};
+use nom_spread::{BackReceiver, BackSender, FrontReceiver, FrontSender};
 use nom_stack::port::{Arrival, Egress, Frame, Full, Ingress, Offloads};
 use nom_virtio_net::{Receiver, Sender};
 use nom_virtqueue::transport::MappedBell;
@@ -13,17 +15,23 @@ const SWITCH: &str = "switch";
 /// How long the switch may take to be there.
 const PATIENCE_NS: u64 = 20_000_000_000;
 
-/// The receiving half of either.
+/// The receiving half, whatever it is.
 #[allow(clippy::large_enum_variant, reason = "there is one of it")]
 pub enum Incoming {
     Card(Receiver<MappedBell>),
+    /// A card with one pair of queues for several cores, on the one that has it, ...
+    Shared(FrontReceiver<Receiver<MappedBell>, Sender<MappedBell>, Bell>),
+    /// ... and on the others.
+    Handed(BackReceiver<Bell>),
     Port(PortReceiver),
 }
 
-/// The sending half of either.
+/// The sending half, whatever it is.
 #[allow(clippy::large_enum_variant, reason = "there is one of it")]
 pub enum Outgoing {
     Card(Sender<MappedBell>),
+    Shared(FrontSender<Sender<MappedBell>>),
+    Handed(BackSender<Bell>),
     Port(PortSender),
 }
 
@@ -75,8 +83,13 @@ impl Watch {
 
 /// Why the card cannot be gone on with. A switch that broke the contract counts as gone until it begins anew.
 pub fn fault(incoming: &Incoming, outgoing: &Outgoing) -> Option<String> {
-    let (Incoming::Card(receiver), Outgoing::Card(sender)) = (incoming, outgoing) else { return None };
-    let fault = receiver.fault().or(sender.fault())?;
+    let fault = match (incoming, outgoing) {
+        (Incoming::Card(receiver), Outgoing::Card(sender)) => receiver.fault().or(sender.fault()),
+        (Incoming::Shared(receiver), Outgoing::Shared(sender)) => {
+            receiver.device().fault().or(sender.with_device(Sender::fault))
+        }
+        _ => None,
+    }?;
     Some(format!("the network device broke the contract of its rings: {fault:?}"))
 }
 
@@ -85,6 +98,8 @@ macro_rules! either {
     ($self:ident, $kind:ident, $half:ident => $what:expr) => {
         match $self {
             $kind::Card($half) => $what,
+            $kind::Shared($half) => $what,
+            $kind::Handed($half) => $what,
             $kind::Port($half) => $what,
         }
     };

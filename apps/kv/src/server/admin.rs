@@ -145,7 +145,7 @@ impl Kv {
         }
         let bytes = limit.checked_mul(1 << 20).and_then(|bytes| usize::try_from(bytes).ok());
         match bytes {
-            Some(bytes) if self.set_memory(bytes) => answer::OK,
+            Some(bytes) if self.resize_all(bytes) => answer::OK,
             _ => NO_RESIZE,
         }
     }

@@ -76,8 +76,8 @@ impl Kv {
         write(&count.to_le_bytes());
     }
 
-    /// Stores the items of a predecessor and says how many there were. Those that ended meanwhile, or find no room, are
-    /// left out.
+    /// Stores the items of a predecessor and says how many there were. Those that ended meanwhile, find no room, or are
+    /// another core's are left out.
     pub fn load(&mut self, now_ns: u64, mut bytes: &[u8]) -> Result<u64, BadContents> {
         bytes = bytes.strip_prefix(MAGIC).ok_or(BadContents::Unknown)?;
         let now_s = self.second(now_ns);
@@ -102,6 +102,9 @@ impl Kv {
             let key = take(&mut bytes, usize::from(key_len))?;
             let value = take(&mut bytes, value_len)?;
             count += 1;
+            if self.shards.as_ref().is_some_and(|shards| shards.foreign(key).is_some()) {
+                continue;
+            }
             let expires_s = match left_s {
                 FOR_EVER => 0,
                 left_s if u64::from(left_s) <= gone_s => continue,

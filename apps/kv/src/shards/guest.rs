@@ -119,6 +119,9 @@ impl Kv {
     pub(crate) fn attend_shards(&mut self, now_ns: u64) -> Option<ConnectionId> {
         // Guests are served without it: whatever they ask is ours.
         let mut shards = self.shards.take()?;
+        if let Some(bytes) = shards.told_memory() {
+            self.set_memory(bytes);
+        }
         if shards.ready.is_empty() {
             for peer in shards.peers.iter_mut().flatten() {
                 shards.counters.served += self.serve_guests(peer, now_ns);

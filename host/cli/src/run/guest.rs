@@ -97,10 +97,10 @@ pub fn start(
     let plan = Plan {
         accelerator,
         beside: (1..).zip(&ports).map(leads).collect::<Outcome<_>>()?,
-        processors: options.apps.map_or(1, |count| (count + 1).min(PROCESSORS_MAX)),
+        processors: options.apps.map_or(own.cores as u32, |count| (count + 1).min(PROCESSORS_MAX)),
         memory_mib: options.memory_mib,
         forward: wire.is_none().then_some((port, own.listen)),
-        tap: wire.map(|wire| Tap { name: wire.name.clone(), queues: 1 }),
+        tap: wire.map(|wire| Tap { name: wire.name.clone(), queues: wire.queues(own.cores) }),
         management: true,
         ..Plan::new(options.kind)
     };

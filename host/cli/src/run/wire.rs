@@ -76,6 +76,12 @@ impl Wire {
         Ok(Self { name: name.into(), host: config.address, prefix_len: config.prefix_len, make: true })
     }
 
+    /// Pairs of queues for so many cores: one that was there has one, unless whoever made it said otherwise, and then the
+    /// first core shares it.
+    pub fn queues(&self, cores: usize) -> u16 {
+        if self.make { cores as u16 } else { 1 }
+    }
+
     /// The guest's address with its prefix, unless the configuration names another one.
     pub fn guest(&self) -> String {
         format!("{}/{}", self.neighbour().unwrap_or(self.host), self.prefix_len)

@@ -21,6 +21,9 @@ const HOMES: &[(&str, &[&str])] = &[
     ("linux", &["--on", "linux"]),
 ];
 
+/// As many cores, of which each has a part of the items.
+pub const TWO_CORES: &[&str] = &["--set", "kv.cores=2"];
+
 /// All homes, one after the other.
 pub fn services(cases: &mut Cases) -> Outcome<()> {
     for (home, arguments) in HOMES {
@@ -28,21 +31,10 @@ pub fn services(cases: &mut Cases) -> Outcome<()> {
         case("a client is answered byte for byte and the ledger counts it", alone(arguments).into());
         case("prices move a knob, load and others add up, Ctrl-C settles", priced(arguments).into());
         case("memcstat", tool(arguments, "memcstat", |port| vec![format!("--servers=127.0.0.1:{port}")]));
-        case(
-            "memcaslap",
-            tool(arguments, "memcaslap", |port| {
-                vec![
-                    "-s".into(),
-                    format!("127.0.0.1:{port}"),
-                    "-T".into(),
-                    "1".into(),
-                    "-c".into(),
-                    "4".into(),
-                    "-x".into(),
-                    "4000".into(),
-                ]
-            }),
-        );
+        case("memcaslap", tool(arguments, "memcaslap", caslap));
+        let two = [arguments, TWO_CORES].concat();
+        case("on two cores a client is answered byte for byte and the ledger counts it", alone(&two).into());
+        case("on two cores memcaslap", tool(&two, "memcaslap", caslap));
         case("nom top and nom log show it and disturb nobody", watching::watched(arguments).into());
         eyes::eyes(cases, home, arguments);
         let mut case = |name: &str, verdict: Verdict| cases.note(&format!("{home}: {name}"), verdict);
@@ -51,6 +43,12 @@ pub fn services(cases: &mut Cases) -> Outcome<()> {
     tap::tap(cases)?;
     per_request::per_request(cases)?;
     web::web(cases)
+}
+
+/// So many operations of four clients.
+fn caslap(port: u16) -> Vec<String> {
+    let server = format!("127.0.0.1:{port}");
+    ["-s", &server, "-T", "1", "-c", "4", "-x", "4000"].map(String::from).to_vec()
 }
 
 /// Without a load, the ledger holds exactly what our client did.

@@ -2,7 +2,7 @@
 //! test's own; where that is not allowed, it is skipped.
 
 use super::client::converse_at;
-use super::services::{ended_well, number};
+use super::services::{TWO_CORES, ended_well, number};
 use super::started::Started;
 use super::{Cases, Verdict};
 use nom_linux_interface::Interface;
@@ -20,7 +20,7 @@ const PRICE_PATIENCE: Duration = Duration::from_secs(40);
 
 /// Both kinds of devices.
 pub fn tap(cases: &mut Cases) -> Outcome<()> {
-    let mut case = |name: &str, guest: Ipv4Addr, ready: bool| {
+    let mut case = |name: &str, guest: Ipv4Addr, ready: bool, more: &[&str]| {
         // A thread, because there is no way back from a namespace; whatever it starts is there too.
         let verdict = std::thread::scope(|scope| {
             let ran = scope.spawn(|| match namespace::enter() {
@@ -28,18 +28,26 @@ pub fn tap(cases: &mut Cases) -> Outcome<()> {
                 Ok(()) if ready && packages::find("ip").is_none() => {
                     Verdict::Skipped("ip is absent (Debian: iproute2)".into())
                 }
-                Ok(()) => one(guest, ready).into(),
+                Ok(()) => one(guest, ready, more).into(),
             });
             ran.join().unwrap_or_else(|_| Verdict::Failed("the test's thread ended in a panic".into()))
         });
         cases.note(&format!("guest on a TAP device: {name}"), verdict);
     };
-    case("one that the emulator makes is gone with it", Ipv4Addr::new(10, 77, 0, 2), false);
-    case("one that was there stays, with its address", Ipv4Addr::new(10, 88, 1, 253), true);
+    case("one that the emulator makes is gone with it", Ipv4Addr::new(10, 77, 0, 2), false, &[]);
+    case("one that was there stays, with its address", Ipv4Addr::new(10, 88, 1, 253), true, &[]);
+    let two = [&["--machine", "q35"], TWO_CORES].concat();
+    case("two cores have a pair of queues each", Ipv4Addr::new(10, 77, 0, 2), false, &two);
+    case(
+        "two cores share the one queue of a device that was there",
+        Ipv4Addr::new(10, 88, 1, 253),
+        true,
+        &two,
+    );
     Ok(())
 }
 
-fn one(guest: Ipv4Addr, ready: bool) -> Outcome<()> {
+fn one(guest: Ipv4Addr, ready: bool, more: &[&str]) -> Outcome<()> {
     if ready {
         // A host at the upper end of its network: the guest is before it.
         ip(&["link", "set", "lo", "up"])?;
@@ -47,7 +55,9 @@ fn one(guest: Ipv4Addr, ready: bool) -> Outcome<()> {
         ip(&["addr", "add", "10.88.1.254/23", "dev", INTERFACE])?;
         ip(&["link", "set", INTERFACE, "up"])?;
     }
-    let mut started = Started::elsewhere(&["--tap", INTERFACE, "--rate", "200", "--set", "value=1 $/Mop"])?;
+    let mut started = Started::elsewhere(
+        &[&["--tap", INTERFACE, "--rate", "200", "--set", "value=1 $/Mop"], more].concat(),
+    )?;
     let accepted = converse_at((guest, PORT).into())?;
     let priced = |line: &str| line.starts_with("{\"stats\":") && !line.contains("\"price_generation\":0,");
     let priced = started.json.wait_for(PRICE_PATIENCE, priced).is_some();

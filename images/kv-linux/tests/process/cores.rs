@@ -103,3 +103,79 @@ fn a_reload_and_a_drain_reach_both_cores() {
     assert_eq!((number(&bye, "accepted"), number(&bye, "connections_cut")), (48, 0));
     assert!(process.child.wait().unwrap().success());
 }
+
+/// The same with another number of cores, or none named.
+fn on(cores: usize) -> String {
+    CONFIGURATION.to_string() + &format!("kv.cores = {cores}\nmemory.items.max = 64 MiB\n")
+}
+
+#[test]
+fn contents_go_from_any_number_of_cores_to_any_other() {
+    let value = |key: usize, round: usize| format!("{}", key * 1_000 + round);
+    let keys = 200;
+    let kept = Place::new("kept-contents", "");
+    let file = kept.0.join("contents");
+    for (round, cores) in [2, 3, 1, 2].into_iter().enumerate() {
+        let place = Place::new("moved-contents", &on(cores));
+        let arguments = ["--contents", &file.to_string_lossy()];
+        let Some(mut process) = Process::start_with(place, &arguments) else { return };
+        let mut stream = TcpStream::connect(process.address).unwrap();
+        for key in (0..keys).filter(|_| round > 0) {
+            let value = value(key, round - 1);
+            let expected = format!("VALUE k{key} 0 {}\r\n{value}\r\nEND\r\n", value.len());
+            assert_eq!(
+                ask(&mut stream, &format!("get k{key}\r\n")),
+                expected,
+                "round {round}, {cores} cores"
+            );
+        }
+        for core in 0..4 {
+            assert!(!beside(&file, core).exists(), "they are taken, whoever left them");
+        }
+        for key in 0..keys {
+            let value = value(key, round);
+            stream
+                .write_all(format!("set k{key} 0 0 {} noreply\r\n{value}\r\n", value.len()).as_bytes())
+                .unwrap();
+        }
+        assert_eq!(ask(&mut stream, "get k0\r\n"), format!("VALUE k0 0 1\r\n{round}\r\nEND\r\n"));
+        drop(stream);
+        process.terminate();
+        assert!(process.child.wait().unwrap().success());
+        for core in 0..4 {
+            assert_eq!(beside(&file, core).exists(), core < cores, "core {core} of {cores}");
+        }
+    }
+}
+
+fn beside(file: &std::path::Path, core: usize) -> std::path::PathBuf {
+    let mut name = file.as_os_str().to_os_string();
+    if core > 0 {
+        name.push(format!(".{core}"));
+    }
+    name.into()
+}
+
+#[test]
+fn memory_is_changed_on_all_cores() {
+    let Some(process) = Process::start_in(Place::new("two-sized", &on(2))) else { return };
+    let mut stream = TcpStream::connect(process.address).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mebibytes = |stream: &mut TcpStream| counted(&ask(stream, "stats\r\n"), "limit_maxbytes") >> 20;
+    assert_eq!(mebibytes(&mut stream), 8);
+    for (line, answer, after) in
+        [("cache_memlimit 32\r\n", "OK\r\n", 32), ("cache_memlimit 65\r\n", "MEMLIMIT_ADJUST_FAILED", 32)]
+    {
+        stream.write_all(line.as_bytes()).unwrap();
+        let mut said = vec![0; answer.len()];
+        stream.read_exact(&mut said).unwrap();
+        assert_eq!(String::from_utf8_lossy(&said), answer);
+        if !answer.ends_with('\n') {
+            BufReader::new(&stream).read_line(&mut String::new()).unwrap();
+        }
+        // The other core hears of it a moment later.
+        while mebibytes(&mut stream) != after {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}

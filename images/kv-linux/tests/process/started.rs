@@ -63,7 +63,12 @@ impl Process {
 
     /// The same with a configuration of the test's own.
     pub fn start_in(place: Place) -> Option<Self> {
-        let mut child = place.command(0).spawn().unwrap();
+        Self::start_with(place, &[])
+    }
+
+    /// The same with more arguments.
+    pub fn start_with(place: Place, arguments: &[&str]) -> Option<Self> {
+        let mut child = place.command(0).args(arguments).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
         let Some(port) = line.trim().strip_prefix("ready port=") else {

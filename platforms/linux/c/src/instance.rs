@@ -15,6 +15,7 @@ use nom_stack::application::{ConnectionId, Ended, Io};
 use nom_stack::meter::Answer;
 use nom_stack::port::{Egress, Ingress};
 use std::ffi::OsString;
+use std::sync::Arc;
 
 /// Longest name of an application.
 const NAME_MAX: usize = 32;
@@ -122,8 +123,9 @@ impl Instance {
             return Err(wrong("kv.cores: one core serves here; remove the line".into()));
         }
         let (prepared, porch) = Prepared::open(who, &arguments, &configuration, None).map_err(refused)?;
+        let team = Arc::clone(&prepared.team);
         let mut kept = None;
-        network::serve(&configuration, porch, Keep { prepared, kept: &mut kept }).map_err(refused)?;
+        network::serve(&configuration, &team, porch, Keep { prepared, kept: &mut kept }).map_err(refused)?;
         let drive = kept.ok_or_else(|| refused("the network did not open".into()))?;
         Ok(Self { drive, timers: Timers::default(), generation: 0, over: false })
     }

@@ -20,6 +20,8 @@ use std::thread::{self, JoinHandle};
 
 /// Makes the application of one core, in that core's thread.
 pub type Part<A> = Box<dyn FnOnce() -> A + Send>;
+/// What a further core does at its end, on that core: with its application, at this time.
+pub type Last<A> = Box<dyn FnOnce(&A, u64) -> Result<(), String> + Send>;
 /// How long requests that cores have with each other may take when they are to be moved; the connections of the others are cut.
 const WITHDRAW_MAX_NS: u64 = 1_000_000_000;
 
@@ -54,6 +56,11 @@ pub trait Deployed: Sized {
         _left: Option<&[u8]>,
     ) -> Result<Vec<Part<Self::Application>>, String> {
         Err(format!("{} runs on one core: remove the line kv.cores", Self::NAME))
+    }
+
+    /// What the core with this number, from 1 on, does after its last turn, unless a successor goes on with what it has.
+    fn last(&self, _core: usize) -> Option<Last<Self::Application>> {
+        None
     }
 
     /// What the first core's successor is to know besides, before the rest.
@@ -111,7 +118,10 @@ fn serve<D: Deployed>(arguments: &Arguments) -> Result<(), String> {
         Some(Predecessor { queues, states, .. }) => {
             network::resume(&configuration, queues, Process { prepared, deployed, states })
         }
-        None => network::serve(&configuration, porch, Process { prepared, deployed, states: Vec::new() }),
+        None => {
+            let team = Arc::clone(&prepared.team);
+            network::serve(&configuration, &team, porch, Process { prepared, deployed, states: Vec::new() })
+        }
     }
 }
 
@@ -143,7 +153,7 @@ impl<D: Deployed> Serve for Process<D> {
             deployed.inherit(&mut application, ready.home.now_ns(), left)?;
         }
         drop(first);
-        let cores = Cores::start::<I, E, D>(&mut ready, parts, states)?;
+        let cores = Cores::start::<I, E, D>(&deployed, &mut ready, parts, states)?;
         let mut running = ready.serve(application, &moved)?;
         drop(moved);
         while running.turn(u64::MAX) {
@@ -169,6 +179,7 @@ struct Cores {
 
 impl Cores {
     fn start<I: Ingress + 'static, E: Egress + 'static, D: Deployed>(
+        deployed: &D,
         ready: &mut Ready<I, E>,
         parts: Vec<Part<D::Application>>,
         mut states: impl Iterator<Item = State>,
@@ -179,7 +190,7 @@ impl Cores {
             let core = number + 1;
             let (configuration, team) = (ready.configuration.clone(), Arc::clone(&ready.team));
             let seed = seed(&mut ready.home).map_err(text)?;
-            let state = states.next();
+            let (state, last) = (states.next(), deployed.last(core));
             let serve = move || {
                 let (ingress, egress, wakes) = more()?;
                 let (mut application, mut moved) = (part(), Vec::new());
@@ -189,7 +200,7 @@ impl Cores {
                     D::inherit_part(&mut application, clock_ns(ClockId::Monotonic), left)?;
                 }
                 let place = Place { core, team, mac, ingress, egress, wakes, application, seed, moved };
-                follow(&configuration, place, D::bequeath)
+                follow(&configuration, place, D::bequeath, last)
             };
             let thread = thread::Builder::new().name(format!("core {core}")).spawn(serve);
             threads.push(thread.map_err(|error| format!("no thread for core {core}: {error}"))?);

@@ -1,13 +1,16 @@
 //! The platform that the configuration names: a TAP device, AF_XDP or AF_PACKET.
 
+use crate::team::{Bell, Team};
 use nom_packet::{PacketConfig, PacketIngress, Socket};
 use nom_service::configuration::{Configuration, Copying, Network};
+use nom_spread::{Incoming, Outgoing, spread};
 use nom_stack::port::{Egress, Ingress};
 use nom_tap::{Porch, TapConfig, TapEgress, TapIngress, namespace};
 use nom_xdp::{Ours, XdpConfig};
 use std::fmt::Display;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Our Ethernet address where nobody shares it, in the range that anybody may use.
@@ -95,7 +98,12 @@ fn serve_packets(sockets: Vec<Socket>, next: impl Serve) -> Result<(), String> {
 }
 
 /// Opens the device and serves on it.
-pub fn serve(configuration: &Configuration, porch: Option<Porch>, next: impl Serve) -> Result<(), String> {
+pub fn serve(
+    configuration: &Configuration,
+    team: &Arc<Team>,
+    porch: Option<Porch>,
+    next: impl Serve,
+) -> Result<(), String> {
     match &configuration.network {
         Network::Tap { interface } => {
             if porch.is_some() {
@@ -124,8 +132,20 @@ pub fn serve(configuration: &Configuration, porch: Option<Porch>, next: impl Ser
             };
             let (ingress, egress) = nom_xdp::open(&config).map_err(text)?;
             let wakes = ingress.as_fd().try_clone_to_owned().map_err(text)?;
-            let (mac, reached) = (ingress.mac(), Reached::Address);
-            next.serve(Device { mac, ingress, egress, wakes, reached, lasts: false, more: Vec::new() })
+            let (mac, reached, lasts) = (ingress.mac(), Reached::Address, false);
+            if team.cores() == 1 {
+                return next.serve(Device { mac, ingress, egress, wakes, reached, lasts, more: Vec::new() });
+            }
+            let bells: Vec<Bell> = (0..team.cores()).map(|core| team.bell(core).clone()).collect();
+            let ((ingress, egress), backs) = spread(ingress, egress, &bells, configuration.listen);
+            let more = bells.into_iter().skip(1).zip(backs).map(|(bell, (ingress, egress))| {
+                Box::new(move || {
+                    let wakes = bell.instead_of_a_queue().map_err(text)?;
+                    Ok((Incoming::Handed(ingress), Outgoing::Handed(egress), wakes))
+                }) as More<_, _>
+            });
+            let (ingress, egress) = (Incoming::Queue(ingress), Outgoing::Queue(egress));
+            next.serve(Device { mac, more: more.collect(), ingress, egress, wakes, reached, lasts })
         }
         Network::Packet { interface } => {
             let config = PacketConfig::new(interface, configuration.address);

@@ -11,7 +11,7 @@ use crate::outside::Outside;
 use crate::privileges::{self, User};
 use crate::start::{die_with_parent, listen, say_ready, stop_and_restart_signals, text};
 use crate::succession::{OwnProgram, Predecessor};
-use crate::team::Team;
+use crate::team::{Team, team};
 use nom_service::configuration::Configuration;
 use nom_service::home::Home;
 use nom_service::worker::{Identity, Moved, Worker};
@@ -46,6 +46,8 @@ pub struct Prepared {
     user: Option<User>,
     notifier: Notifier,
     heritage: Heritage,
+    /// The cores, of which this is the first.
+    pub team: Arc<Team>,
 }
 
 /// Where this process comes from, and what becomes of it.
@@ -93,13 +95,14 @@ impl Prepared {
             user,
             notifier: Notifier::from_environment()?,
             heritage: Heritage { restart, own, config: arguments.config.clone(), lasts: false },
+            team: Arc::new(team(configuration.cores).map_err(text)?),
         };
         Ok((prepared, porch))
     }
 
     /// The device is open: rights are given up, and clients may come.
     pub fn ready<I: Ingress, E: Egress>(self, device: Device<I, E>) -> Result<Ready<I, E>, String> {
-        let Self { who, configuration, management, mut outside, stop, asked, board, user, .. } = self;
+        let Self { who, configuration, management, mut outside, stop, asked, board, user, team, .. } = self;
         let (notifier, heritage) = (self.notifier, Heritage { lasts: device.lasts, ..self.heritage });
         privileges::give_up(user)?;
         if who.dies_with_parent {
@@ -109,7 +112,6 @@ impl Prepared {
         outside.start()?;
         let sleep_max_ns = notifier.sleep_max_ns();
         let program = who.program.name;
-        let team = Arc::new(Team::new(configuration.cores).map_err(text)?);
         let device_wakes = device.wakes;
         let parts = Parts {
             program,

@@ -1,0 +1,245 @@
+//! The core that has the queue: it keeps its own frames, hands the others theirs, and sends what they send.
+
+use crate::Memory;
+use crate::back::{NOT_VOUCHED, VOUCHED};
+use crate::steering::{Way, way};
+use alloc::collections::VecDeque;
+use alloc::rc::Rc;
+use alloc::vec::Vec;
+use core::cell::RefCell;
+use nom_port::{Bell, Receiver, Sender};
+use nom_stack::port::{Arrival, Egress, Frame, Full, Ingress, Offloads};
+
+/// Frames of one other core that are sent in one look.
+const TURN_FRAMES: usize = 64;
+
+/// Both ends of the rings that the first core shares with another one.
+#[derive(Debug)]
+pub(crate) struct Peer<B> {
+    hears: Receiver<Memory, B>,
+    says: Sender<Memory, B>,
+}
+
+impl<B: Bell> Peer<B> {
+    pub(crate) fn new(hears: Receiver<Memory, B>, says: Sender<Memory, B>) -> Self {
+        Self { hears, says }
+    }
+
+    /// Gives a frame to the core; false when there is no room for it.
+    fn give(&mut self, frame: &[u8], checksum_good: bool) -> bool {
+        let behind: &[u8] = if checksum_good { &VOUCHED } else { &NOT_VOUCHED };
+        self.says
+            .queue(Frame { headers: frame, payload: &[behind], checksum: None, segment_len: None })
+            .is_ok()
+    }
+}
+
+/// What the first core did for the others.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Frames that were handed to other cores.
+    pub handed: u64,
+    /// Frames that found the ring of their core full.
+    pub lost: u64,
+    /// Frames that were sent for other cores.
+    pub sent: u64,
+}
+
+/// The device's sending half, for the first core's own frames and for those of the others between them.
+#[derive(Debug)]
+struct Out<E> {
+    device: E,
+    /// What the device calls the frames of this core that it has not read yet, the oldest first.
+    own: VecDeque<u64>,
+    queued: u64,
+    completed: u64,
+}
+
+/// What comes to the first core.
+#[derive(Debug)]
+pub struct FrontReceiver<I, E, B> {
+    device: I,
+    out: Rc<RefCell<Out<E>>>,
+    peers: Vec<Peer<B>>,
+    port: u16,
+    /// Frames for this core, which are the device's handles.
+    mine: VecDeque<Arrival>,
+    /// Whose frames are sent first in the next look, where there is room for some only.
+    turn: usize,
+    counters: Counters,
+}
+
+/// What leaves the first core.
+#[derive(Debug)]
+pub struct FrontSender<E>(Rc<RefCell<Out<E>>>);
+
+pub(crate) fn halves<I: Ingress, E: Egress, B: Bell>(
+    device: I,
+    egress: E,
+    peers: Vec<Peer<B>>,
+    port: u16,
+) -> (FrontReceiver<I, E, B>, FrontSender<E>) {
+    let own = VecDeque::with_capacity(egress.capacity());
+    let out = Rc::new(RefCell::new(Out { device: egress, own, queued: 0, completed: 0 }));
+    let mine = VecDeque::with_capacity(device.capacity());
+    let sender = FrontSender(Rc::clone(&out));
+    (FrontReceiver { device, out, peers, port, mine, turn: 0, counters: Counters::default() }, sender)
+}
+
+impl<I: Ingress, E: Egress, B: Bell> FrontReceiver<I, E, B> {
+    /// The device's receiving half, to look at.
+    pub fn device(&self) -> &I {
+        &self.device
+    }
+
+    /// What was done for other cores.
+    pub fn counters(&self) -> Counters {
+        self.counters
+    }
+
+    /// Hands all that waits in the device to whom it belongs.
+    fn hand_out(&mut self) {
+        let cores = self.peers.len() + 1;
+        while let Some(arrival) = self.device.take() {
+            let frame = self.device.bytes(&arrival);
+            let way = way(frame, self.port, cores);
+            let (from, to) = match way {
+                Way::Core(core) => (core, core + 1),
+                Way::All => (0, cores),
+            };
+            for core in from.max(1)..to {
+                let given = self.peers[core - 1].give(frame, arrival.checksum_good);
+                self.counters.handed += u64::from(given);
+                self.counters.lost += u64::from(!given);
+            }
+            if from == 0 {
+                self.mine.push_back(arrival);
+            } else {
+                self.device.give_back(arrival);
+            }
+        }
+        for peer in &mut self.peers {
+            peer.says.kick();
+        }
+    }
+
+    /// Sends what other cores want sent, as far as there is room.
+    fn send_for_others(&mut self, now_ns: u64) {
+        let mut out = self.out.borrow_mut();
+        let before = self.counters.sent;
+        let cores = self.peers.len();
+        self.turn = (self.turn + 1) % cores.max(1);
+        for number in 0..cores {
+            let peer = &mut self.peers[(self.turn + number) % cores];
+            if peer.hears.look(now_ns) == 0 {
+                continue;
+            }
+            for _ in 0..TURN_FRAMES {
+                if out.device.room() == 0 {
+                    // What the device has read since makes room.
+                    out.device.completed();
+                    if out.device.room() == 0 {
+                        break;
+                    }
+                }
+                let Some(arrival) = peer.hears.take() else { break };
+                let headers = peer.hears.bytes(&arrival);
+                let frame = Frame { headers, payload: &[], checksum: None, segment_len: None };
+                self.counters.sent += u64::from(out.device.queue(frame).is_ok());
+                peer.hears.give_back(arrival);
+            }
+        }
+        if self.counters.sent != before {
+            out.device.kick();
+        }
+    }
+}
+
+impl<I: Ingress, E: Egress, B: Bell> Ingress for FrontReceiver<I, E, B> {
+    fn look(&mut self, now_ns: u64) -> usize {
+        self.device.look(now_ns);
+        self.hand_out();
+        self.send_for_others(now_ns);
+        self.mine.len()
+    }
+
+    fn oldest_ns(&self) -> Option<u64> {
+        self.mine.front().map(|arrival| arrival.arrived_ns)
+    }
+
+    fn capacity(&self) -> usize {
+        self.device.capacity()
+    }
+
+    fn take(&mut self) -> Option<Arrival> {
+        self.mine.pop_front()
+    }
+
+    fn bytes(&self, arrival: &Arrival) -> &[u8] {
+        self.device.bytes(arrival)
+    }
+
+    fn give_back(&mut self, arrival: Arrival) {
+        self.device.give_back(arrival);
+    }
+
+    fn arm(&mut self) -> bool {
+        let mut quiet = self.mine.is_empty() && self.device.arm();
+        for peer in &mut self.peers {
+            // All are asked, whatever the first one says.
+            quiet &= peer.hears.arm();
+        }
+        quiet
+    }
+}
+
+impl<E: Egress> FrontSender<E> {
+    /// Looks at the device's sending half.
+    pub fn with_device<R>(&self, look: impl FnOnce(&E) -> R) -> R {
+        look(&self.0.borrow().device)
+    }
+}
+
+impl<E: Egress> Egress for FrontSender<E> {
+    fn offloads(&self) -> Offloads {
+        self.0.borrow().device.offloads()
+    }
+
+    fn mtu(&self) -> usize {
+        self.0.borrow().device.mtu()
+    }
+
+    fn room(&self) -> usize {
+        self.0.borrow().device.room()
+    }
+
+    fn capacity(&self) -> usize {
+        self.0.borrow().device.capacity()
+    }
+
+    fn queue(&mut self, frame: Frame<'_>) -> Result<u64, Full> {
+        let mut out = self.0.borrow_mut();
+        let name = out.device.queue(frame)?;
+        out.own.push_back(name);
+        out.queued += 1;
+        Ok(out.queued)
+    }
+
+    fn kick(&mut self) -> bool {
+        self.0.borrow_mut().device.kick()
+    }
+
+    fn completed(&mut self) -> u64 {
+        let mut out = self.0.borrow_mut();
+        let read = out.device.completed();
+        while out.own.front().is_some_and(|name| *name <= read) {
+            out.own.pop_front();
+            out.completed += 1;
+        }
+        out.completed
+    }
+
+    fn remind(&mut self) {
+        self.0.borrow_mut().device.remind();
+    }
+}
