@@ -102,8 +102,8 @@ pub const KEYS: &[Key] = &[
         "kv.cores",
         "1",
         "2",
-        "Cores of a cache that is a Linux process, on tap or packet: each has a stack of its own and a part of the items, \
-         of the connections and of all memory. One tuner and one ledger are for all.",
+        "Cores of a cache: each has a stack of its own and a part of the items, of the connections and of all memory. \
+         One tuner and one ledger are for all. A guest needs as many processors.",
     ),
     key("memory.items", "8 MiB", "64 MiB", "Memory for items and their index, taken at the start."),
     key(
