@@ -7,6 +7,11 @@ use nom_machine::{artefacts, configuration as lines};
 use nom_service::configuration::Configuration;
 use std::path::{Path, PathBuf};
 
+const HEAP: &str = "kernel.heap";
+/// What a further core takes of a guest's heap for its stack, and what each has for each other one.
+const CORE_MIB: usize = 4;
+const CORES_MIB: usize = 2;
+
 /// Applications that can be run by name; each has an example.
 pub const NAMES: [&str; 2] = ["kv", "httpd"];
 /// Longest configuration text; more is a mistake, and a guest would refuse it.
@@ -68,10 +73,38 @@ pub fn configuration(typed: &Typed, ours: &[(&str, &str)]) -> Outcome<String> {
     }
     let text = lines::with(&text, &settings);
     check(&text).context(|| "with what was set".into())?;
-    Ok(text)
+    let set = settings.iter().any(|(key, _)| *key == HEAP);
+    Ok(if set { text } else { roomy(text) })
+}
+
+/// A file's heap is meant for one core: several have more.
+fn roomy(text: String) -> String {
+    let cores = Configuration::parse(&text).map_or(1, |configuration| configuration.cores);
+    let mebibytes =
+        lines::value(&text, HEAP).and_then(|heap| heap.strip_suffix("MiB")?.trim().parse::<usize>().ok());
+    match mebibytes {
+        Some(mebibytes) if cores > 1 => {
+            let heap = mebibytes + (cores - 1) * CORE_MIB + cores * (cores - 1) * CORES_MIB;
+            lines::with(&text, &[(HEAP, &format!("{heap} MiB"))])
+        }
+        _ => text,
+    }
 }
 
 /// Checks a configuration's text as the application would.
 fn check(text: &str) -> Result<(), String> {
     Configuration::parse(text).map(drop).map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn several_cores_have_more_heap() {
+        let heap = |text: &str| lines::value(&roomy(text.into()), HEAP).map(String::from);
+        assert_eq!(heap("kernel.heap = 13 MiB\n").as_deref(), Some("13 MiB"));
+        assert_eq!(heap("kernel.heap = 13 MiB\nkv.cores = 2\n").as_deref(), Some("21 MiB"));
+        assert_eq!(heap("kv.cores = 2\n"), None, "what nobody said is the kernel's to choose");
+    }
 }

@@ -61,6 +61,7 @@ struct Opened {
 }
 
 /// What a further core has of the network.
+#[allow(clippy::large_enum_variant, reason = "there is one of it a core, and only at the start")]
 enum More {
     /// A pair of queues, with the event of its interrupts.
     Pair(Pair<MappedBell>, nom_runtime::Events),
