@@ -9,7 +9,11 @@
 //! word 0       magic and version        word 1   sequence: odd while the publisher writes
 //! word 2       generation of prices     word 3   when it was published (ns of the publisher's clock)
 //! word 4       when the provider says the price was set (ns since 1970)
+//! word 5       when announced prices begin (ns of the publisher's clock); 0 where none are known ahead
+//! word 6       the same as the provider says it (ns since 1970)
+//! word 7       for which resources a price is announced: one bit each
 //! words 8..    four words a resource: rate low, rate high, valid-until (ns of the publisher's clock), spare
+//! words 20..   two words a resource: announced rate low, announced rate high
 //! words 256..  one word a device, whole by itself ([`crate::device::listed`])
 //! ```
 
@@ -18,13 +22,17 @@ use core::sync::atomic::{AtomicU64, Ordering, fence};
 /// Words in a board: one page.
 pub const WORDS: usize = 512;
 /// First word of every board, with the version of this layout.
-pub const MAGIC: u64 = 0x6e6f_6d62_6f61_0001;
+pub const MAGIC: u64 = 0x6e6f_6d62_6f61_0002;
 const SEQUENCE: usize = 1;
 const GENERATION: usize = 2;
 const PUBLISHED: usize = 3;
 const PROVIDER_TIME: usize = 4;
+const NEXT_BEGIN: usize = 5;
+const NEXT_PROVIDER_TIME: usize = 6;
+const NEXT_KNOWN: usize = 7;
 const RATES: usize = 8;
 const WORDS_A_RATE: usize = 4;
+const NEXT_RATES: usize = RATES + RESOURCES.len() * WORDS_A_RATE;
 /// How often a reader tries again while the publisher writes, before it says that the board is torn. A publisher
 /// writes a few dozen words, so a reader that loses this often has a dead or hostile publisher.
 const READ_ATTEMPTS: usize = 1_000;
@@ -52,6 +60,17 @@ pub struct Rate {
     pub valid_until_ns: u64,
 }
 
+/// Prices that the provider has said will come: they replace all prices of the moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Announced {
+    /// From when on, by the publisher's clock. Not 0.
+    pub at_ns: u64,
+    /// The same as the provider says it, in nanoseconds since 1970: which announcement it is.
+    pub provider_unix_ns: u64,
+    /// Attodollars per unit of each resource, `None` where no price will be known.
+    pub atto_per_unit: [Option<i128>; RESOURCES.len()],
+}
+
 /// What the board said at one moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Prices {
@@ -63,12 +82,39 @@ pub struct Prices {
     pub provider_unix_ns: u64,
     /// One rate a resource, `None` where no price is known.
     pub rates: [Option<Rate>; RESOURCES.len()],
+    /// What comes next, where that is known.
+    pub next: Option<Announced>,
 }
 
 impl Prices {
     /// A board on which nothing was published.
-    pub const NONE: Prices =
-        Prices { generation: 0, published_ns: 0, provider_unix_ns: 0, rates: [None; RESOURCES.len()] };
+    pub const NONE: Prices = Prices {
+        generation: 0,
+        published_ns: 0,
+        provider_unix_ns: 0,
+        rates: [None; RESOURCES.len()],
+        next: None,
+    };
+}
+
+/// Words of all announced rates.
+pub(crate) const NEXT_RATE_WORDS: usize = 2 * RESOURCES.len();
+
+impl Announced {
+    /// One bit for each resource that has a price.
+    pub(crate) fn known(&self) -> u64 {
+        let bit = |place: usize| u64::from(self.atto_per_unit[place].is_some()) << place;
+        (0..RESOURCES.len()).map(bit).sum()
+    }
+
+    /// From its words, two a rate. Bits of resources that nobody knows mean nothing.
+    pub(crate) fn of(at_ns: u64, provider_unix_ns: u64, known: u64, rates: [u64; NEXT_RATE_WORDS]) -> Self {
+        let atto_per_unit = core::array::from_fn(|place| {
+            let atto = u128::from(rates[2 * place + 1]) << 64 | u128::from(rates[2 * place]);
+            (known >> place & 1 == 1).then_some(atto as i128)
+        });
+        Self { at_ns, provider_unix_ns, atto_per_unit }
+    }
 }
 
 /// Why a board cannot be read.
@@ -118,6 +164,16 @@ pub fn publish(words: &[AtomicU64], prices: &Prices) -> Result<u64, Unreadable> 
         words[at + 1].store((atto >> 64) as u64, Ordering::Relaxed);
         words[at + 2].store(until, Ordering::Relaxed);
     }
+    words[NEXT_BEGIN].store(prices.next.map_or(0, |next| next.at_ns), Ordering::Relaxed);
+    if let Some(next) = &prices.next {
+        words[NEXT_PROVIDER_TIME].store(next.provider_unix_ns, Ordering::Relaxed);
+        words[NEXT_KNOWN].store(next.known(), Ordering::Relaxed);
+        for (pair, atto) in words[NEXT_RATES..].chunks_exact(2).zip(next.atto_per_unit) {
+            let atto = atto.unwrap_or(0) as u128;
+            pair[0].store(atto as u64, Ordering::Relaxed);
+            pair[1].store((atto >> 64) as u64, Ordering::Relaxed);
+        }
+    }
     words[SEQUENCE].store(sequence.wrapping_add(1), Ordering::Release);
     Ok(generation)
 }
@@ -146,6 +202,16 @@ pub fn read(words: &[AtomicU64]) -> Result<Prices, Unreadable> {
                 let atto_per_unit = ((u128::from(high) << 64) | u128::from(low)) as i128;
                 *rate = Some(Rate { atto_per_unit, valid_until_ns: until });
             }
+        }
+        let next_at_ns = words[NEXT_BEGIN].load(Ordering::Relaxed);
+        if next_at_ns != 0 {
+            let word = |at: usize| words[at].load(Ordering::Relaxed);
+            prices.next = Some(Announced::of(
+                next_at_ns,
+                word(NEXT_PROVIDER_TIME),
+                word(NEXT_KNOWN),
+                core::array::from_fn(|place| word(NEXT_RATES + place)),
+            ));
         }
         fence(Ordering::Acquire);
         if words[SEQUENCE].load(Ordering::Relaxed) == before {
@@ -192,6 +258,15 @@ mod tests {
         assert_eq!(publish(&words, &prices), Ok(1));
         assert_eq!(read(&words), Ok(Prices { generation: 1, ..prices }));
         assert_eq!(generation(&words), 1);
+        // What is announced, a price below zero among it, and no longer announced.
+        let atto_per_unit = [None, Some(-7), Some(i128::MIN)];
+        let next = Some(Announced { at_ns: 11, provider_unix_ns: 12, atto_per_unit });
+        assert_eq!(publish(&words, &Prices { next, ..prices }), Ok(2));
+        assert_eq!(read(&words), Ok(Prices { generation: 2, next, ..prices }));
+        assert_eq!(publish(&words, &prices), Ok(3));
+        assert_eq!(read(&words), Ok(Prices { generation: 3, ..prices }));
+        let after = &words[NEXT_RATES + NEXT_RATE_WORDS..];
+        assert!(after.iter().all(|word| word.load(Ordering::Relaxed) == 0), "these are somebody else's");
     }
 
     #[test]
@@ -199,6 +274,10 @@ mod tests {
         let zero: Vec<AtomicU64> = (0..WORDS).map(|_| AtomicU64::new(0)).collect();
         assert_eq!(read(&zero), Err(Unreadable::NotABoard));
         assert_eq!(read(&zero[..8]), Err(Unreadable::Short));
+        // One in the layout before this one says less than we would read.
+        let words = board();
+        words[0].store(MAGIC - 1, Ordering::Relaxed);
+        assert_eq!(read(&words), Err(Unreadable::NotABoard));
         let words = board();
         words[SEQUENCE].store(1, Ordering::Relaxed);
         assert_eq!(read(&words), Err(Unreadable::Torn));
@@ -211,7 +290,10 @@ mod tests {
             scope.spawn(|| {
                 for turn in 1..20_000u64 {
                     let rate = Some(Rate { atto_per_unit: i128::from(turn) << 60, valid_until_ns: turn });
-                    publish(&words, &Prices { published_ns: turn, rates: [rate; 3], ..Prices::NONE })
+                    let atto_per_unit = [Some(i128::from(turn) << 60); 3];
+                    let next = Announced { at_ns: turn, provider_unix_ns: turn, atto_per_unit };
+                    let next = (turn % 2 == 1).then_some(next);
+                    publish(&words, &Prices { published_ns: turn, rates: [rate; 3], next, ..Prices::NONE })
                         .unwrap();
                 }
             });
@@ -225,6 +307,14 @@ mod tests {
                     for rate in prices.rates.into_iter().flatten() {
                         assert_eq!(rate.valid_until_ns, prices.published_ns);
                         assert_eq!(rate.atto_per_unit, i128::from(prices.published_ns) << 60);
+                    }
+                    assert_eq!(prices.next.is_some(), prices.published_ns % 2 == 1);
+                    if let Some(next) = prices.next {
+                        assert_eq!((next.at_ns, next.provider_unix_ns), (last, last));
+                        assert_eq!(
+                            next.atto_per_unit,
+                            prices.rates.map(|rate| rate.map(|it| it.atto_per_unit))
+                        );
                     }
                 }
             });

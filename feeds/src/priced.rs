@@ -17,11 +17,13 @@
 //! until which they are valid; never a mixture of two feeds.
 //!
 //! **Prices that are known ahead** are checked like any other and stand in [`Priced::next`]. When their time comes
-//! they are published without asking, except those of a feed that holds questions: it tells of the change itself.
+//! they are published without asking, except those of a feed that holds questions: it tells of the change itself. The
+//! board carries the first of them beside the prices in force, for whoever wants to prepare.
 
 use crate::board::to_board;
 use crate::feed::Reading;
 use crate::http::{self, Response, Url};
+use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -56,7 +58,7 @@ pub enum Action {
     /// Close the connection, if there is one. Nothing is to be said about it any more.
     Disconnect,
     /// Write these prices to the board.
-    Publish(board::Prices),
+    Publish(Box<board::Prices>),
     /// Tell a person.
     Report(String),
 }
@@ -110,7 +112,7 @@ pub struct Next {
     /// All prices from then on.
     pub prices: Prices,
     /// The same time since 1970.
-    provider_unix_ns: u64,
+    pub provider_unix_ns: u64,
 }
 
 /// The last answer that was published.
@@ -437,12 +439,9 @@ impl Priced {
             next,
         });
         self.counts.published += 1;
-        self.act(Action::Publish(to_board(
-            &reading.prices,
-            now_ns,
-            reading.provider_unix_ns,
-            self.valid_until_ns(until_ns),
-        )));
+        let (valid_ns, next) = (self.valid_until_ns(until_ns), self.next());
+        let board = to_board(&reading.prices, now_ns, reading.provider_unix_ns, valid_ns, next.as_ref());
+        self.act(Action::Publish(Box::new(board)));
         let before = before.map_or(0, |before| before.source);
         if before != source {
             // How often it is asked while it is in use does not bind it when it is needed again.
@@ -471,6 +470,7 @@ impl Priced {
         }
         let (prices, unix_ns, until_ns) = (good.prices, good.provider_unix_ns, good.until_ns);
         self.counts.foreseen += 1;
-        self.act(Action::Publish(to_board(&prices, now_ns, unix_ns, self.valid_until_ns(until_ns))));
+        let (until_ns, next) = (self.valid_until_ns(until_ns), self.next());
+        self.act(Action::Publish(Box::new(to_board(&prices, now_ns, unix_ns, until_ns, next.as_ref()))));
     }
 }

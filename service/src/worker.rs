@@ -4,7 +4,7 @@
 //! changed), and chores (management, statistics, settlement, tuning) are done when their time has come; then the
 //! core waits as its knob says. Nothing here is done per request.
 //!
-//! Files: `reprice` (a new price, and what it changes), `reload` (another configuration, and orders), `chores` (what is
+//! Files: `reprice` (a new price, and what it changes), `foreseen` (prices that are announced), `reload` (another configuration, and orders), `chores` (what is
 //! due by time), `drain` (the end), `size` (the price of memory), `press` (what leaves smaller), `succession` (going on in
 //! another process), `eyes` (what a person looks at),
 //! `provider` (asking for prices over the application's own stack), `reading` (cumulative figures).
@@ -12,6 +12,7 @@
 mod chores;
 mod drain;
 mod eyes;
+mod foreseen;
 mod lease;
 mod names;
 mod press;
@@ -127,8 +128,14 @@ pub struct Worker<I: Ingress, E: Egress, A: Application> {
     priced: Option<Priced>,
     /// The prices in force and where they came from.
     prices: board::Prices,
+    /// What the board announces beside them.
+    foreseen: foreseen::Foreseen,
+    /// How long before they came the prices in force were announced.
+    announced_ns: Option<u64>,
     /// It was said that the board cannot be read, or not be used.
     board_unreadable: bool,
+    /// It was said that what it announces cannot be believed.
+    announcement_refused: bool,
     ready_ns: u64,
     setting: Setting,
     /// Since when.
@@ -239,7 +246,10 @@ impl<I: Ingress, E: Egress, A: Application> Worker<I, E, A> {
             channel: Channel::new(configuration.token.clone()),
             priced,
             prices: board::Prices::NONE,
+            foreseen: foreseen::Foreseen::default(),
+            announced_ns: None,
             board_unreadable: false,
+            announcement_refused: false,
             ready_ns: now_ns,
             setting,
             setting_ns: now_ns,

@@ -62,6 +62,7 @@ pub struct Ledger {
     number: u64,
     prices: Prices,
     generation: u64,
+    announced_ns: Option<u64>,
     /// The reading at the start of the open window.
     start: Reading,
     /// The latest reading, up to which memory was summed.
@@ -84,6 +85,7 @@ impl Ledger {
             number: 1,
             prices: Prices::NONE,
             generation: 0,
+            announced_ns: None,
             start: reading,
             last: reading,
             last_ns: now_ns,
@@ -121,11 +123,13 @@ impl Ledger {
     }
 
     /// New prices are in force from now. What came before is sealed at the old ones (nothing when the window has
-    /// just begun, or when the prices are the same).
+    /// just begun, or when the prices are the same). `announced_ns` says how long before this moment they had been
+    /// announced; the same prices again are no news, whoever announced them.
     pub fn set_prices(
         &mut self,
         prices: Prices,
         generation: u64,
+        announced_ns: Option<u64>,
         now_ns: u64,
         reading: &Reading,
     ) -> Result<Option<Window>, Trouble> {
@@ -136,6 +140,9 @@ impl Ledger {
             Some(self.seal(now_ns, reading)?)
         };
         // With the prices unchanged a new generation shows from the open window on.
+        if prices != self.prices {
+            self.announced_ns = announced_ns;
+        }
         self.prices = prices;
         self.generation = generation;
         Ok(sealed)
@@ -200,6 +207,7 @@ impl Ledger {
             start_ns: self.start_ns,
             end_ns,
             generation: self.generation,
+            announced_ns: self.announced_ns,
             prices: self.prices,
             accepted: served.accepted,
             refused: end.refused - start.refused,

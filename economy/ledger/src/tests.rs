@@ -63,7 +63,9 @@ fn history(contract: Contract, seed: u64, window_ns: u64) -> History {
                 core: (random.below(3) > 0).then(|| PerCoreNs(i128::from(random.below(1_000_000)))),
                 memory: Some(PerByteSecond(i128::from(random.below(5_000)))),
             };
-            history.windows.extend(ledger.set_prices(prices, step + 1, now_ns, &reading).unwrap());
+            history
+                .windows
+                .extend(ledger.set_prices(prices, step + 1, step.checked_sub(1), now_ns, &reading).unwrap());
         }
         history.windows.extend(ledger.settle(now_ns, &reading).unwrap());
     }
@@ -114,16 +116,21 @@ fn a_window_ends_at_its_due_time_or_where_a_price_changes() {
     assert_eq!(ledger.settle(999, &reading), Ok(None));
     let prices = |atto| Prices { bandwidth: Some(PerByte(atto)), ..Prices::NONE };
     reading.wire_bytes = 10;
-    let first = ledger.set_prices(prices(7), 1, 999, &reading).unwrap().unwrap();
+    let first = ledger.set_prices(prices(7), 1, Some(40), 999, &reading).unwrap().unwrap();
     assert_eq!((first.number, first.start_ns, first.end_ns), (1, 0, 999));
     assert_eq!(first.prices, Prices::NONE);
     assert_eq!(ledger.due_ns(), 1_000);
     // The same prices again split nothing.
-    assert_eq!(ledger.set_prices(prices(7), 2, 999, &reading), Ok(None));
+    assert_eq!(ledger.set_prices(prices(7), 2, None, 999, &reading), Ok(None));
     reading.wire_bytes = 1_000_010;
     let second = ledger.settle(1_700, &reading).unwrap().unwrap();
     assert_eq!((second.start_ns, second.end_ns, second.wire_bytes), (999, 1_700, 1_000_000));
     assert_eq!((second.generation, second.bandwidth.amount.0), (2, 7));
+    // That they had been announced is theirs, however often they are said again.
+    assert_eq!((first.announced_ns, second.announced_ns), (None, Some(40)));
+    assert!(second.to_json().contains(",\"generation\":2,\"announced_ns\":40,\"bandwidth"));
+    assert!(second.to_csv().ends_with(",40") && first.to_csv().ends_with(','));
+    assert_eq!(Window::parse(&second.to_json()).as_ref(), Ok(&second));
     assert_eq!(ledger.due_ns(), 2_000);
     let open = ledger.unsettled(1_800, &reading).unwrap();
     assert!(!open.sealed);
@@ -143,7 +150,7 @@ fn what_goes_back_is_refused_and_changes_nothing() {
     let window = ledger.settle(2_000, &good).unwrap().unwrap();
     assert_eq!((window.number, window.accepted), (1, 10));
     let absurd = Prices { bandwidth: Some(PerByte(i128::MAX)), ..Prices::NONE };
-    assert_eq!(ledger.set_prices(absurd, 1, 2_000, &good), Ok(None));
+    assert_eq!(ledger.set_prices(absurd, 1, None, 2_000, &good), Ok(None));
     let more = Reading { wire_bytes: 11, ..good };
     assert_eq!(ledger.settle(4_000, &more), Err(Trouble::Overflow));
     assert_eq!(ledger.windows(), 1);
@@ -308,10 +315,14 @@ fn a_table_says_what_the_lines_say() {
         for (column, field) in
             columns.iter().zip(fields).filter(|(column, _)| **column != "profit_total_pico")
         {
-            let value = json.split(&alloc::format!("\"{column}\":")).nth(1).unwrap();
-            let value = value.split([',', '}']).next().unwrap();
+            let value = json.split(&alloc::format!("\"{column}\":")).nth(1);
+            if *column == "announced_ns" && window.announced_ns.is_none() {
+                assert_eq!((field, value), ("", None));
+                continue;
+            }
+            let value = value.unwrap().split([',', '}']).next().unwrap();
             assert_eq!(field, if value == "null" { "" } else { value }, "{column}");
         }
-        assert!(row.ends_with(&alloc::format!(",{}", window.profit_total().0)));
+        assert!(row.contains(&alloc::format!(",{},", window.profit_total().0)));
     }
 }

@@ -1,7 +1,8 @@
 //! A window as one line of JSON, and back.
 //!
 //! The writer is the only author of these lines, so the reader takes exactly what it writes: the same keys in the
-//! same order, whole numbers in their shortest form, no space. That makes one text for one window, which is what the
+//! same order, whole numbers in their shortest form, no space (`announced_ns` stands there only where prices had been
+//! announced). That makes one text for one window, which is what the
 //! hash is taken over (all up to `,"hash"`), and leaves nothing to interpretation.
 
 use crate::{Hash, Line, Window};
@@ -62,6 +63,9 @@ impl fmt::Display for Body<'_> {
         write!(f, "{{\"window\":{},\"sealed\":{}", window.number, window.sealed)?;
         write!(f, ",\"start_ns\":{},\"end_ns\":{}", window.start_ns, window.end_ns)?;
         write!(f, ",\"generation\":{}", window.generation)?;
+        if let Some(announced_ns) = window.announced_ns {
+            write!(f, ",\"announced_ns\":{announced_ns}")?;
+        }
         let prices = [
             ("bandwidth_atto_per_byte", window.prices.bandwidth.map(|rate| rate.0)),
             ("core_atto_per_ns", window.prices.core.map(|rate| rate.0)),
@@ -185,6 +189,10 @@ impl Window {
         let start_ns = reader.field("start_ns")?;
         let end_ns = reader.field("end_ns")?;
         let generation = reader.field("generation")?;
+        let announced_ns = match reader.rest().starts_with(",\"announced_ns\"") {
+            true => Some(reader.field("announced_ns")?),
+            false => None,
+        };
         let prices = Prices {
             bandwidth: reader.optional("bandwidth_atto_per_byte")?.map(PerByte),
             core: reader.optional("core_atto_per_ns")?.map(PerCoreNs),
@@ -196,6 +204,7 @@ impl Window {
             start_ns,
             end_ns,
             generation,
+            announced_ns,
             prices,
             accepted: reader.field("accepted")?,
             refused: reader.field("refused")?,

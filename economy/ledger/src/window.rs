@@ -16,6 +16,9 @@ pub struct Window {
     pub end_ns: u64,
     /// Generation of the prices on the board; 0 when none was published.
     pub generation: u64,
+    /// How long before they came into force these prices had been announced to the application. Nothing when they were
+    /// not, or when nobody can tell.
+    pub announced_ns: Option<u64>,
     /// The prices in force. What is unknown is not billed, and can be seen to be unknown.
     pub prices: Prices,
     /// Accepted operations.

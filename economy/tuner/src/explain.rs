@@ -1,12 +1,14 @@
 //! Lines for people.
 
-use crate::{Estimate, Quoted};
+use crate::{Announced, Estimate, Quoted};
 use alloc::boxed::Box;
 use alloc::string::{String, ToString};
 use core::fmt;
 use nom_money::{Prices, print_duration};
 use nom_points::Setting;
 
+/// What is shorter says nothing to a person.
+const MS: u64 = 1_000_000;
 /// Longest line.
 const LINE_MAX: usize = 480;
 
@@ -59,6 +61,8 @@ pub struct Better {
     pub least: f64,
     /// For how long it counts.
     pub stay_ns: u64,
+    /// The prices that end it, where that is why it counts no longer.
+    pub until: Option<Announced>,
 }
 
 impl fmt::Display for Better {
@@ -88,8 +92,12 @@ impl fmt::Display for Better {
             "; gain beyond noise {}, at least {}, for {} beats changing",
             Hourly(self.gain),
             Hourly(self.least),
-            print_duration(self.stay_ns),
-        )
+            print_duration(self.stay_ns / MS * MS),
+        )?;
+        match &self.until {
+            Some(announced) => write!(f, "; then {} is announced", announced.prices),
+            None => Ok(()),
+        }
     }
 }
 

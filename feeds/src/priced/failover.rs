@@ -3,7 +3,7 @@
 #![cfg(test)]
 
 use super::*;
-use crate::board::from_board;
+use crate::board::{from_board, typed};
 use crate::feed::Feed;
 use crate::json::tests::Random;
 use crate::metadata::Answer;
@@ -234,7 +234,12 @@ fn what_a_metadata_service_announces_is_known_but_left_to_it() {
         match action {
             Action::Connect(..) => priced.connected(0),
             Action::Send(_) => priced.received(5 * S, UNIX + 5 * S, http(&answer.to_json()).as_bytes()),
-            Action::Publish(_) => published += 1,
+            Action::Publish(board) => {
+                published += 1;
+                let next = board.next.unwrap();
+                assert_eq!((next.at_ns, next.provider_unix_ns), (20 * S, UNIX + 20 * S));
+                assert_eq!(typed(next.atto_per_unit), prices(9));
+            }
             other => panic!("{other:?}"),
         }
     }

@@ -2,11 +2,16 @@
 //!
 //! It listens on the host's loopback, and where a guest reaches the host otherwise. A client asks `GET /prices`, or with `?generation=N` waits until the
 //! prices are other than the ones it knows. Everything is bounded: clients, bytes of a request, time of an answer.
+//!
+//! Whoever says that there is something new ([`Metadata::wake`]) answers the questions that are held himself: waking a
+//! thread for each of them first would be the longest part of a price's way on an idle machine. What a client does not
+//! take at once is left to its thread.
 
 use crate::trouble::{Context, Outcome};
+use rustix::net::{SendFlags, send};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -30,8 +35,38 @@ struct Shared {
     started: Instant,
     ended: AtomicBool,
     clients: AtomicUsize,
-    asleep: Mutex<()>,
+    /// Counts the questions that were held.
+    questions: AtomicU64,
+    /// The questions whose clients' threads are asleep, or about to look once more before they are.
+    asleep: Mutex<Vec<Held>>,
     wake: Condvar,
+}
+
+/// A question that waits for other prices.
+struct Held {
+    /// Which one it is.
+    number: u64,
+    stream: TcpStream,
+    known: u64,
+    keep: bool,
+    /// The answer, once there is one, and how much of it the client has.
+    answer: Option<(Vec<u8>, usize)>,
+}
+
+impl Held {
+    /// Answers what can be answered now, as far as that needs no waiting.
+    fn answer(&mut self, source: &dyn Source, elapsed: Duration) {
+        if self.answer.is_some() {
+            return;
+        }
+        let (generation, body, _) = source.at(elapsed);
+        if generation != self.known {
+            let bytes = answer("200 OK", &body, self.keep);
+            // A client that is gone is found to be so by its thread.
+            let sent = send(&self.stream, &bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL).unwrap_or(0);
+            self.answer = Some((bytes, sent));
+        }
+    }
 }
 
 /// A running service; it ends when this is dropped.
@@ -52,7 +87,8 @@ impl Metadata {
             started: Instant::now(),
             ended: AtomicBool::new(false),
             clients: AtomicUsize::new(0),
-            asleep: Mutex::new(()),
+            questions: AtomicU64::new(0),
+            asleep: Mutex::new(Vec::new()),
             wake: Condvar::new(),
         });
         let serving = shared.clone();
@@ -78,8 +114,14 @@ impl Metadata {
 
     /// The source has something new: clients that wait for it are answered now, not when it was foreseen.
     pub fn wake(&self) {
-        // Who is about to sleep has not asked the source yet, or is asleep and is woken.
-        let _asleep = self.shared.asleep.lock().unwrap_or_else(PoisonError::into_inner);
+        let elapsed = self.shared.started.elapsed();
+        {
+            // Who is about to sleep has not asked the source yet, or is asleep and is woken.
+            let mut asleep = self.shared.asleep.lock().unwrap_or_else(PoisonError::into_inner);
+            for held in asleep.iter_mut() {
+                held.answer(&*self.shared.source, elapsed);
+            }
+        }
         self.shared.wake.notify_all();
     }
 
@@ -131,10 +173,10 @@ fn serve(stream: &mut TcpStream, shared: &Shared) {
     let mut head = Vec::new();
     while let Some(request) = next_request(stream, &mut head) {
         let (bytes, more) = match request {
-            Request::Prices { known, keep } => {
-                let body = prices(shared, known);
-                (answer("200 OK", &body, keep), keep)
-            }
+            Request::Prices { known, keep } => match prices(stream, shared, known, keep) {
+                Some(bytes) => (bytes, keep),
+                None => return,
+            },
             Request::Elsewhere => (answer("404 Not Found", "{}", false), false),
             Request::Malformed => (answer("400 Bad Request", "{}", false), false),
         };
@@ -144,17 +186,30 @@ fn serve(stream: &mut TcpStream, shared: &Shared) {
     }
 }
 
-/// The prices, as soon as they are other than the known ones.
-fn prices(shared: &Shared, known: Option<u64>) -> String {
+/// The answer, as soon as prices are other than the known ones: what of it the client does not have yet.
+fn prices(stream: &TcpStream, shared: &Shared, known: Option<u64>, keep: bool) -> Option<Vec<u8>> {
     let deadline = Instant::now() + WAIT_MAX;
     // Held from the question to the sleep, so that no wake is missed in between.
     let mut asleep = shared.asleep.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut held_as = None;
     loop {
         let elapsed = shared.started.elapsed();
+        let place = asleep.iter().position(|held| Some(held.number) == held_as);
+        if let Some(place) = place.filter(|place| asleep[*place].answer.is_some()) {
+            let (bytes, sent) = asleep.swap_remove(place).answer?;
+            return Some(bytes[sent..].to_vec());
+        }
         let (generation, body, change) = shared.source.at(elapsed);
         let now = Instant::now();
         if known != Some(generation) || now >= deadline || shared.ended.load(Ordering::SeqCst) {
-            return body;
+            place.map(|place| asleep.swap_remove(place));
+            return Some(answer("200 OK", &body, keep));
+        }
+        if let (None, Some(known)) = (held_as, known) {
+            let number = shared.questions.fetch_add(1, Ordering::Relaxed);
+            held_as = Some(number);
+            let stream = stream.try_clone().ok()?;
+            asleep.push(Held { number, stream, known, keep, answer: None });
         }
         let pause = change.map_or(WAIT_MAX, |change| change.saturating_sub(elapsed)).min(deadline - now);
         // A moment is added so that the change is certainly over when we look.
@@ -292,6 +347,79 @@ mod tests {
         stream.write_all(b"GET /prices?generation=1 HTTP/1.1\r\n\r\n").unwrap();
         drop(service);
         assert_eq!(stream.read(&mut [0; 64]).unwrap(), 0, "it ends, without an answer");
+    }
+
+    /// A generation that is set by hand.
+    #[derive(Clone, Default)]
+    struct Set(Arc<AtomicU64>);
+
+    impl Source for Set {
+        fn at(&self, _elapsed: Duration) -> (u64, String, Option<Duration>) {
+            let generation = self.0.load(Ordering::SeqCst);
+            (generation, format!("<{generation}>"), None)
+        }
+    }
+
+    #[test]
+    fn whoever_has_news_answers_each_question_once() {
+        let source = Set::default();
+        let service = Metadata::start(source.clone()).unwrap();
+        let mut stream = TcpStream::connect(("127.0.0.1", service.port())).unwrap();
+        stream.set_read_timeout(Some(WAIT_MAX / 2)).unwrap();
+        assert!(ask(&mut stream, "GET /prices HTTP/1.1\r\n\r\n").ends_with("<0>"));
+        for generation in 1..=200 {
+            let question = format!("GET /prices?generation={} HTTP/1.1\r\n\r\n", generation - 1);
+            let mut asking = stream.try_clone().unwrap();
+            let asked = std::thread::spawn(move || ask(&mut asking, &question));
+            // Sometimes the question is held by now, sometimes it is on its way, or its thread is not asleep again.
+            if generation % 2 == 0 {
+                while service.shared.asleep.lock().unwrap().is_empty() {
+                    std::thread::sleep(Duration::from_micros(200));
+                }
+            }
+            source.0.store(generation, Ordering::SeqCst);
+            service.wake();
+            service.wake();
+            let said = asked.join().unwrap();
+            assert!(said.ends_with(&format!("\r\n\r\n<{generation}>")), "{said}");
+        }
+        // Nothing was said twice: what comes next is the next answer.
+        let last = ask(&mut stream, "GET /prices HTTP/1.1\r\nConnection: close\r\n\r\n");
+        assert!(last.starts_with("HTTP/1.1 200") && last.ends_with("<200>"));
+        assert_eq!(stream.read(&mut [0; 64]).unwrap(), 0);
+        assert!(service.shared.asleep.lock().unwrap().is_empty());
+    }
+
+    #[test]
+    fn what_a_client_does_not_take_is_left_to_its_thread() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (stream, _) = listener.accept().unwrap();
+        let source = Set::default();
+        let held = |stream: &TcpStream| Held {
+            number: 0,
+            stream: stream.try_clone().unwrap(),
+            known: 0,
+            keep: true,
+            answer: None,
+        };
+        let mut first = held(&stream);
+        first.answer(&source, Duration::ZERO);
+        assert_eq!(first.answer, None, "there is no news");
+        source.0.store(7, Ordering::SeqCst);
+        first.answer(&source, Duration::ZERO);
+        let (bytes, sent) = first.answer.clone().unwrap();
+        let mut heard = vec![0; bytes.len()];
+        client.read_exact(&mut heard).unwrap();
+        assert!(sent == bytes.len() && heard == bytes && bytes.ends_with(b"<7>"));
+        // Its answers are not read until nothing fits any more.
+        stream.set_nonblocking(true).unwrap();
+        while (&stream).write(&[0; 65536]).is_ok() {}
+        stream.set_nonblocking(false).unwrap();
+        let mut second = held(&stream);
+        second.answer(&source, Duration::ZERO);
+        let (bytes, sent) = second.answer.unwrap();
+        assert!(sent < bytes.len(), "{sent} of {} bytes", bytes.len());
     }
 
     #[test]

@@ -1,7 +1,9 @@
 //! The bulletin board and the other pages that the kernel shares.
 
-use nom_runtime::abi::board::{Prices, Rate, generation, read};
+use core::sync::atomic::Ordering;
+use nom_runtime::abi::board::{Announced, Prices, Rate, generation, read};
 use nom_runtime::abi::call::{Call, CallError};
+use nom_runtime::abi::statistics::Counter;
 use nom_runtime::abi::upcall::BOARD;
 use nom_runtime::{board, now_ns, publish_prices, statistics, wait};
 use nom_trial as trial;
@@ -39,20 +41,29 @@ fn shows_what_is_published() -> Outcome {
     let mut prices = Prices { provider_unix_ns: 77, ..Prices::NONE };
     prices.rates[0] = Some(Rate { atto_per_unit: 90_000_000, valid_until_ns: 5 });
     prices.rates[2] = Some(Rate { atto_per_unit: i128::MAX, valid_until_ns: 0 });
+    let atto_per_unit = [None, Some(-1), Some(i128::MIN)];
+    prices.next = Some(Announced { at_ns: u64::MAX, provider_unix_ns: 78, atto_per_unit });
     let at = now_ns();
     let answer = publish_prices(&prices);
     ensure!(answer == Ok(before + 1), "{answer:?} after {before}");
     let seen = read(board()).map_err(|error| alloc::format!("{error:?}"))?;
     ensure!(seen.rates == prices.rates && seen.provider_unix_ns == 77, "{seen:?}");
+    ensure!(seen.next == prices.next, "{seen:?}");
     ensure!(seen.published_ns >= at && seen.published_ns <= now_ns(), "published at {}", seen.published_ns);
     Ok(())
 }
 
 fn change_wakes() -> Outcome {
     let _ = wait(Some(0), 0);
+    let upcalls = || statistics()[Counter::EventUpcalls as usize].load(Ordering::Relaxed);
+    let before = upcalls();
     publish_prices(&Prices::NONE).map_err(|error| alloc::format!("{error:?}"))?;
+    // Who publishes knows it without an upcall, and a wait says it nevertheless.
+    ensure!(upcalls() == before, "{} upcalls", upcalls() - before);
     let events = wait(Some(now_ns() + 1_000_000_000), 0);
     ensure!(events == BOARD, "woken by {events:#x}");
+    let events = wait(Some(0), 0);
+    ensure!(events & BOARD == 0, "told twice: {events:#x}");
     Ok(())
 }
 

@@ -496,15 +496,8 @@ impl Space {
 
     /// Copies whole words out of the application's memory.
     pub fn words_in<const COUNT: usize>(&self, from: u64) -> Option<[u64; COUNT]> {
-        let mut words = [0; COUNT];
-        for (place, word) in words.iter_mut().enumerate() {
-            let mut bytes = [0; 8];
-            if !self.copy_in(from.checked_add(place as u64 * 8)?, &mut bytes) {
-                return None;
-            }
-            *word = u64::from_le_bytes(bytes);
-        }
-        Some(words)
+        let mut bytes = [[0; 8]; COUNT];
+        self.copy_in(from, bytes.as_flattened_mut()).then(|| bytes.map(u64::from_le_bytes))
     }
 
     /// Writes words into the application's memory at an aligned address; false (and nothing written) when it cannot

@@ -6,8 +6,9 @@
 //! clock is its own, so there it is counted from the board, and what the host hears is a figure beside it.
 //!
 //! Files: `prices` (a provider that writes when told), `terms` (configurations), `load` (arrivals that step between
-//! two rates), `listening` (what the service says).
+//! two rates), `listening` (what the service says), `floor` (the way without us).
 
+mod floor;
 mod listening;
 mod load;
 mod prices;
@@ -17,6 +18,7 @@ use crate::Settings;
 use crate::figures::Figure;
 use crate::homes::{Guest, Home, Linux};
 use crate::quiet;
+use floor::Floor;
 use listening::Listener;
 use nom_load::random::Random;
 use nom_machine::qemu::Kind;
@@ -93,7 +95,15 @@ pub fn measure(settings: &Settings, progress: &mut dyn FnMut(&str)) -> Outcome<V
     }
     let mut figures = Vec::new();
     progress(&format!("linux: {prices} prices"));
-    let linux = follow(prices, |source| Linux::start(terms::PRICES, source))?;
+    let (mut floor, mut bare) = (Floor::new()?, Vec::with_capacity(prices));
+    let linux = follow(
+        prices,
+        |source| Linux::start(terms::PRICES, source),
+        || {
+            bare.push(floor.pass()?);
+            Ok(())
+        },
+    )?;
     let hops: [Hop; 4] = [
         ("reaction.linux", Way::written_to_force_us, Some("<=1000")),
         ("reaction.linux_provider", Way::written_to_board_us, None),
@@ -104,8 +114,11 @@ pub fn measure(settings: &Settings, progress: &mut dyn FnMut(&str)) -> Outcome<V
         let times: Vec<f64> = linux.iter().map(hop).collect();
         figures.extend([quantile(name, "us", 0.99, goal, &times), quantile(name, "us", 0.5, None, &times)]);
     }
+    for part in [0.99, 0.5] {
+        figures.push(quantile("reaction.linux_floor", "us", part, None, &bare));
+    }
     progress(&format!("guest: {prices} prices"));
-    let guest = follow(prices, |source| Guest::start(terms::PRICES, Kind::Microvm, source))?;
+    let guest = follow(prices, |source| Guest::start(terms::PRICES, Kind::Microvm, source), || Ok(()))?;
     let hops: [Hop; 4] = [
         ("reaction.guest", Way::board_to_force_us, Some("<=200")),
         ("reaction.guest_seen", Way::board_to_seen_us, None),
@@ -125,8 +138,12 @@ pub fn measure(settings: &Settings, progress: &mut dyn FnMut(&str)) -> Outcome<V
     Ok(figures)
 }
 
-/// Writes so many prices, each some time after the knob had followed the one before.
-fn follow<H: Home>(count: usize, start: impl FnOnce(Prices) -> Outcome<H>) -> Outcome<Vec<Way>> {
+/// Writes so many prices, each some time after the knob had followed the one before, and does something else in between.
+fn follow<H: Home>(
+    count: usize,
+    start: impl FnOnce(Prices) -> Outcome<H>,
+    mut beside: impl FnMut() -> Outcome<()>,
+) -> Outcome<Vec<Way>> {
     let prices = Prices::new(&terms::CORE);
     let mut home = start(prices.clone())?;
     let mut listener = Listener::new(&mut home)?;
@@ -138,7 +155,9 @@ fn follow<H: Home>(count: usize, start: impl FnOnce(Prices) -> Outcome<H>) -> Ou
     let (least, most) = PAUSE_MS;
     for _ in 0..count {
         let pause = Duration::from_millis(least + random.below(most - least));
-        listener.rest(&mut home, pause)?;
+        listener.rest(&mut home, pause / 2)?;
+        beside()?;
+        listener.rest(&mut home, pause / 2)?;
         let (generation, written_unix_ns) = prices.write();
         home.wake();
         let wanted = |change: &KnobChange| change.price_generation == generation && change.published_ns != 0;

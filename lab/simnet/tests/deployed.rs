@@ -1,6 +1,6 @@
 //! kv with its whole service against recorded clients, in virtual time: settlement, tuning, drain, determinism.
 
-use nom_abi::board::{Prices, Rate, Resource};
+use nom_abi::board::{Announced, Prices, Rate, Resource};
 use nom_feeds::metadata::Answer;
 use nom_kv::Kv;
 use nom_ledger::{Window, verify};
@@ -286,6 +286,44 @@ fn a_price_moves_a_knob_at_once_and_says_why() {
         assert!(change.in_force_ns - change.published_ns < 1_000_000, "{change:?}");
         assert!(!change.why.is_empty());
     }
+}
+
+#[test]
+fn what_the_board_announces_is_prepared_for_followed_and_noted() {
+    let at_ns = 2 * SECOND;
+    let next = |dollars| {
+        let atto_per_unit = prices(dollars).rates.map(|rate| rate.map(|rate| rate.atto_per_unit));
+        Some(Announced { at_ns, provider_unix_ns: 7, atto_per_unit })
+    };
+    let announcing = Prices { next: next(200), ..prices(1) };
+    // What is no announcement: for earlier than it was published, and of a price that nobody believes.
+    let hostile = [
+        Prices { next: next(200).map(|next| Announced { at_ns: SECOND, ..next }), ..prices(1) },
+        Prices { next: next(u64::MAX / 2), ..prices(1) },
+    ];
+    let schedule = vec![
+        (SECOND / 2, announcing),
+        (2 * SECOND, prices(200)),
+        (3 * SECOND, hostile[0]),
+        (3 * SECOND + SECOND / 4, hostile[1]),
+    ];
+    let run = run_at(schedule, Link::gigabit(), 1);
+    let first = run.knobs.iter().find(|change| change.price_generation == 1).unwrap();
+    assert!(first.why.ends_with(" is announced"), "{}", first.why);
+    let followed = run.knobs.iter().find(|change| change.price_generation == 2).unwrap();
+    assert!(followed.why.contains(" by announced price: "), "{}", followed.why);
+    assert!(followed.in_force_ns - at_ns < 1_000_000, "{followed:?}");
+    for window in &run.windows {
+        // The first step after the change is a little late, as the one after the announcement was.
+        let ahead_ms = window.announced_ns.map(|ns| ns.next_multiple_of(10_000_000) / 1_000_000);
+        assert!(ahead_ms == (window.generation == 2).then_some(1_510), "{window:?}");
+    }
+    let refused = run.messages.iter().filter(
+        |message| matches!(message, Message::Log { text, .. } if text.contains("announces is refused")),
+    );
+    assert_eq!(refused.count(), 1, "said once");
+    let contract = Configuration::parse(CONFIGURATION).unwrap().contract;
+    assert_eq!(verify(&run.windows, contract.as_ref()).unwrap().accepted, run.sent);
 }
 
 #[test]

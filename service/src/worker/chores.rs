@@ -30,7 +30,7 @@ impl<I: Ingress, E: Egress, A: Application> Worker<I, E, A> {
             self.sealed(home, sealed, now_ns);
         }
         if self.tuning.is_due(now_ns) {
-            self.tune(home, now_ns, false);
+            self.tune(home, now_ns, None);
         }
         self.size(now_ns);
         self.hear_application(now_ns);

@@ -4,6 +4,8 @@ use super::{Worker, reading};
 use crate::home::Home;
 use crate::management::{Bye, Level, Message};
 use crate::together::Together;
+use alloc::format;
+use nom_money::print_duration;
 use nom_stack::Engine;
 use nom_stack::application::{Application, Io};
 use nom_stack::knobs::Knobs;
@@ -76,7 +78,9 @@ impl<I: Ingress, E: Egress, A: Application> Worker<I, E, A> {
         self.phase = Phase::Draining { until_ns: now_ns.saturating_add(self.configuration.drain_ns) };
         self.chores_ns = now_ns;
         self.stop_asking(now_ns);
-        self.log(now_ns, Level::Info, "draining: no new connections");
+        let limit = print_duration(self.configuration.drain_ns);
+        let line = format!("draining: no new connections; those that are open have up to {limit}");
+        self.log(now_ns, Level::Info, line);
     }
 
     pub(super) fn is_draining(&self) -> bool {

@@ -7,24 +7,23 @@ use crate::setting;
 use crate::tuning::Figures;
 use alloc::format;
 use alloc::string::ToString;
-use nom_abi::board::{self, Resource};
+use nom_abi::board::{self, RESOURCES, Resource};
 use nom_feeds::quote::Limits;
 use nom_ledger::{Reading, Trouble, Window};
-use nom_money::{PerByte, PerByteSecond, PerCoreNs, Prices};
+use nom_money::Prices;
 use nom_points::Setting;
 use nom_stack::application::Application;
 use nom_stack::port::{Egress, Ingress};
-use nom_tuner::{Announced, Decision, Quoted, Why};
+use nom_tuner::{Decision, Quoted, Why};
 
 /// The board's rates as typed prices. A rate that has run out still stands here: it is billed until another one
 /// replaces it; whether it may still be decided by is the tuner's question.
 pub(super) fn typed(prices: &board::Prices) -> Prices {
-    let rate = |resource: Resource| prices.rates[resource as usize].map(|rate| rate.atto_per_unit);
-    Prices {
-        bandwidth: rate(Resource::Bandwidth).map(PerByte),
-        core: rate(Resource::Core).map(PerCoreNs),
-        memory: rate(Resource::Memory).map(PerByteSecond),
-    }
+    nom_feeds::board::typed(rates(prices))
+}
+
+fn rates(prices: &board::Prices) -> [Option<i128>; RESOURCES.len()] {
+    prices.rates.map(|rate| rate.map(|rate| rate.atto_per_unit))
 }
 
 /// A rate so many times beyond what priced lets through by default is a publisher's mistake: a ledger that takes it
@@ -32,10 +31,10 @@ pub(super) fn typed(prices: &board::Prices) -> Prices {
 const BEYOND_LIMITS: i128 = 1000;
 
 /// Whether the ledger can reckon with these rates.
-fn plausible(prices: &board::Prices) -> bool {
+pub(super) fn plausible(rates: &[Option<i128>; RESOURCES.len()]) -> bool {
     let limits = Limits::default();
     let within = |resource: Resource, most: i128| {
-        let rate = prices.rates[resource as usize].map_or(0, |rate| rate.atto_per_unit);
+        let rate = rates[resource as usize].unwrap_or(0);
         rate.unsigned_abs() <= most.unsigned_abs().saturating_mul(BEYOND_LIMITS.unsigned_abs())
     };
     within(Resource::Bandwidth, limits.bandwidth_max.0)
@@ -58,7 +57,7 @@ impl<I: Ingress, E: Egress, A: Application> Worker<I, E, A> {
     pub(super) fn reprice(&mut self, home: &mut impl Home) -> bool {
         let seen_ns = home.now_ns();
         match board::read(home.board()) {
-            Ok(prices) if !plausible(&prices) => {
+            Ok(prices) if !plausible(&rates(&prices)) => {
                 // The prices in force stay, as with a board that cannot be read.
                 if !core::mem::replace(&mut self.board_unreadable, true) {
                     let generation = prices.generation;
@@ -71,13 +70,21 @@ impl<I: Ingress, E: Egress, A: Application> Worker<I, E, A> {
                 false
             }
             Ok(prices) => {
+                let (announced_ns, credible) = self.foreseen.turn(&prices, seen_ns);
+                self.announced_ns = announced_ns;
                 self.prices = prices;
                 self.board_unreadable = false;
                 // What was done until now belongs to the prices before. It is sealed when the knob has moved: that need
                 // not wait for sums and hashes.
                 let reading = reading::reading(&self.engine, home);
-                self.tune(home, seen_ns, true);
+                self.tune(home, seen_ns, Some(reading));
                 self.settle_prices(home, seen_ns, &reading);
+                if !credible && !self.announcement_refused {
+                    let text = "what the bulletin board announces is refused: it is beyond all measure, or not for later; \
+                                look at who publishes it";
+                    self.log(seen_ns, Level::Warning, text);
+                }
+                self.announcement_refused = !credible;
                 true
             }
             Err(error) => {
@@ -97,7 +104,8 @@ impl<I: Ingress, E: Egress, A: Application> Worker<I, E, A> {
     /// Settles what came before the prices in force, and tells the ledger of these. What fails is owed.
     pub(super) fn settle_prices(&mut self, home: &mut impl Home, now_ns: u64, reading: &Reading) {
         let prices = typed(&self.prices);
-        let sealed = self.ledger.set_prices(prices, self.prices.generation, now_ns, reading);
+        let (generation, announced_ns) = (self.prices.generation, self.announced_ns);
+        let sealed = self.ledger.set_prices(prices, generation, announced_ns, now_ns, reading);
         self.prices_owed = sealed.is_err();
         self.sealed(home, sealed, now_ns);
     }
@@ -126,24 +134,21 @@ impl<I: Ingress, E: Egress, A: Application> Worker<I, E, A> {
         }
     }
 
-    /// Asks the tuner and does what it says. `seen_ns` is when its cause was seen.
-    pub(super) fn tune(&mut self, home: &mut impl Home, seen_ns: u64, priced: bool) {
+    /// Asks the tuner and does what it says. `seen_ns` is when its cause was seen; of a price, with the reading of then.
+    pub(super) fn tune(&mut self, home: &mut impl Home, seen_ns: u64, priced: Option<Reading>) {
         if self.is_draining() {
             return;
         }
         let (squares, guests) =
             home.others().map_or((0, 0), |others| (others.meter.latency_square_sum(), others.connections));
         let figures = Figures {
-            reading: reading::reading(&self.engine, home),
+            reading: priced.unwrap_or_else(|| reading::reading(&self.engine, home)),
             latency_square_sum: self.engine.meter().latency_square_sum() + squares,
             connections: self.engine.application().guests() + guests,
         };
-        // Only a provider that is asked here says what comes next: the board says what is.
-        let next = self.priced.as_ref().and_then(|priced| priced.next());
-        let announced = next.map(|next| Announced { at_ns: next.at_ns, prices: next.prices });
-        match self.tuning.look(seen_ns, &figures, quoted(&self.prices), announced) {
+        match self.tuning.look(seen_ns, &figures, quoted(&self.prices), self.foreseen.announced()) {
             Some(Decision { change: Some(setting), why }) => {
-                self.change(home, setting, &why, seen_ns, priced)
+                self.change(home, setting, &why, seen_ns, priced.is_some())
             }
             Some(Decision { change: None, why }) => self.log(seen_ns, Level::Info, why.line()),
             None => {}

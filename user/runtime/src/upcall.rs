@@ -257,6 +257,22 @@ pub fn wait(until_ns: Option<u64>, unmask: Events) -> Events {
     collected | came
 }
 
+/// Makes a call whose event this context brings about itself: [`wait`] answers it, but no upcall tells the caller what he
+/// has just done. What else came meanwhile goes the same way; handlers and threads are told as always.
+pub(crate) fn untold<T>(call: impl FnOnce() -> T) -> T {
+    let enabled = disable();
+    let result = call();
+    if enabled {
+        let handled = !ON_FAULT[Cause::Events as usize].load(Ordering::Acquire).is_null();
+        if !handled && TAKER.load(Ordering::Acquire).is_null() {
+            let own = own();
+            own.collected.fetch_or(own.block.pending.swap(0, Ordering::AcqRel), Ordering::Relaxed);
+        }
+        enable();
+    }
+    result
+}
+
 pub(crate) fn register() -> Result<(), CallError> {
     const XSAVE_ENABLED: u32 = 1 << 27;
     if __cpuid(1).ecx & XSAVE_ENABLED != 0 {

@@ -213,7 +213,9 @@ impl Tuner {
         rules.may_stop &= now_ns >= self.looking_until_ns
             && !(self.rules.explores() && self.is_looking_for_better(now_ns, class, quoted));
         // What pays at these prices pays for as long as they last.
-        rules.expected_stay_ns = rules.expected_stay_ns.min(self.announced_in_ns(now_ns));
+        let lasts_ns = self.announced_in_ns(now_ns);
+        let until = self.announced.filter(|_| lasts_ns < rules.expected_stay_ns);
+        rules.expected_stay_ns = rules.expected_stay_ns.min(lasts_ns);
         let arrival = self.arrival_per_s;
         self.find_place(class);
         let load = &self.points.classes[class];
@@ -280,6 +282,7 @@ impl Tuner {
             gain,
             least,
             stay_ns: rules.expected_stay_ns,
+            until,
         }));
         if self.rules.mode == Mode::Observe {
             self.advised = Some(chosen.setting);

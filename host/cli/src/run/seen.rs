@@ -23,12 +23,15 @@ pub struct Terms {
     pub contract: Option<Contract>,
     /// What was measured of fixed settings.
     pub points: Option<Points>,
+    /// How long it waits for its clients when it ends.
+    pub drain: Duration,
 }
 
 impl Terms {
     /// Those of a configuration.
     pub fn of(configuration: &Configuration) -> Self {
-        Self { contract: configuration.contract, points: configuration.points.clone() }
+        let drain = Duration::from_nanos(configuration.drain_ns);
+        Self { contract: configuration.contract, points: configuration.points.clone(), drain }
     }
 }
 
@@ -344,7 +347,8 @@ mod tests {
         let read = |name: &str| std::fs::read_to_string(root.join(name)).unwrap();
         let points = Points::parse(&read("kv-guest.points")).unwrap();
         let contract = Configuration::parse(&read("kv.conf")).unwrap().contract;
-        let mut seen = Seen::new(Terms { contract, points: Some(points) }, String::new(), None);
+        let mut seen =
+            Seen::new(Terms { contract, points: Some(points), drain: Duration::ZERO }, String::new(), None);
         let cheap = "core 0.04 $/core/h, bandwidth 0.09 $/GB, memory 0.005 $/GiB/h";
         let dear = "core 3 $/core/h, bandwidth 0.09 $/GB, memory 0.005 $/GiB/h";
         let mut better = Vec::new();
@@ -353,7 +357,7 @@ mod tests {
             let schedule = nom_feeds::Schedule::parse(&format!("at 0 s: {prices}\n")).unwrap();
             let start_ns = (number - 1) * 1_000_000_000;
             let before = Reading { accepted: (number - 1) * 6_000, ..Reading::default() };
-            ledger.set_prices(schedule.at(0).prices, number, start_ns, &before).unwrap();
+            ledger.set_prices(schedule.at(0).prices, number, None, start_ns, &before).unwrap();
             let after = Reading { accepted: number * 6_000, ..Reading::default() };
             seen.window(&ledger.settle(number * 1_000_000_000, &after).unwrap().unwrap());
             let fixed = &seen.snapshot().fixed;

@@ -23,8 +23,10 @@ use std::time::{Duration, Instant};
 
 /// How long a service may take until it says hello.
 const HELLO_PATIENCE: Duration = Duration::from_secs(30);
-/// How long a drain may take.
+/// How long a service that drains may be silent beyond `drain.limit`, which may be another one than at its start.
 const DRAIN_PATIENCE: Duration = Duration::from_secs(15);
+/// The longest `drain.limit` that a configuration may have.
+const DRAIN_MAX: Duration = Duration::from_secs(600);
 /// How long a service may take to end after its last word.
 const END_PATIENCE: Duration = Duration::from_secs(5);
 /// Columns and rows of a picture.
@@ -168,12 +170,17 @@ impl Session {
         management: &Management,
         teller: &mut Teller,
     ) -> Outcome<()> {
-        let deadline = Instant::now() + DRAIN_PATIENCE;
+        let last = Instant::now() + DRAIN_MAX + DRAIN_PATIENCE;
+        let mut deadline = Instant::now() + service.terms().drain + DRAIN_PATIENCE;
         while self.bye.is_none() {
-            if Instant::now() > deadline {
+            let now = Instant::now();
+            if now > deadline.min(last) {
                 return Err(Trouble::new("the service did not settle in time; its last window is unsettled"));
             }
-            self.turn(service, management, teller)?;
+            // One that still speaks is at it.
+            if self.turn(service, management, teller)? {
+                deadline = deadline.max(now + DRAIN_PATIENCE);
+            }
         }
         Ok(())
     }
@@ -184,18 +191,18 @@ impl Session {
         questions.iter().try_for_each(|question| management.say(question))
     }
 
-    /// Hears one line, or waits a moment for it.
+    /// Hears one line, or waits a moment for it. Whether there was one.
     fn turn(
         &mut self,
         service: &mut dyn Service,
         management: &Management,
         teller: &mut Teller,
-    ) -> Outcome<()> {
+    ) -> Outcome<bool> {
         match management.hear(TURN) {
-            Ok(Heard::Message(message, line)) => self.take(*message, &line, teller),
+            Ok(Heard::Message(message, line)) => self.take(*message, &line, teller).map(|()| true),
             Ok(Heard::Malformed(text)) => {
                 teller.say(&format!("a line of the service is malformed and was dropped: {text}"));
-                Ok(())
+                Ok(true)
             }
             Err(silence) => match service.gone() {
                 Some(trouble) => Err(trouble),
@@ -204,7 +211,7 @@ impl Session {
                     service.ended(END_PATIENCE);
                     Err(service.gone().unwrap_or_else(|| Trouble::new("the service closed its channel")))
                 }
-                None => Ok(()),
+                None => Ok(false),
             },
         }
     }

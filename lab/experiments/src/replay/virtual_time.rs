@@ -30,7 +30,7 @@ pub fn play(piece: &Piece, link: Link) -> Outcome<Played> {
     let text = format!("{}management.token = {}\n", terms::CONFIGURATION, TOKEN);
     let configuration = Configuration::parse(&text).context(|| "the test's configuration".into())?;
     let prices =
-        piece.steps.all().iter().map(|(at_ns, prices)| (*at_ns, to_board(prices, 0, 0, 0))).collect();
+        piece.steps.all().iter().map(|(at_ns, prices)| (*at_ns, to_board(prices, 0, 0, 0, None))).collect();
     let mut simulation = Simulation::new(1);
     let server =
         Deployed::new(configuration, Device::default(), COST, MEMORY_BYTES, prices, 1, |own, seed| {

@@ -50,7 +50,7 @@ fn settled(ledger: &mut Ledger, number: u64) -> Option<Window> {
             core: Some(PerCoreNs(13_889)),
             memory: Some(PerByteSecond(1)),
         };
-        ledger.set_prices(prices, number, (number - 1) * WINDOW_NS, &reading(number - 1)).unwrap();
+        ledger.set_prices(prices, number, None, (number - 1) * WINDOW_NS, &reading(number - 1)).unwrap();
     }
     ledger.settle(number * WINDOW_NS, &reading(number)).unwrap()
 }
