@@ -28,6 +28,10 @@ const SLEEP_MAX_NS: u64 = 1_000_000_000;
 const READ_LEN: usize = 16 * 1024;
 
 fn main() -> ExitCode {
+    if std::env::args_os().skip(1).any(|word| word == "--help" || word == "-h") {
+        println!("{}", arguments::USAGE);
+        return ExitCode::SUCCESS;
+    }
     let arguments = match Arguments::read(std::env::args_os().skip(1)) {
         Ok(arguments) => arguments,
         Err(what) => {

@@ -16,10 +16,12 @@ use nom_stack::application::Application;
 use nom_stack::port::{Egress, Ingress};
 
 impl<I: Ingress, E: Egress, A: Application> Worker<I, E, A> {
-    /// Reads the configuration again, where this home has one to read.
-    pub fn reload(&mut self, home: &mut impl Home) {
+    /// Reads the configuration again, where this home has one to read. What changed, or why nothing did; the log has it
+    /// too.
+    pub fn reload(&mut self, home: &mut impl Home) -> Result<String, String> {
         let answer = self.reloaded(home);
-        self.say(home, "reload", answer);
+        self.say(home, "reload", answer.clone());
+        answer
     }
 
     pub(super) fn ordered_reload(&mut self, home: &mut impl Home) {

@@ -118,9 +118,8 @@ const PARTS: &[Part] = &[
     ("bad-input", "what must be refused in one clear line", bad_input::bad_input),
 ];
 
-/// Parts that run only when they are named: the laws are among the unit tests, what a person types was not tried often
-/// enough yet to be asked of every submission, and a browser is a large package.
-const WHEN_NAMED: [&str; 3] = ["laws", "operation", "browser"];
+/// Parts that run only when they are named: the laws are among the unit tests, and a browser is a large package.
+const WHEN_NAMED: [&str; 2] = ["laws", "browser"];
 
 /// The command.
 pub fn test(typed: &Typed) -> Outcome<ExitCode> {

@@ -177,6 +177,11 @@ fn a_hangup_reads_the_configuration_again_and_a_bad_one_changes_nothing() {
     assert!(moved.contains("batch=2ms"), "{moved}");
     process.terminate();
     assert!(process.child.wait().unwrap().success());
+    // Who sends a signal does not listen at the channel: it stands where he looks.
+    let mut words = String::new();
+    process.child.stderr.take().unwrap().read_to_string(&mut words).unwrap();
+    let [refused, taken] = ["reload is refused, nothing has changed: ", "reload: batch: absent -> 2 ms"];
+    assert!(words.contains(refused) && words.contains(taken), "{words}");
 }
 
 /// The recording's answers in virtual time.

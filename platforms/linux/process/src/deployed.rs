@@ -91,6 +91,10 @@ pub trait Deployed: Sized {
 /// From the command line to the exit code.
 pub fn main<D: Deployed>() -> ExitCode {
     let name = D::PROGRAM.name;
+    if std::env::args_os().skip(1).any(|word| word == "--help" || word == "-h") {
+        println!("{}", D::PROGRAM);
+        return ExitCode::SUCCESS;
+    }
     let arguments = match Arguments::read(D::PROGRAM, std::env::args_os().skip(1)) {
         Ok(arguments) => arguments,
         Err(what) => {

@@ -190,7 +190,8 @@ impl<I: Ingress, E: Egress> Ready<I, E> {
         }
         say_ready(port);
         notifier.say("READY=1");
-        Ok(Running { worker, home, heritage, asked, notifier })
+        let program = who.program.name;
+        Ok(Running { worker, home, heritage, program, asked, notifier })
     }
 }
 
@@ -201,6 +202,7 @@ pub struct Running<I: Ingress, E: Egress, A: Application> {
     /// Where.
     pub home: LinuxHome,
     pub(crate) heritage: Heritage,
+    program: &'static str,
     asked: Arc<AtomicBool>,
     notifier: Notifier,
 }
@@ -216,7 +218,12 @@ impl<I: Ingress, E: Egress, A: Application> Running<I, E, A> {
             self.drain();
         }
         if self.home.is_asked_again() {
-            self.worker.reload(&mut self.home);
+            // Who sends a signal does not listen at the management channel.
+            let program = self.program;
+            match self.worker.reload(&mut self.home) {
+                Ok(what) => eprintln!("{program}: reload: {what}"),
+                Err(why) => eprintln!("{program}: reload is refused, nothing has changed: {why}"),
+            }
         }
         true
     }
