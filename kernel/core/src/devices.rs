@@ -150,8 +150,10 @@ impl Devices {
     pub fn told_as(&self, events: u64, application: Application) -> impl Iterator<Item = Line> + '_ {
         let go = self.own(application).filter(|(_, known)| known.state & STOPPED == 0);
         go.flat_map(move |(device, known)| {
-            let told = move |&vector: &u32| known.events[vector as usize] & events != 0;
-            (0..VECTORS_MAX).filter(told).map(move |vector| Line { device, vector })
+            // This is looked through with every sleep: those that a device has come first.
+            let there = known.events.iter().zip(0..).take_while(|(event, _)| **event != 0);
+            let told = there.filter(move |(event, _)| **event & events != 0);
+            told.map(move |(_, vector)| Line { device, vector })
         })
     }
 

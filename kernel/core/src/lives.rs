@@ -91,7 +91,7 @@ impl Lives {
 
     /// When the next pause is over; [`FOREVER`] when nobody is to come again.
     pub fn due_ns(&self) -> u64 {
-        self.lives.iter().map(|life| life.again_ns).min().unwrap_or(FOREVER)
+        self.lives[..usize::from(self.count)].iter().map(|life| life.again_ns).min().unwrap_or(FOREVER)
     }
 
     /// Nothing lives, and nothing comes again.

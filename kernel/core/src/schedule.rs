@@ -183,12 +183,12 @@ impl Schedule {
         }
     }
 
-    /// Notes events for a context and answers its core, which must look.
+    /// Notes events for a context and answers its core, which must look; none for no events.
     pub fn post(&mut self, context: Context, events: u64) -> Option<Core> {
-        let entry = self.entry_mut(context)?;
+        let entry = self.entry_mut(context).filter(|_| events != 0)?;
         entry.events |= events;
         let core = entry.core;
-        if events != 0 && matches!(entry.state, State::Waiting { .. }) {
+        if matches!(entry.state, State::Waiting { .. }) {
             self.wake(context);
         }
         Some(core)

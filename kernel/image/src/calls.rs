@@ -97,7 +97,9 @@ fn wait(kernel: &mut Kernel, caller: &Caller, trap: &Trap, until_ns: u64, events
 fn unmask(kernel: &mut Kernel, caller: &Caller, events: u64) {
     if events != 0 {
         let lines = kernel.devices.told_as(events, caller.number);
-        lines.for_each(|line| kernel.found.unmask(line, caller.context, caller.here));
+        let missed = lines.filter(|&line| kernel.found.unmask(line, caller.context, caller.here));
+        let missed = missed.fold(0, |events, line| events | kernel.devices.event(line));
+        kernel.post(caller.context, missed);
     }
 }
 

@@ -121,7 +121,7 @@ fn add_mmio(
     let group = u16::MAX - devices.all().count() as u16;
     let device = devices.add(kind as u16, 0, group, false).ok_or("is one too many")?;
     reset_mmio(seen);
-    found.attach(Line { device, vector: 0 }, Source::Pin(pin));
+    found.attach(Line { device, vector: 0 }, Source::Pin(pin, false));
     found.places[device.0 as usize] = Some(Where::Mmio { registers, seen });
     Ok(())
 }
@@ -175,7 +175,7 @@ impl Found {
             ecam.command(function, COMMAND_PORTS, 0);
         }
         if let Some(pin) = pin {
-            self.attach(Line { device, vector: 0 }, Source::Pin(pin));
+            self.attach(Line { device, vector: 0 }, Source::Pin(pin, true));
         }
         if let Some(messages) = virtio.messages {
             const ENABLE: u32 = 1 << 31;
@@ -198,7 +198,7 @@ impl Found {
         if self.iommu.as_ref().is_some_and(|iommu| iommu.found.controller == 0) {
             return Err("has no MSI-X, and the IOMMU's table does not name the I/O interrupt controller");
         }
-        let taken = self.lines.iter().any(|standing| standing.source == Source::Pin(pin));
+        let taken = self.lines.iter().any(|standing| standing.source == Source::Pin(pin, true));
         if taken { Err("has no MSI-X, and shares its pin with another device") } else { Ok(pin) }
     }
 

@@ -2,7 +2,7 @@
 //!
 //! The I/O controller is touched under the kernel's lock only; the core's own controller is its own.
 
-use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU64, Ordering};
 
 use nom_abi::call::FOREVER;
 use nom_abi::statistics::Counter;
@@ -42,8 +42,6 @@ static INPUT_OUTPUT: AtomicU64 = AtomicU64::new(0);
 static TIMER_SCALE: AtomicU64 = AtomicU64::new(0);
 /// When each core's timer will interrupt it; 0: it has.
 static PROGRAMMED: [AtomicU64; CORES_MAX] = [const { AtomicU64::new(0) }; CORES_MAX];
-/// The I/O controller's register that is selected.
-static SELECTED: AtomicU32 = AtomicU32::new(u32::MAX);
 
 /// Reads a register.
 pub fn read32(address: u64) -> u32 {
@@ -114,12 +112,10 @@ pub fn set_timer_frequency(ticks_per_s: u64) {
     write32(local(LOCAL_TIMER), TIMER_VECTOR as u32);
 }
 
-/// Where a register is reached. It stays selected: a pin is masked and let in again with every sleep.
+/// Selects a register: where it is reached.
 fn input_output(register: u32) -> u64 {
     let base = INPUT_OUTPUT.load(Ordering::Relaxed);
-    if SELECTED.swap(register, Ordering::Relaxed) != register {
-        write32(base, register);
-    }
+    write32(base, register);
     base + 0x10
 }
 
@@ -133,17 +129,17 @@ pub fn pins() -> u32 {
     (read32(input_output(1)) >> 16 & 0xff) + 1
 }
 
-/// Has a pin interrupt the core that this runs on (level, active high), or as an entry of the IOMMU's says.
+/// Has a pin interrupt the core that this runs on (active high), or as an entry of the IOMMU's says.
 pub fn route_pin(pin: u32, entry: Option<u16>) {
     // VT-d 3.0, 5.1.5.1: the entry's number stands above the bit that says so.
     let to = entry.map_or(identity() << 24, |entry| u32::from(entry) << 17 | 1 << 16);
     write32(input_output(0x11 + 2 * pin), to);
 }
 
-/// Keeps a pin out, or lets it in.
-pub fn mask_pin(pin: u32, vector: u8, masked: bool) {
-    const LEVEL: u32 = 1 << 15;
-    write32(input_output(0x10 + 2 * pin), u32::from(vector) | LEVEL | u32::from(masked) << 16);
+/// Keeps a pin out, or lets it in, by its level or by its rising edge.
+pub fn mask_pin(pin: u32, vector: u8, level: bool, masked: bool) {
+    let how = u32::from(level) << 15 | u32::from(masked) << 16;
+    write32(input_output(0x10 + 2 * pin), u32::from(vector) | how);
 }
 
 /// The vector of a device's interrupt.

@@ -1,5 +1,6 @@
 //! The interrupts of devices: each is masked when it comes, comes to the core of the context that unmasked it last, and
-//! is told to that context alone.
+//! is told to that context alone. One that counts by its edge is masked by the kernel's own notes first, and by the
+//! controller when it comes once more.
 //!
 //! All of this happens under the kernel's lock.
 
@@ -24,8 +25,9 @@ const STORM: u8 = 64;
 pub enum Source {
     /// Nowhere: the device has left, or has none.
     Nobody,
-    /// A pin of the I/O controller (level, active high).
-    Pin(u32),
+    /// A pin of the I/O controller (active high): by its level, or else by its rising edge. Whoever hears of an edge has
+    /// the device lower the pin before the next sleep.
+    Pin(u32, bool),
     /// An entry of an MSI-X table: where the kernel sees it.
     Message(u64),
 }
@@ -39,7 +41,7 @@ pub struct Standing {
     /// Where it comes.
     core: Option<Core>,
     masked: bool,
-    /// Interrupts that came although it is masked.
+    /// Interrupts that came since it was unmasked.
     unasked: u8,
 }
 
@@ -47,6 +49,11 @@ impl Standing {
     /// One that never comes.
     pub const NONE: Standing =
         Standing { source: Source::Nobody, hears: None, core: None, masked: true, unasked: 0 };
+
+    /// To be kept out and let in by turns would cost such a one two registers each time.
+    fn is_edge(&self) -> bool {
+        matches!(self.source, Source::Pin(_, false))
+    }
 }
 
 /// A page of the kernel's own holds how all of them stand: on its stack there is no room for that.
@@ -75,7 +82,7 @@ impl Found {
         }
         match standing.source {
             Source::Nobody => {}
-            Source::Pin(pin) => interrupts::mask_pin(pin, vector(line), masked),
+            Source::Pin(pin, level) => interrupts::mask_pin(pin, vector(line), level, masked),
             Source::Message(entry) => write32(entry + 12, u32::from(masked)),
         }
     }
@@ -88,13 +95,13 @@ impl Found {
         standing.core = here;
         let number = line.number() as u16;
         if let Some(iommu) = &mut self.iommu {
-            let level = matches!(standing.source, Source::Pin(_));
+            let level = matches!(standing.source, Source::Pin(..));
             let requester = if level { iommu.found.controller } else { requester };
             let entry = interrupt_entry(vector(line), interrupts::identity(), requester, level);
             iommu.route(number, here.map(|_| entry));
         }
         match standing.source {
-            Source::Pin(pin) => interrupts::route_pin(pin, self.iommu.is_some().then_some(number)),
+            Source::Pin(pin, _) => interrupts::route_pin(pin, self.iommu.is_some().then_some(number)),
             Source::Message(entry) if self.iommu.is_none() && here.is_some() => {
                 write_message(entry, interrupts::direct(vector(line)));
             }
@@ -102,29 +109,37 @@ impl Found {
         }
     }
 
-    /// Lets an interrupt in, for this context on the core that this runs on.
-    pub fn unmask(&mut self, line: Line, hears: Context, here: Core) {
-        let standing = &mut self.lines[line.number()];
-        standing.hears = Some(hears);
-        standing.unasked = 0;
-        if standing.core != Some(here) {
+    /// Lets an interrupt in, for this context on the core that this runs on. True when one may have been missed: an edge
+    /// while it was masked leaves no trace.
+    pub fn unmask(&mut self, line: Line, hears: Context, here: Core) -> bool {
+        self.lines[line.number()].hears = Some(hears);
+        if self.lines[line.number()].core != Some(here) {
             self.route(line, Some(here));
         }
+        let standing = &mut self.lines[line.number()];
+        let missed = standing.masked && standing.is_edge();
+        // That one is told now, and no further one before it is unmasked again.
+        standing.unasked = u8::from(missed);
         self.mask(line, false);
+        missed
     }
 }
 
 impl Kernel {
     /// A device has interrupted.
     pub fn interrupted(&mut self, line: Line) {
-        self.found.mask(line, true);
         let standing = &mut self.found.lines[line.number()];
         standing.unasked = standing.unasked.saturating_add(1);
-        let (hears, storms) = (standing.hears, standing.unasked > STORM);
+        let (edge, unasked) = (standing.is_edge(), standing.unasked);
+        // A second edge is kept for whoever unmasks it.
+        let hears = standing.hears.filter(|_| !edge || unasked == 1);
+        if !edge || unasked > 1 {
+            self.found.mask(line, true);
+        }
         if let Some(context) = hears {
             self.post(context, self.devices.event(line));
         }
-        if storms {
+        if unasked > STORM {
             self.stop_device(line.device, format_args!("interrupts without end"));
         }
     }

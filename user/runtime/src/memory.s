@@ -6,9 +6,15 @@
 .global memcpy
 memcpy:
     mov rax, rdi
+# The last bytes are read before anything is written, so that a destination below its source may overlap it, and
+# written last, in part over what was written before: few branches, whatever the length.
 memory_forward:
-    cmp rdx, 32
-    jb 2f
+    cmp rdx, 16
+    jb 3f
+    movups xmm2, [rsi + rdx - 16]
+    lea rcx, [rdi + rdx - 16]
+    sub rdx, 32
+    jbe 2f
 1:  movups xmm0, [rsi]
     movups xmm1, [rsi + 16]
     movups [rdi], xmm0
@@ -16,67 +22,59 @@ memory_forward:
     add rsi, 32
     add rdi, 32
     sub rdx, 32
-    cmp rdx, 32
-    jae 1b
-2:  test dl, 16
-    jz 3f
+    ja 1b
+    # 1 to 32 are left; before the last 16 there may be some.
+2:  cmp rdi, rcx
+    jae 7f
     movups xmm0, [rsi]
     movups [rdi], xmm0
-    add rsi, 16
-    add rdi, 16
-3:  test dl, 8
-    jz 4f
+7:  movups [rcx], xmm2
+    ret
+3:  cmp edx, 8
+    jb 4f
     mov rcx, [rsi]
+    mov r8, [rsi + rdx - 8]
     mov [rdi], rcx
-    add rsi, 8
-    add rdi, 8
-4:  test dl, 4
-    jz 5f
+    mov [rdi + rdx - 8], r8
+    ret
+4:  cmp edx, 4
+    jb 5f
     mov ecx, [rsi]
+    mov r8d, [rsi + rdx - 4]
     mov [rdi], ecx
-    add rsi, 4
-    add rdi, 4
-5:  test dl, 2
+    mov [rdi + rdx - 4], r8d
+    ret
+5:  test edx, edx
     jz 6f
-    movzx ecx, word ptr [rsi]
-    mov [rdi], cx
-    add rsi, 2
-    add rdi, 2
-6:  test dl, 1
-    jz 7f
+    # The first, the middle and the last of one, two or three.
     movzx ecx, byte ptr [rsi]
+    movzx r8d, byte ptr [rsi + rdx - 1]
+    mov r9, rdx
+    shr r9, 1
+    movzx r10d, byte ptr [rsi + r9]
     mov [rdi], cl
-7:  ret
+    mov [rdi + r9], r10b
+    mov [rdi + rdx - 1], r8b
+6:  ret
 
 .global memmove
 memmove:
     mov rax, rdi
     mov rcx, rdi
     sub rcx, rsi
-    # Forward is right unless the destination begins inside the source.
+    # Forward is right unless the destination begins inside the source; so few bytes that all are read at first go there too.
     cmp rcx, rdx
-    jae 9f
+    jae memory_forward
     cmp rdx, 16
-    jb 2f
+    jb memory_forward
+    movups xmm2, [rsi]
 1:  movups xmm0, [rsi + rdx - 16]
     movups [rdi + rdx - 16], xmm0
     sub rdx, 16
     cmp rdx, 16
     jae 1b
-2:  cmp rdx, 8
-    jb 3f
-    mov rcx, [rsi + rdx - 8]
-    mov [rdi + rdx - 8], rcx
-    sub rdx, 8
-3:  test rdx, rdx
-    jz 5f
-4:  movzx ecx, byte ptr [rsi + rdx - 1]
-    mov [rdi + rdx - 1], cl
-    dec rdx
-    jnz 4b
-5:  ret
-    # A forward copy in steps of 32 reads both halves before it writes: right for any overlap from above.
-9:  jmp memory_forward
+    movups [rdi], xmm2
+    ret
 
 .global memset
 memset:
