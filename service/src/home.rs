@@ -71,6 +71,11 @@ pub trait Home {
         None
     }
 
+    /// Whether anybody can ever hear the figures of the moment: they are not put into words for nobody.
+    fn has_listeners(&self) -> bool {
+        true
+    }
+
     /// Figures of the moment, as they go to the host: for a home that shows them to others as well.
     fn told(&mut self, _stats: &Stats) {}
 

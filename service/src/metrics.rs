@@ -16,7 +16,7 @@ use alloc::format;
 use alloc::string::String;
 use core::fmt::{Display, Write};
 use nom_money::{PerByte, PerByteSecond, PerCoreNs};
-use nom_stack::meter::Meter;
+use nom_stack::meter::{Meter, OCTAVE_BUCKETS};
 
 /// What the answer of an HTTP server must say that the text is.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -29,10 +29,12 @@ const LAST_POWER: u32 = 33;
 /// Measured operations by latency: one number a bucket, and behind them those beyond the last.
 pub fn latency_counts(meter: &Meter) -> Words {
     let mut counts = [0; (LAST_POWER - FIRST_POWER) as usize + 2];
-    for (bucket, count) in meter.histogram().iter().enumerate() {
-        // Up to and with the power of two at which the bucket ends.
-        let power = Meter::bucket_end_ns(bucket).next_power_of_two().trailing_zeros();
-        counts[(power.clamp(FIRST_POWER, LAST_POWER + 1) - FIRST_POWER) as usize] += count;
+    for (octave, buckets) in meter.histogram().chunks(OCTAVE_BUCKETS).enumerate() {
+        // Up to and with the power of two at which the octave ends; the shortest octave lies within the first power.
+        let last = octave * OCTAVE_BUCKETS + buckets.len() - 1;
+        let power = Meter::bucket_end_ns(last).next_power_of_two().trailing_zeros();
+        counts[(power.clamp(FIRST_POWER, LAST_POWER + 1) - FIRST_POWER) as usize] +=
+            buckets.iter().sum::<u64>();
     }
     const { assert!((LAST_POWER - FIRST_POWER) as usize + 2 <= WORDS_MAX) };
     Words::new(counts)

@@ -3,6 +3,9 @@
 use alloc::string::String;
 use core::fmt::Write;
 
+/// Room for most lines, so that one is not moved while it grows.
+const USUAL_LEN: usize = 1024;
+
 /// Writes one flat object.
 #[derive(Debug)]
 pub struct Writer {
@@ -19,27 +22,29 @@ impl Default for Writer {
 impl Writer {
     /// Opens the object.
     pub fn new() -> Self {
-        Self { text: String::from("{"), first: true }
+        let mut text = String::with_capacity(USUAL_LEN);
+        text.push('{');
+        Self { text, first: true }
     }
 
-    fn key(&mut self, key: &str) {
-        if !self.first {
-            self.text.push(',');
-        }
+    /// Keys are our own words: nothing in them has to be looked for.
+    fn key(&mut self, key: &'static str) {
+        debug_assert!(key.bytes().all(|byte| byte == b'_' || byte.is_ascii_alphanumeric()), "{key}");
+        self.text.push_str(if self.first { "\"" } else { ",\"" });
         self.first = false;
-        quote(&mut self.text, key);
-        self.text.push(':');
+        self.text.push_str(key);
+        self.text.push_str("\":");
     }
 
     /// Adds a number.
-    pub fn number(&mut self, key: &str, value: i128) {
+    pub fn number(&mut self, key: &'static str, value: i128) {
         self.key(key);
         // Writing to a String cannot fail.
         let _ = write!(self.text, "{value}");
     }
 
     /// Adds a text.
-    pub fn text(&mut self, key: &str, value: &str) {
+    pub fn text(&mut self, key: &'static str, value: &str) {
         self.key(key);
         quote(&mut self.text, value);
     }

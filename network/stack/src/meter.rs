@@ -22,6 +22,8 @@ pub enum Answer {
 const SUB_BITS: u32 = 4;
 /// Latencies from 2^40 ns (18 minutes) share the last bucket.
 const OCTAVES: u32 = 40;
+/// Buckets of an octave: the last of them ends at a power of two, and all of them lie behind the one before it.
+pub const OCTAVE_BUCKETS: usize = 1 << SUB_BITS;
 /// Buckets of a histogram.
 pub const BUCKETS: usize = ((OCTAVES - SUB_BITS + 1) << SUB_BITS) as usize;
 

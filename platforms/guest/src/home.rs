@@ -132,6 +132,10 @@ impl Home for Guest {
         self.console.get_mut().as_mut().map_or(0, |console| console.write(bytes))
     }
 
+    fn has_listeners(&self) -> bool {
+        self.console.borrow().is_some()
+    }
+
     fn management_peer(&self) -> u64 {
         self.console.borrow_mut().as_mut().map_or(0, Console::peer)
     }

@@ -5,6 +5,7 @@ use super::{
 };
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
+use core::fmt::Write;
 use nom_feeds::json::{self, Value, Writer};
 
 /// Most values in a line: an object and its fields.
@@ -12,14 +13,14 @@ const VALUES_MAX: usize = 65;
 
 /// A field that can stand in a line.
 pub(super) trait Field: Sized {
-    fn put(&self, key: &str, writer: &mut Writer);
+    fn put(&self, key: &'static str, writer: &mut Writer);
     fn take(value: Value) -> Option<Self>;
 }
 
 macro_rules! whole {
     ($($kind:ty),*) => {$(
         impl Field for $kind {
-            fn put(&self, key: &str, writer: &mut Writer) {
+            fn put(&self, key: &'static str, writer: &mut Writer) {
                 writer.number(key, i128::from(*self));
             }
             fn take(value: Value) -> Option<Self> {
@@ -35,7 +36,7 @@ macro_rules! whole {
 whole!(u32, u64, i128);
 
 impl Field for String {
-    fn put(&self, key: &str, writer: &mut Writer) {
+    fn put(&self, key: &'static str, writer: &mut Writer) {
         writer.text(key, self);
     }
     fn take(value: Value) -> Option<Self> {
@@ -48,12 +49,13 @@ impl Field for String {
 
 /// Hexadecimal numbers with commas between; nothing stands for 0.
 impl Field for Words {
-    fn put(&self, key: &str, writer: &mut Writer) {
+    fn put(&self, key: &'static str, writer: &mut Writer) {
         let mut text = String::new();
         for (place, word) in self.0.iter().enumerate() {
             text.push_str(if place > 0 { "," } else { "" });
             if *word != 0 {
-                text.push_str(&alloc::format!("{word:x}"));
+                // Writing to a String cannot fail.
+                let _ = write!(text, "{word:x}");
             }
         }
         writer.text(key, &text);
@@ -67,7 +69,7 @@ impl Field for Words {
 }
 
 impl Field for Level {
-    fn put(&self, key: &str, writer: &mut Writer) {
+    fn put(&self, key: &'static str, writer: &mut Writer) {
         let name = match self {
             Level::Info => "info",
             Level::Warning => "warning",

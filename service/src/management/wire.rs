@@ -107,7 +107,7 @@ fn hexadecimal(text: &str) -> Option<u64> {
 }
 
 impl Field for Frames {
-    fn put(&self, key: &str, writer: &mut Writer) {
+    fn put(&self, key: &'static str, writer: &mut Writer) {
         let mut text = String::new();
         for (place, frame) in self.0.iter().enumerate() {
             text.push_str(if place > 0 { ";" } else { "" });
@@ -206,7 +206,7 @@ fn is_state(word: &str) -> bool {
 }
 
 impl Field for Rows {
-    fn put(&self, key: &str, writer: &mut Writer) {
+    fn put(&self, key: &'static str, writer: &mut Writer) {
         let mut text = String::new();
         for (place, row) in self.0.iter().enumerate() {
             text.push_str(if place > 0 { "," } else { "" });

@@ -5,6 +5,7 @@ use crate::home::Home;
 use crate::management::channel::Asked;
 use crate::management::{Hello, Level, Machine, Message, Stats, Words};
 use crate::metrics;
+use crate::share::Share;
 use alloc::string::{String, ToString};
 use core::sync::atomic::Ordering;
 use nom_points::Setting;
@@ -41,7 +42,9 @@ impl<I: Ingress, E: Egress, A: Application> Worker<I, E, A> {
         }
         if now_ns >= self.stats_ns {
             self.stats_ns = now_ns + self.configuration.stats_interval_ns;
-            self.report(home);
+            if home.has_listeners() {
+                self.report(home);
+            }
         }
         for _ in 0..COMMANDS_MAX {
             match self.channel.turn(home) {
@@ -117,9 +120,13 @@ impl<I: Ingress, E: Egress, A: Application> Worker<I, E, A> {
     pub(super) fn report(&mut self, home: &mut impl Home) {
         let now_ns = home.now_ns();
         let reading = reading::reading(&self.engine, home);
-        let mut all = home.others().unwrap_or_default();
-        all.meter.add(self.engine.meter());
-        let (latency_p50_ns, latency_p99_ns) = self.interval.take(&all.meter, now_ns);
+        let all = home.others().map(|mut others| {
+            others.meter.add(self.engine.meter());
+            others
+        });
+        let meter = all.as_ref().map_or(self.engine.meter(), |all| &all.meter);
+        let others = |figure: fn(&Share) -> u64| all.as_ref().map_or(0, figure);
+        let (latency_p50_ns, latency_p99_ns) = self.interval.take(meter, now_ns);
         let prices = reprice::typed(&self.prices);
         let counters = self.engine.counters();
         let text = |price: Option<String>| price.unwrap_or_default();
@@ -130,20 +137,21 @@ impl<I: Ingress, E: Egress, A: Application> Worker<I, E, A> {
             accepted: reading.accepted,
             refused: reading.refused,
             latency_sum_ns: u64::try_from(reading.latency_sum_ns).unwrap_or(u64::MAX),
-            latency_counts: metrics::latency_counts(&all.meter),
+            latency_counts: metrics::latency_counts(meter),
             late: reading.late,
             latency_p50_ns,
             latency_p99_ns,
-            wire_in_bytes: counters.bytes_in + all.bytes_in,
-            wire_out_bytes: counters.bytes_out + all.bytes_out,
-            frames_in: counters.frames_in + all.frames_in,
-            frames_out: counters.frames_out + all.frames_out,
-            kicks: counters.kicks + all.kicks,
-            sleeps: self.sleeps + all.sleeps,
-            retransmissions: counters.retransmitted_segments + all.retransmitted_segments,
+            wire_in_bytes: counters.bytes_in + others(|all| all.bytes_in),
+            wire_out_bytes: counters.bytes_out + others(|all| all.bytes_out),
+            frames_in: counters.frames_in + others(|all| all.frames_in),
+            frames_out: counters.frames_out + others(|all| all.frames_out),
+            kicks: counters.kicks + others(|all| all.kicks),
+            sleeps: self.sleeps + others(|all| all.sleeps),
+            retransmissions: counters.retransmitted_segments + others(|all| all.retransmitted_segments),
             core_ns: reading.core_ns,
             memory_bytes: reading.memory_bytes,
-            connections: u64::from(self.engine.application().guests() + all.connections),
+            connections: u64::from(self.engine.application().guests())
+                + others(|all| u64::from(all.connections)),
             price_generation: self.prices.generation,
             price_bandwidth: text(prices.bandwidth.map(|rate| rate.to_string())),
             price_core: text(prices.core.map(|rate| rate.to_string())),
