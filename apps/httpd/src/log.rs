@@ -17,6 +17,8 @@ const LINE_MAX: usize = 256;
 pub struct Log {
     on: bool,
     bytes: Vec<u8>,
+    /// Bytes at the beginning that were handed over. They go when all are, or when their room is wanted.
+    taken: usize,
     /// Lines that found no room since the start.
     pub lost: u64,
     /// Of those, how many were told.
@@ -27,7 +29,7 @@ impl Log {
     /// A log that is written, or one that is not.
     pub fn new(on: bool) -> Self {
         let bytes = if on { Vec::with_capacity(WAITING_MAX) } else { Vec::new() };
-        Self { on, bytes, lost: 0, told_lost: 0 }
+        Self { on, bytes, taken: 0, lost: 0, told_lost: 0 }
     }
 
     #[inline]
@@ -38,14 +40,23 @@ impl Log {
     /// Bytes that wait to be fetched.
     #[inline]
     pub fn waiting(&self) -> usize {
-        self.bytes.len()
+        self.bytes.len() - self.taken
     }
 
     /// Hands over whole lines.
     pub fn take(&mut self, to: impl FnOnce(&[u8])) {
-        if !self.bytes.is_empty() {
-            to(&self.bytes);
+        if self.waiting() > 0 {
+            to(&self.bytes[self.taken..]);
+            self.forget_taken(self.bytes.len());
+        }
+    }
+
+    /// All up to here was handed over.
+    fn forget_taken(&mut self, end: usize) {
+        self.taken = end;
+        if end == self.bytes.len() {
             self.bytes.clear();
+            self.taken = 0;
         }
     }
 
@@ -55,15 +66,21 @@ impl Log {
         if lost > 0 {
             return Some(format!("{lost} lines of the access log were lost"));
         }
-        let len = self.bytes.iter().position(|byte| *byte == b'\n')?;
-        let line = self.bytes.drain(..=len).take(len).map(char::from).collect();
+        let waiting = &self.bytes[self.taken..];
+        let len = waiting.iter().position(|byte| *byte == b'\n')?;
+        let line = waiting[..len].iter().copied().map(char::from).collect();
+        self.forget_taken(self.taken + len + 1);
         Some(line)
     }
 
     /// Adds a line. What a request says is hostile: what is not plain text is escaped.
     pub(crate) fn add(&mut self, now_s: u64, peer: Option<Ipv4Addr>, line: &[u8], status: Status, len: u64) {
         // Each byte may take four.
-        if self.bytes.len() + 4 * line.len().min(LINE_MAX) + 128 > WAITING_MAX {
+        let len_max = 4 * line.len().min(LINE_MAX) + 128;
+        if self.bytes.len() + len_max > WAITING_MAX {
+            self.bytes.drain(..core::mem::take(&mut self.taken));
+        }
+        if self.bytes.len() + len_max > WAITING_MAX {
             self.lost += 1;
             return;
         }
@@ -144,6 +161,14 @@ mod tests {
         }
         assert_eq!(log.take_line().unwrap(), "3 lines of the access log were lost");
         assert!(log.take_line().unwrap().ends_with("x\" 200 0"));
+        // What was told leaves its room to others, and nothing else goes.
+        let (waiting, lost) = (log.waiting(), log.lost);
+        log.add(0, None, b"GET /last HTTP/1.1", Status::Ok, 0);
+        assert_eq!(log.lost, lost);
+        assert!(log.bytes.len() <= WAITING_MAX && log.waiting() > waiting);
+        let told: Vec<String> = core::iter::from_fn(|| log.take_line()).collect();
+        assert!(told.iter().rev().skip(1).all(|line| line.ends_with("x\" 200 0")), "{told:?}");
+        assert!(told.last().unwrap().contains("/last") && log.waiting() == 0);
     }
 
     #[test]
