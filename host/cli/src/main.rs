@@ -22,6 +22,7 @@ mod shared;
 mod test;
 mod top;
 mod verbs;
+mod worth;
 
 use arguments::{help, nearest, read};
 use nom_machine::trouble::{Outcome, Trouble};

@@ -1,7 +1,7 @@
 //! What commands that start or assemble a service share: its configuration, and words for the person who waits.
 
 use crate::arguments::Typed;
-use crate::points;
+use crate::{points, worth};
 use nom_machine::trouble::{Context, Outcome, Trouble};
 use nom_machine::{artefacts, configuration as lines};
 use nom_service::configuration::Configuration;
@@ -60,8 +60,11 @@ pub fn configuration(typed: &Typed, ours: &[(&str, &str)]) -> Outcome<String> {
     let path = file_or_example(typed, "config", &format!("examples/{name}.conf"))?;
     let text = read_text(&path)?;
     check(&text).context(|| path.display().to_string())?;
-    let text = points::added(typed, text)?;
+    let text = worth::replaced(typed, points::added(typed, text)?)?;
     let mut settings = ours.to_vec();
+    if let Some(cores) = typed.text("cores") {
+        settings.push(("kv.cores", cores));
+    }
     for typed in typed.all("set") {
         settings.push(lines::setting(typed)?);
     }

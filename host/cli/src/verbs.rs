@@ -32,6 +32,13 @@ pub static VERBS: &[(Verb, Act)] = &[
                 ),
                 choice("prices", "FILE", "price schedule (default examples/day.prices)"),
                 choice(
+                    "utility",
+                    "TERMS",
+                    "what users pay: KIND, KEY=VALUE... or an expression (`nom help configuration`)",
+                ),
+                choice("slo", "PROMISE", "the cheapest setting that keeps it, such as 'p99 < 1 ms'"),
+                choice("cores", "N", "serve on so many cores (kv)"),
+                choice(
                     "rate",
                     "N",
                     "requests a second of the load, 0 for none (default 6000; httpd: none, or of its page /)",
@@ -52,6 +59,11 @@ pub static VERBS: &[(Verb, Act)] = &[
                     "replay",
                     "ROUNDS",
                     "play the arrivals again, against each fixed setting (default 3 from --seconds 60 on)",
+                ),
+                choice(
+                    "record",
+                    "FILE",
+                    "write down what the load sent, for `nom bench replay --recording FILE`",
                 ),
                 choice("picture", "FILE", "the live view at its end, as SVG"),
                 choice("web", "[PORT]", "the live view as a page for a browser on this machine, too"),

@@ -24,6 +24,12 @@ pub fn with(text: &str, settings: &[(&str, &str)]) -> String {
     out
 }
 
+/// The text without the lines of these keys.
+pub fn without(text: &str, keys: &[&str]) -> String {
+    let kept = |line: &&str| !keys.iter().any(|key| key_of(line) == Some(key));
+    text.lines().filter(kept).flat_map(|line| [line, "\n"]).collect()
+}
+
 /// The value of a key, as it stands.
 pub fn value<'a>(text: &'a str, key: &str) -> Option<&'a str> {
     text.lines()

@@ -32,7 +32,7 @@ impl Load {
             mix: Mix { preload: true, web: web(options.application), ..Mix::default() },
             duration: options.load_time.unwrap_or(LONGEST),
             grace: GRACE,
-            record: options.record,
+            record: options.records,
             ..Plan::new(target)
         };
         let stop = Stop::default();

@@ -67,6 +67,12 @@ pub trait Service {
 pub fn run(typed: &Typed) -> Outcome<ExitCode> {
     let options = Options::read(typed)?;
     let interrupted = interrupts()?;
+    for (name, file) in [("picture", &options.picture), ("record", &options.record)] {
+        // What is written at the end is tried at the begin: nobody wants to hear of it after an hour.
+        if let Some(file) = file {
+            std::fs::File::create(file).context(|| format!("--{name}: cannot write {}", file.display()))?;
+        }
+    }
     let mut teller = Teller::new(options.json.as_deref(), options.plain)?;
     let settled = serve(typed, &options, &mut teller, &interrupted)?;
     teller

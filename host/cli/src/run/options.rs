@@ -15,6 +15,8 @@ use std::time::Duration;
 const SCHEDULE: &str = "examples/day.prices";
 /// Memory of a machine, for each application.
 const MEMORY_MIB: u32 = 64;
+/// Most cores that are asked for.
+const CORES_MAX: u32 = 64;
 /// A run that lasts so long shows afterwards what fixed settings would really have made, in so many rounds.
 const REPLAY_FROM: Duration = Duration::from_secs(60);
 const REPLAY_ROUNDS: usize = 3;
@@ -68,7 +70,9 @@ pub struct Options {
     /// How often the recorded arrivals are played against everything afterwards.
     pub replay: usize,
     /// Whether arrivals are recorded.
-    pub record: bool,
+    pub records: bool,
+    /// Where they are written.
+    pub record: Option<PathBuf>,
     /// Where a picture of the live view at its end goes.
     pub picture: Option<PathBuf>,
     /// Where the page is served.
@@ -95,8 +99,9 @@ impl Options {
                 "--{name} is about a virtual machine and cannot go with --on linux"
             )));
         }
-        if typed.has("image") && (typed.has("config") || typed.has("set")) {
-            return Err(Trouble::new("--image brings its own configuration: leave out --config and --set"));
+        let settings = ["config", "set", "utility", "slo", "cores"];
+        if let Some(name) = settings.into_iter().find(|name| typed.has("image") && typed.has(name)) {
+            return Err(Trouble::new(format!("--image brings its own configuration: leave out --{name}")));
         }
         if typed.has("image") && typed.has("apps") {
             return Err(Trouble::new("--image holds what it holds: assemble it with `nom image --apps N`"));
@@ -117,6 +122,23 @@ impl Options {
         let time = typed.number("seconds", 1, 10_000_000)?.map(Duration::from_secs);
         let rate = typed.number("rate", 0, 1_000_000)?.unwrap_or(if caches { 6_000 } else { 0 });
         let replayable = rate > 0 && !typed.has("image");
+        let record = typed.text("record").map(PathBuf::from);
+        if record.is_some() && rate == 0 {
+            return Err(Trouble::new(
+                "--record writes down what the load sends, and there is none: leave out --rate 0",
+            ));
+        }
+        let cores = typed.number("cores", 1, CORES_MAX)?.unwrap_or(1);
+        if cores > 1 && !caches {
+            return Err(Trouble::new(format!(
+                "--cores {cores}: {application} serves on one core; kv on several"
+            )));
+        }
+        if cores > 1 && apps.is_some() {
+            return Err(Trouble::new(
+                "--cores: several cores are for a cache alone in its machine: leave out --apps",
+            ));
+        }
         let replay = match typed.number("replay", 0, 1_000)? {
             Some(rounds) if rounds > 0 && !replayable => {
                 return Err(Trouble::new(
@@ -132,7 +154,8 @@ impl Options {
             place,
             time,
             replay,
-            record: replay > 0,
+            records: replay > 0 || record.is_some(),
+            record,
             picture: typed.text("picture").map(PathBuf::from),
             port: typed.number("port", 0, u16::MAX)?.unwrap_or(usual),
             rate,

@@ -158,7 +158,7 @@ impl Stage<'_> {
         };
         let mut options = Options::read(&typed)?;
         (options.time, options.load_time) = (None, Some(self.block));
-        (options.port, options.record) = (0, true);
+        (options.port, options.records, options.record) = (0, true, None);
         (options.ledger, options.metrics, options.web) = (None, None, None);
         let mut last = None;
         for _ in 0..TRIES {

@@ -92,6 +92,9 @@ pub fn watch(
     teller.close();
     // The load ends first, so that every answer it got is in the ledger before that is sealed.
     let report = load.take().map(Load::finish).transpose()?;
+    if let (Some(file), Some(report)) = (&options.record, &report) {
+        write_down(file, report, teller)?;
+    }
     management.say(&Command::Drain)?;
     session.drain(service, &management, teller)?;
     session.web = None;
@@ -110,6 +113,23 @@ fn show(port: u16, figures: &Figures, teller: &mut Teller) -> Outcome<Server> {
     let server = server.map_err(Trouble::new)?;
     teller.say(&format!("figures on http://localhost:{}/metrics, beside /health and /ready", server.port()));
     Ok(server)
+}
+
+/// What the load sent, as a file that can be played again.
+fn write_down(file: &Path, report: &Report, teller: &mut Teller) -> Outcome<()> {
+    let Some(recording) = &report.recording else { return Ok(()) };
+    std::fs::write(file, recording.to_text())
+        .context(|| format!("--record: cannot write {}", file.display()))?;
+    let cut = match report.recording_full {
+        true => ", where recordings end",
+        false => "",
+    };
+    teller.say(&format!(
+        "{} arrivals are in {}{cut}",
+        grouped(recording.arrivals.len() as u64),
+        file.display()
+    ));
+    Ok(())
 }
 
 /// The file in which sealed windows are kept.

@@ -35,6 +35,14 @@ pub fn bad_input(cases: &mut Cases) -> Outcome<()> {
     case("a missing configuration", &["run", "--config", "/absent/kv.conf"], "/absent/kv.conf");
     case("a missing schedule", &["run", "--prices", "/absent/day.prices"], "/absent/day.prices");
     case("JSON that cannot be written", &["run", "--json", "/absent/x.json"], "/absent/x.json");
+    case("a picture that cannot be written", &["run", "--picture", "/absent/x.svg"], "/absent/x.svg");
+    case("a recording that cannot be written", &["run", "--record", "/absent/x.load"], "/absent/x.load");
+    case("a recording of no load", &["run", "--rate", "0", "--record", "x.load"], "leave out --rate 0");
+    case("a utility that breaks an axiom", &["run", "--utility", "0.2 $/Mop * mean / 1 ms"], "axiom");
+    case("a term that no utility has", &["run", "--utility", "refund, valeu=1 $/Mop"], "no term \"valeu\"");
+    case("a promise and a utility", &["run", "--slo", "p99 < 1 ms", "--utility", "refund"], "leave one");
+    case("a promise without its unit", &["run", "--slo", "p99 < 1"], "such as p99 < 1 ms");
+    case("several cores where there is one", &["run", "httpd", "--on", "linux", "--cores", "2"], "--cores 2");
     let key = write("key.conf", b"listne = 11211\n")?;
     case("a mistyped key", &["run", "--config", &key], "listen");
     let unit = write("unit.conf", b"listen = 11211\nmemory.items = 8\n")?;
