@@ -8,7 +8,7 @@ use nom_stack::application::Ended;
 use nom_stack::config::Agreement;
 use nom_stack::wire::checksum::Sum;
 use nom_stack::wire::ipv4::{CAPABLE, CONGESTED, Ipv4, NOT_CAPABLE, PROTOCOL_ICMP, PROTOCOL_TCP};
-use nom_stack::wire::tcp::{ACK, CWR, ECE, Header, Options, SYN};
+use nom_stack::wire::tcp::{ACK, CWR, ECE, Header, Options, RST, SYN};
 use nom_stack::{Config, KeepAlive, Seq, Terms};
 
 const MILLISECOND: u64 = 1_000_000;
@@ -449,4 +449,27 @@ fn a_time_out_after_a_loss_stays_one() {
     let counters = opened.host.engine.counters();
     assert_eq!((counters.timeouts, counters.early_timeouts), (1, 0));
     assert!(opened.host.engine.view(0).expect("open").congestion_window <= 5 * 1_460);
+}
+
+#[test]
+fn a_reset_reaches_who_has_closed_its_window() {
+    for (window, asks) in [(0, true), (60_000, false)] {
+        let mut opened = Opened::new(|_| (), Terms::default(), 0, SYN, offered());
+        let first = opened.next.acknowledgement;
+        opened.next.window = window;
+        opened.say(MILLISECOND, ACK, 0, 0);
+        let sent: usize = opened.write(5_000).iter().map(|heard| heard.payload.len()).sum();
+        assert_eq!(sent, 5_000.min(usize::from(window)));
+        // What asks about a closed window is not taken.
+        opened.next.acknowledgement = first.plus(sent as u32);
+        opened.say(MILLISECOND, ACK, 0, 0);
+        let asked = opened.wait_until(opened.now_ns + 3 * SECOND);
+        assert_eq!(asked.iter().any(|(_, heard)| !heard.payload.is_empty()), asks);
+        let (id, now_ns) = (opened.host.engine.application().opened[0].0, opened.now_ns);
+        opened.host.engine.with_connection(id, now_ns, |_, io| nom_stack::application::Io::abort(io));
+        opened.host.step(now_ns);
+        let heard = opened.heard();
+        let reset = heard.last().expect("a reset").header;
+        assert_eq!((reset.flags & RST, reset.sequence), (RST, opened.next.acknowledgement), "{window}");
+    }
 }

@@ -152,10 +152,16 @@ impl Tcp {
         if connection.state != State::SynSent {
             // Behind all that was sent, so that it is in order. After a time-out nothing of that is believed to have
             // arrived: then where the other side said that it stands, as for a segment that belongs nowhere.
-            let (sequence, flags) = match connection.timed_out {
+            let (mut sequence, flags) = match connection.timed_out {
                 true => (connection.una, RST),
                 false => (connection.nxt.max(connection.max), RST | ACK),
             };
+            // A reset beyond the window is passed over (RFC 9293, 3.10.7.4), as what asked about a closed one was: then
+            // the other side expects what lies at the window's end.
+            let edge = connection.una.plus(connection.window);
+            if connection.state.is_open() && sequence.after(edge) {
+                sequence = edge;
+            }
             if self.control(world, slot, sequence, flags, &Options::default()).is_some() {
                 world.out.counters.resets_out += 1;
             }
