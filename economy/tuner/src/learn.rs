@@ -447,6 +447,10 @@ impl Learnt {
         };
         let Some(a) = a else { return Some(alone) };
         let (_, of_a) = self.guess(class, a, arrival_per_s, limit_ns)?;
+        // A core that drowns earns nothing: that is beyond doubt, whatever its latency.
+        if of_a.drowned {
+            return Some(alone);
+        }
         let ((family, a), (other, b)) = (self.places[class][a]?, self.places[class][b]?);
         if family != other || !self.families[family].seen {
             let both = |a: Expected, b: f64| libm::sqrt(a.variance + b * b);

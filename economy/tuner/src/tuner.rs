@@ -20,6 +20,9 @@ use nom_points::{Measured, Points, Setting, frontier, twins};
 use nom_utility::Contract;
 use weigh::Cause;
 
+/// Arrivals are uneven: a window is meant for so many times what is needed.
+const SOME_MORE: f64 = 1.2;
+
 /// Prices as they stand on the board.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Quoted {
@@ -175,7 +178,12 @@ impl Tuner {
 
     /// How long the next window for [`Tuner::observe`] is, where it is `usual_ns` otherwise.
     pub fn window_ns(&self, usual_ns: u64) -> u64 {
-        if self.is_exploring() { usual_ns.min(explore::TRIED_WINDOW_NS) } else { usual_ns }
+        if !self.is_exploring() {
+            return usual_ns;
+        }
+        // A window in which too few come is not looked at, and a trial would never end.
+        let enough_s = self.rules.judge_operations as f64 * SOME_MORE / self.arrival_per_s.max(1.0);
+        usual_ns.min(explore::TRIED_WINDOW_NS.max((enough_s * NANO as f64) as u64))
     }
 
     /// The points as they are known now.

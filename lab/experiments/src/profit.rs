@@ -21,6 +21,7 @@ use nom_points::Points;
 use nom_utility::{Contract, LimitKind, TailRule};
 pub use random::Random;
 use run::{Earned, Knowledge, Scene};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use surface::{DELAYS_US, Fitted, Form, Surface};
 
 /// What is claimed.
@@ -75,7 +76,6 @@ impl Series {
 }
 
 /// The scored half of a cell.
-#[derive(Default)]
 struct Scored {
     stat: Vec<Earned>,
     oracle: Vec<Earned>,
@@ -122,42 +122,76 @@ fn contract(course: &Course, fitted: &Fitted, margin: f64) -> Contract {
     Contract::refund_per_operation(alpha, RefundPerOperation((cost * 1.2 * 1_000.0) as i128))
 }
 
+/// What the strategies of one run earned; no strategies where only the fixed settings are played.
+struct Run {
+    statics: Vec<Earned>,
+    scored: Vec<Earned>,
+}
+
+/// Runs have nothing in common: so many are played at the same time, and what they earn does not depend on it.
+const WORKERS: usize = 8;
+
 fn play(cell: &Cell<'_>, homes: &[Fitted; 2], series: &Series) -> Scored {
-    let mut statics: Vec<Vec<Earned>> = Vec::new();
-    let mut scored = Scored::default();
-    for run in 0..series.runs {
-        let fitted = homes[run / 2 % 2].formed(series.form);
-        let seed = series.first + run as u64;
-        let surface = Surface::draw(fitted, LIMIT_NS, &mut Random::new(seed));
-        let scene = Scene {
-            surface: &surface,
-            course: cell.course,
-            moves: cell.moves,
-            contract: contract(cell.course, &fitted, series.margin),
-            from_s: LEARN_S,
-            until_s: LEARN_S + SCORE_S,
-            seed,
-        };
-        statics.push((0..DELAYS_US.len()).map(|place| scene.fixed(place)).collect());
-        if run % 2 == 0 {
-            continue;
+    let next = AtomicUsize::new(0);
+    let work = || {
+        let mut played = Vec::new();
+        loop {
+            let run = next.fetch_add(1, Ordering::Relaxed);
+            if run >= series.runs {
+                return played;
+            }
+            played.push((run, play_one(cell, homes, series, run)));
         }
-        scored.oracle.push(scene.oracle());
-        scored.offline.push(scene.tuned(Knowledge::Profiled));
-        scored.online.push(scene.tuned(Knowledge::Nothing));
-        if !series.compared {
-            continue;
-        }
-        scored.frozen.push(scene.tuned(Knowledge::Frozen));
-        scored.climber.push(rivals::climber(&scene));
-        scored.bandit.push(rivals::bandit(&scene));
-        scored.ix.push(rivals::ix(&scene));
-    }
+    };
+    let mut played: Vec<(usize, Run)> = std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..WORKERS.min(series.runs)).map(|_| scope.spawn(work)).collect();
+        workers.into_iter().flat_map(|worker| worker.join().expect("a run does not panic")).collect()
+    });
+    played.sort_by_key(|(run, _)| *run);
     // Chosen on the even runs, scored on the odd ones.
-    let total = |place: usize| statics.iter().step_by(2).map(|run| run[place].profit).sum::<f64>();
+    let total =
+        |place: usize| played.iter().step_by(2).map(|(_, run)| run.statics[place].profit).sum::<f64>();
     let best = (0..DELAYS_US.len()).max_by(|a, b| total(*a).total_cmp(&total(*b))).unwrap_or(0);
-    scored.stat = statics.iter().skip(1).step_by(2).map(|run| run[best]).collect();
-    scored
+    let odd = || played.iter().skip(1).step_by(2).map(|(_, run)| run);
+    let of = |place: usize| odd().filter_map(|run| run.scored.get(place).copied()).collect();
+    Scored {
+        stat: odd().map(|run| run.statics[best]).collect(),
+        oracle: of(0),
+        offline: of(1),
+        online: of(2),
+        frozen: of(3),
+        climber: of(4),
+        bandit: of(5),
+        ix: of(6),
+    }
+}
+
+fn play_one(cell: &Cell<'_>, homes: &[Fitted; 2], series: &Series, run: usize) -> Run {
+    let fitted = homes[run / 2 % 2].formed(series.form);
+    let seed = series.first + run as u64;
+    let surface = Surface::draw(fitted, LIMIT_NS, &mut Random::new(seed));
+    let scene = Scene {
+        surface: &surface,
+        course: cell.course,
+        moves: cell.moves,
+        contract: contract(cell.course, &fitted, series.margin),
+        from_s: LEARN_S,
+        until_s: LEARN_S + SCORE_S,
+        seed,
+    };
+    let mut scored = Vec::new();
+    if run % 2 == 1 {
+        scored.push(scene.oracle());
+        scored.push(scene.tuned(Knowledge::Profiled));
+        scored.push(scene.tuned(Knowledge::Nothing));
+        if series.compared {
+            scored.push(scene.tuned(Knowledge::Frozen));
+            scored.push(rivals::climber(&scene));
+            scored.push(rivals::bandit(&scene));
+            scored.push(rivals::ix(&scene));
+        }
+    }
+    Run { statics: (0..DELAYS_US.len()).map(|place| scene.fixed(place)).collect(), scored }
 }
 
 fn points(text: &str) -> Outcome<Points> {

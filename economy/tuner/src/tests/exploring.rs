@@ -86,3 +86,57 @@ fn what_is_tried_ends_when_prices_move() {
     assert_eq!(ended.change, Some(setting(0)));
     assert!(ended.line().starts_with("end trying"), "{}", ended.line());
 }
+
+#[test]
+fn what_is_tried_is_looked_at_for_long_enough_that_something_is_seen() {
+    const WINDOW_NS: u64 = 5_000 * MS;
+    let mut tuner = Tuner::new(penalty(), unmeasured(&[0, 100]), Rules::default().online());
+    let few = |now_ms: u64| Moment { arrival_per_s: 300.0, ..moment(now_ms, core("20 $/core/h")) };
+    let shown = |window_ns: u64| {
+        let operations = 300 * window_ns / (1_000 * MS);
+        Measured {
+            window_ns,
+            operations,
+            arrived: operations,
+            measured: operations,
+            core_ns: 20_000 * operations,
+            ..seen(60.0, 0, 0)
+        }
+    };
+    let (mut now_ms, mut since_ms, mut tried) = (1_000, 1_000, 0);
+    while now_ms < 600_000 {
+        now_ms += 250;
+        let mut said = tuner.decide(&few(now_ms));
+        let window_ns = tuner.window_ns(WINDOW_NS);
+        if said.is_none() && (now_ms - since_ms) * MS >= window_ns + 200 * MS {
+            said = tuner.observe(now_ms * MS, &shown(window_ns));
+            since_ms = now_ms;
+        }
+        let Some(said) = said else { continue };
+        if said.change.is_some() {
+            since_ms = now_ms;
+        }
+        tried += u32::from(said.line().starts_with("tried "));
+    }
+    assert!(tried >= 1, "a trial begins and ends");
+}
+
+/// Nearly the whole core is busy, and what is seen of the first two settings says that users pay for none: only by twice the
+/// doubt may the third one be quick enough, and it is.
+#[test]
+fn it_does_not_stop_while_what_may_pay_is_untried() {
+    let shown = |setting: Setting| match setting {
+        Setting::Serve { batching: Batching::Hold { delay_ns: 200_000 }, .. } => seen(450.0, 42_000, 20),
+        Setting::Serve { batching: Batching::Hold { .. }, .. } => seen(800.0, 46_500, 3_000),
+        _ => seen(3_000.0, 48_000, 15_000),
+    };
+    let mut tuner = Tuner::new(penalty(), unmeasured(&[0, 100, 200]), Rules::default().online());
+    let mut said = Vec::new();
+    for second in 1..60 {
+        let mut all = vec![tuner.decide(&moment(second * 1_000, core("1 $/core/h")))];
+        all.push(tuner.observe((second * 1_000 + 999) * MS, &shown(tuner.setting())));
+        said.extend(all.into_iter().flatten().map(|said| said.line()));
+    }
+    assert_eq!(tuner.setting(), setting(200), "{said:#?}");
+    assert!(!said.iter().any(|line| line.contains("-> nothing")), "{said:#?}");
+}

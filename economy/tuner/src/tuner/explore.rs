@@ -7,7 +7,7 @@
 //! one earns nothing, trying another costs nothing. A trial ends at once when the promise is in danger, when it loses
 //! more than was risked, and when prices or load move.
 
-use super::weigh::Scales;
+use super::weigh::{HOPED, Outlook, Scales};
 use super::{Decision, Quoted, Tuner};
 use crate::choose::{Estimate, estimate};
 use crate::explain::{Hourly, Why};
@@ -76,6 +76,7 @@ impl Explorer {
         let kept = 1.0 / (1.0 + now_ns.saturating_sub(self.at_ns) as f64 / BUDGET_NS);
         self.earned *= kept;
         self.lost *= kept;
+        self.credit *= kept;
         self.at_ns = now_ns;
     }
 }
@@ -98,13 +99,14 @@ impl Tuner {
         }
         let (scales, arrival) = (self.scales(class, quoted), self.arrival_per_s);
         let now = scales.current(arrival).map_or(0.0, |now| now.profit.total());
-        if now > Estimate::holding(&scales.evaluator, self.held[class]).profit.total() {
+        let nothing = Estimate::holding(&scales.evaluator, self.held[class]).profit.total();
+        if now > nothing {
             return false;
         }
         let Some(learnt) = scales.learnt else { return false };
         let pays = |place: usize| {
-            let (gain, deviation) = scales.outlook(learnt, place, arrival);
-            now + gain + deviation > 0.0
+            let Outlook { gain, hope, .. } = scales.outlook(learnt, place, arrival);
+            now + gain + HOPED * hope > nothing
         };
         (0..scales.load.points.len())
             .any(|place| !scales.is_told(place) || self.may_try(now_ns, &scales, place) && pays(place))
@@ -144,7 +146,9 @@ impl Tuner {
             latency_jitter_ns: 0.0,
             ..here.flow
         };
-        self.explorer.credit = evaluator.evaluate(&ideal).revenue.max(0.0) * CREDIT_S;
+        // A quiet hour does not take back what a busy one allowed.
+        let credit = evaluator.evaluate(&ideal).revenue.max(0.0) * CREDIT_S;
+        self.explorer.credit = self.explorer.credit.max(credit);
         let Some(mut visit) = self.explorer.visit else {
             // Serving at a loss while something better is looked for costs what serving nothing would have saved.
             if self.rules.may_stop {
@@ -211,7 +215,7 @@ impl Tuner {
         let mut scales = self.scales(class, &quoted);
         let (Some(learnt), Some(home)) = (scales.learnt, scales.load.find(home)) else { return false };
         scales.present = scales.load.find(self.setting);
-        let (gain, deviation) = scales.outlook(learnt, home, self.arrival_per_s);
+        let Outlook { gain, deviation, .. } = scales.outlook(learnt, home, self.arrival_per_s);
         gain.abs() > DECIDED * deviation
     }
 
@@ -256,7 +260,11 @@ impl Tuner {
         if !scales.known[present].is_known() {
             return None;
         }
-        let revenue = scales.current(arrival)?.profit.revenue.max(0.0);
+        let now = scales.current(arrival)?.profit;
+        let revenue = now.revenue.max(0.0);
+        // Who loses money could stop instead: only what may earn more than nothing is worth its trial then.
+        let nothing = Estimate::holding(&scales.evaluator, self.held[class]).profit.total();
+        let short = if self.rules.may_stop { (nothing - now.total()).max(0.0) } else { 0.0 };
         let left = self.explorer.left(&self.rules);
         let remembered_s = seconds(self.rules.forget_ns) * REMEMBERED;
         let mut most: Option<(f64, Setting, f64)> = None;
@@ -264,8 +272,8 @@ impl Tuner {
             if !self.may_try(now_ns, &scales, place) {
                 continue;
             }
-            let (gain, deviation) = scales.outlook(learnt, place, arrival);
-            let found = expected_gain(gain, deviation);
+            let Outlook { gain, deviation, hope } = scales.outlook(learnt, place, arrival);
+            let found = expected_gain(gain - short, if short > 0.0 { hope } else { deviation });
             let risk = expected_gain(-gain, deviation) * dwell_s;
             let worth = found * remembered_s - (-gain).max(0.0) * dwell_s;
             if found > GAIN_LEAST * revenue

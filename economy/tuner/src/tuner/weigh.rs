@@ -20,6 +20,19 @@ const SURE: f64 = 0.5;
 const AFLOAT: f64 = 0.5;
 /// No setting is taken to be quicker than this part of what is expected.
 const FASTEST: f64 = 0.2;
+/// Who hopes takes what is doubtful to be so many deviations better.
+pub(super) const HOPED: f64 = 2.0;
+
+/// What a setting may gain over the present one, in dollars a second.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Outlook {
+    pub gain: f64,
+    /// How far that may be off.
+    pub deviation: f64,
+    /// A deviation toward the better. It is the larger one where users pay nothing for what is expected, and would pay for what
+    /// may well be: there a small doubt changes nothing, and twice as much changes everything.
+    pub hope: f64,
+}
 
 /// Everything that one decision is made from.
 pub(super) struct Scales<'a> {
@@ -77,19 +90,16 @@ impl Scales<'_> {
         self.known[place].is_known() || self.learnt.is_some_and(|learnt| learnt.knows(self.class, place))
     }
 
-    /// What a learnt setting is expected to gain over the present one (over serving nothing, where that is unknown), and
-    /// the deviation of that.
+    /// What a learnt setting is expected to gain over the present one (over serving nothing, where that is unknown).
     #[inline(never)]
-    pub fn outlook(&self, learnt: &Learnt, place: usize, arrival_per_s: f64) -> (f64, f64) {
+    pub fn outlook(&self, learnt: &Learnt, place: usize, arrival_per_s: f64) -> Outlook {
         let limit_ns = self.evaluator.contract().limit_ns();
         let point = &self.load.points[place];
         let expected = flow(point, self.load.kind, arrival_per_s, late_counted(limit_ns, point));
         let total = self.evaluator.evaluate(&expected).total();
         let now = self.current(arrival_per_s).map_or(0.0, |now| now.profit.total());
-        // A core that drowns earns nothing: that is beyond doubt, whatever its latency.
-        let present = self.present.filter(|place| !learnt.is_drowned(self.class, *place, arrival_per_s));
-        let Some(doubt) = learnt.doubt(self.class, present, place, arrival_per_s, limit_ns) else {
-            return (total - now, 0.0);
+        let Some(doubt) = learnt.doubt(self.class, self.present, place, arrival_per_s, limit_ns) else {
+            return Outlook { gain: total - now, deviation: 0.0, hope: 0.0 };
         };
         // A core that is only reckoned to drown may serve all the same.
         let afloat =
@@ -99,10 +109,10 @@ impl Scales<'_> {
             });
         let power = learnt.late_power(self.class, place);
         // Where one side is bound (nobody pays less than nothing), the other one still says how much may be gained.
-        let moved = |sign: f64| {
-            let slower = (1.0 + sign * doubt.mean_ns / expected.latency_mean_ns.max(1.0)).max(FASTEST);
+        let moved = |by: f64| {
+            let slower = (1.0 + by * doubt.mean_ns / expected.latency_mean_ns.max(1.0)).max(FASTEST);
             let late = |times: f64| (expected.late * times).min(1.0);
-            let more = |figure: f64, doubt: f64| (figure + sign * expected.operations_per_s * doubt).max(0.0);
+            let more = |figure: f64, doubt: f64| (figure + by * expected.operations_per_s * doubt).max(0.0);
             [
                 Flow {
                     latency_mean_ns: expected.latency_mean_ns * slower,
@@ -111,13 +121,17 @@ impl Scales<'_> {
                 },
                 Flow { cores: more(expected.cores, doubt.core_ns * 1e-9), ..expected },
                 Flow { wire_bytes_per_s: more(expected.wire_bytes_per_s, doubt.wire_bytes), ..expected },
-                Flow { late: late(libm::exp(sign * doubt.late)), ..expected },
+                Flow { late: late(libm::exp(by * doubt.late)), ..expected },
             ]
         };
-        let (worse, better) = (moved(1.0), moved(-1.0));
-        let off = |flow: &Flow| (self.evaluator.evaluate(flow).total() - total).abs();
-        let lost = worse.iter().zip(&better).map(|(worse, better)| off(worse).max(off(better)));
-        (total - now, libm::sqrt(lost.map(|lost| lost * lost).sum::<f64>() + afloat * afloat))
+        let off = |flow: &Flow| self.evaluator.evaluate(flow).total() - total;
+        let (worse, better, hoped) = (moved(1.0), moved(-1.0), moved(-HOPED));
+        let lost = worse.iter().zip(&better).map(|(worse, better)| off(worse).abs().max(off(better).abs()));
+        let won = hoped.iter().map(|hoped| off(hoped).max(0.0) / HOPED);
+        let root = |squares: f64| libm::sqrt(squares + afloat * afloat);
+        let deviation = root(lost.map(|lost| lost * lost).sum());
+        let hope = root(won.map(|won| won * won).sum());
+        Outlook { gain: total - now, deviation, hope: hope.max(deviation) }
     }
 
     /// The gain of serving nothing.
@@ -130,7 +144,7 @@ impl Scales<'_> {
     fn gain(&self, to: Option<usize>, arrival_per_s: f64) -> f64 {
         let Some(place) = to else { return self.gain_of_nothing(arrival_per_s) };
         if let Some(learnt) = self.learnt {
-            let (gain, deviation) = self.outlook(learnt, place, arrival_per_s);
+            let Outlook { gain, deviation, .. } = self.outlook(learnt, place, arrival_per_s);
             if Some(place) == self.present {
                 return 0.0;
             }
