@@ -24,6 +24,23 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
+/// A reply that found no room is made again, and finds its item although that is past its new time.
+#[test]
+fn what_is_fetched_for_the_last_time_is_answered_however_slowly_it_is_read() {
+    for value_len in [100, 300] {
+        let mut script = Script::new(config(), 2_048);
+        let (mut line, mut expected) = (String::from("gats -1"), String::new());
+        for key in 0..40 {
+            let value = "v".repeat(value_len);
+            script.send(std::format!("set k{key} 0 0 {value_len} noreply\r\n{value}\r\n").as_bytes());
+            line += &std::format!(" k{key}");
+            expected += &std::format!("VALUE k{key} 0 {value_len} {}\r\n{value}\r\n", key + 1);
+        }
+        script.send((line + "\r\nget k7\r\n").as_bytes());
+        assert_eq!(text(&script.finish().0), expected + "END\r\nEND\r\n");
+    }
+}
+
 #[test]
 fn time_by_the_callers_clock() {
     let second = 1_000_000_000;

@@ -49,10 +49,6 @@ impl Kv {
             self.tally.fetched(false, expires.is_some());
             return Progress::Consumed(word.end);
         };
-        if let Some(expires) = expires {
-            // Once more when the reply finds no room: that changes nothing.
-            self.store.set_expires(item, expires);
-        }
         let data = self.store.data(item);
         let unique = unique.then(|| self.store.unique(item));
         self.reply.clear();
@@ -69,7 +65,7 @@ impl Kv {
             if io.write(self.reply.bytes()).is_err() {
                 return Progress::Blocked;
             }
-            self.tally.fetched(true, expires.is_some());
+            self.fetched(item, expires);
             let Some(len) = last else { return Progress::Consumed(word.end) };
             io.answered(Answer::Accepted);
             connection.state = State::Line;
@@ -78,9 +74,18 @@ impl Kv {
         if io.write(self.reply.bytes()).is_err() {
             return Progress::Blocked;
         }
+        self.fetched(item, expires);
         self.send_pinned(connection, io, item, None);
-        self.tally.fetched(true, expires.is_some());
         Progress::Consumed(word.end)
+    }
+
+    /// An item was found, and its reply found room: a reply that is tried again must find the item again, although its new
+    /// time may be over already.
+    fn fetched(&mut self, item: Item, expires: Option<u32>) {
+        if let Some(expires) = expires {
+            self.store.set_expires(item, expires);
+        }
+        self.tally.fetched(true, expires.is_some());
     }
 
     /// Begins the reply to `get` with one key whose value is not copied; the end of the line is left to what follows.
