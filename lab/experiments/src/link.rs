@@ -10,8 +10,11 @@
 //! - `link.PLATFORM_single_ratio`: round-trip time with one connection, ours spinning, Linux's blocking as servers do;
 //!   `_single_spinning_ratio` and `_single_blocking_ratio` where both wait the same way;
 //! - `link.PLATFORM_bulk_ratio`: bytes a second of one connection that sends and gets back as much as goes;
-//!   `link.bulk_ratio` is the best of them.
+//!   `link.bulk_ratio` is the best of them;
+//! - `link.PLATFORM_floor_bulk_ratio`: the same where each frame is only turned round, by nobody who knows TCP: what a
+//!   stack on this device could reach at most.
 
+mod mirror;
 pub(crate) mod opening;
 mod place;
 
@@ -43,6 +46,8 @@ pub(crate) enum Server {
     Xdp,
     Packet,
     Tap,
+    TapMirror,
+    XdpMirror,
 }
 
 impl Server {
@@ -52,11 +57,16 @@ impl Server {
             Self::Xdp => "xdp",
             Self::Packet => "packet",
             Self::Tap => "tap",
+            Self::TapMirror => "tap_floor",
+            Self::XdpMirror => "xdp_floor",
         }
     }
 }
 
-const SERVERS: [Server; 4] = [Server::Linux, Server::Xdp, Server::Packet, Server::Tap];
+const SERVERS: [Server; 6] =
+    [Server::Linux, Server::Xdp, Server::Packet, Server::Tap, Server::TapMirror, Server::XdpMirror];
+/// Those of them that have a stack.
+const STACKS: usize = 4;
 
 /// What one server did in one round, halting and spinning.
 #[derive(Debug, Default, Clone, Copy)]
@@ -75,7 +85,7 @@ pub fn measure(settings: &Settings, progress: &mut dyn FnMut(&str)) -> Outcome<V
     if std::thread::available_parallelism().map_or(1, usize::from) < 2 {
         return Err(Trouble::new("one processor for each side is needed: run this where there are two"));
     }
-    let mut rounds: [Vec<Round>; 4] = Default::default();
+    let mut rounds: [Vec<Round>; SERVERS.len()] = Default::default();
     for run in 0..settings.runs.unwrap_or(RUNS) {
         let load = quiet::wait_for_quiet(QUIET, LOOK, LOOKS);
         let busy = if load < QUIET { "" } else { "; others are busy, these figures are disturbed" };
@@ -97,6 +107,9 @@ pub fn measure(settings: &Settings, progress: &mut dyn FnMut(&str)) -> Outcome<V
 
 fn said(round: &Round) -> String {
     let two = |values: [f64; 2], scale: f64| format!("{:.1}/{:.1}", values[0] * scale, values[1] * scale);
+    if round.many == [0.0; 2] {
+        return format!("halting/spinning: bulk {} MB/s", two(round.bulk, 1e-6));
+    }
     format!(
         "halting/spinning: {MANY} connections {} k/s at {} us of CPU, one connection {} us, bulk {} MB/s",
         two(round.many, 1e-3),
@@ -111,18 +124,22 @@ fn measured(server: Server) -> Outcome<Round> {
     for (way, spinning) in [false, true].into_iter().enumerate() {
         let place = Place::start(server, spinning)?;
         let rate = |answered: Answered| answered.rate();
+        round.bulk[way] = rate(place.stream(WARM_UP, TIME)?);
+        if SERVERS[STACKS..].contains(&server) {
+            place.end()?;
+            continue;
+        }
         let (many, used_ns) = place.ask(MANY, MESSAGE_LEN, WARM_UP, TIME)?;
         round.many[way] = rate(many);
         round.cpu_ns[way] = used_ns as f64 / many.count.max(1) as f64;
         round.single[way] = rate(place.ask(1, MESSAGE_LEN, WARM_UP, TIME)?.0);
-        round.bulk[way] = rate(place.stream(WARM_UP, TIME)?);
         place.end()?;
     }
     Ok(round)
 }
 
-fn figures(rounds: &[Vec<Round>; 4]) -> Vec<Figure> {
-    let [linux, ours @ ..] = rounds;
+fn figures(rounds: &[Vec<Round>; SERVERS.len()]) -> Vec<Figure> {
+    let [linux, ours @ .., tap_floor, xdp_floor] = rounds;
     let best = |values: [f64; 2]| values[0].max(values[1]);
     let mut figures = Vec::new();
     let mut add = |name: String, goal: Option<&'static str>, runs: Vec<f64>| {
@@ -130,7 +147,7 @@ fn figures(rounds: &[Vec<Round>; 4]) -> Vec<Figure> {
             Figure::of(&name, "x", goal, &runs).map(|figure| figure.against("Linux's sockets, epoll")),
         );
     };
-    for (server, rounds) in SERVERS[1..].iter().zip(ours) {
+    for (server, rounds) in SERVERS[1..STACKS].iter().zip(ours) {
         let name = |figure: &str| format!("link.{}_{figure}", server.name());
         let ratio = |of: fn(&Round, &Round) -> f64| -> Vec<f64> {
             rounds.iter().zip(linux).map(|(ours, theirs)| of(ours, theirs)).collect()
@@ -170,6 +187,11 @@ fn figures(rounds: &[Vec<Round>; 4]) -> Vec<Figure> {
     let bulk = |round: usize| ours.iter().map(|rounds| best(rounds[round].bulk)).fold(0.0, f64::max);
     let bulk = (0..linux.len()).map(|round| bulk(round) / best(linux[round].bulk)).collect();
     add("link.bulk_ratio".into(), Some(">=1"), bulk);
+    for (server, rounds) in SERVERS[STACKS..].iter().zip([tap_floor, xdp_floor]) {
+        let bulk =
+            rounds.iter().zip(linux).map(|(least, linux)| best(least.bulk) / best(linux.bulk)).collect();
+        add(format!("link.{}_bulk_ratio", server.name()), None, bulk);
+    }
     let plain = |name: &str, unit, of: fn(&Round) -> f64| {
         Figure::of(name, unit, None, &linux.iter().map(of).collect::<Vec<_>>())
     };
@@ -185,8 +207,8 @@ mod tests {
 
     #[test]
     fn every_server_answers_and_every_figure_has_its_name() {
-        let mut rounds: [Vec<Round>; 4] = Default::default();
-        for (which, server) in SERVERS.into_iter().enumerate() {
+        let mut rounds: [Vec<Round>; SERVERS.len()] = Default::default();
+        for (which, server) in SERVERS.into_iter().enumerate().take(STACKS) {
             let place = match Place::start(server, which % 2 == 1) {
                 Ok(place) => place,
                 Err(trouble) => return println!("SKIPPED: {trouble}"),
@@ -204,6 +226,10 @@ mod tests {
                 bulk: [bulk.rate(); 2],
             });
         }
+        // The mirrors know bulk alone.
+        for place in &mut rounds[STACKS..] {
+            place.push(Round { bulk: [1.0; 2], ..Round::default() });
+        }
         let names: Vec<String> = figures(&rounds).into_iter().map(|figure| figure.name).collect();
         for name in [
             "link.xdp_many_ratio",
@@ -211,6 +237,8 @@ mod tests {
             "link.xdp_cpu_ratio",
             "link.xdp_single_ratio",
             "link.bulk_ratio",
+            "link.tap_floor_bulk_ratio",
+            "link.xdp_floor_bulk_ratio",
         ] {
             assert!(names.iter().any(|known| known == name), "{name}");
         }

@@ -1,11 +1,12 @@
 //! A server on one processor and its client on another, in networks of their own.
 
-use super::{Server, opening};
+use super::{Server, mirror, opening};
 use nom_cable::{
-    ADDRESS, Answered, Cable, End, PORT, Refused, Running, SERVER_KERNEL, ask, serve_linux, stream,
+    ADDRESS, Answered, Cable, End, Opened, PORT, Refused, Running, SERVER_KERNEL, ask, serve_linux, stream,
 };
 use nom_machine::trouble::{Outcome, Trouble};
 use nom_stack::knobs::{Batching, Knobs, Wait};
+use nom_stack::port::{Egress, Ingress};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, mpsc};
@@ -18,7 +19,7 @@ const CLIENTS_PROCESSOR: usize = 1;
 /// The server while it runs.
 enum Serving {
     Ours(Running),
-    Linux { stop: Arc<AtomicBool>, thread: JoinHandle<std::io::Result<()>> },
+    Other { stop: Arc<AtomicBool>, thread: JoinHandle<std::io::Result<()>> },
 }
 
 /// A server and where its clients are.
@@ -40,7 +41,8 @@ fn here(thread: &AtomicU32) {
 impl Place {
     /// Starts a server that waits in this way.
     pub(crate) fn start(server: Server, spinning: bool) -> Outcome<Self> {
-        let cable = if server == Server::Tap { Cable::without() } else { Cable::lay() };
+        let taps = matches!(server, Server::Tap | Server::TapMirror);
+        let cable = if taps { Cable::without() } else { Cable::lay() };
         let cable = cable.map_err(Trouble::new)?;
         let thread = Arc::new(AtomicU32::new(0));
         let at = Arc::clone(&thread);
@@ -53,6 +55,11 @@ impl Place {
                 here(&at);
                 opening::xdp()
             }))?),
+            Server::TapMirror => {
+                let copy = cable.copy().map_err(Trouble::new)?;
+                mirrored(&cable, spinning, move || opening::tap(&copy))?
+            }
+            Server::XdpMirror => mirrored(&cable, spinning, opening::xdp)?,
             Server::Packet => Serving::Ours(started(Running::start(&cable, processor, knobs, move || {
                 here(&at);
                 opening::packet()
@@ -109,10 +116,10 @@ impl Place {
     pub(crate) fn end(self) -> Outcome<()> {
         match self.serving {
             Serving::Ours(running) => drop(running.end()),
-            Serving::Linux { stop, thread } => {
+            Serving::Other { stop, thread } => {
                 stop.store(true, Ordering::Relaxed);
-                let ended = thread.join().map_err(|_| Trouble::new("the Linux server failed"))?;
-                ended.map_err(|error| Trouble::new(format!("the Linux server: {error}")))?;
+                let ended = thread.join().map_err(|_| Trouble::new("the server failed"))?;
+                ended.map_err(|error| Trouble::new(format!("the server: {error}")))?;
             }
         }
         Ok(())
@@ -139,7 +146,27 @@ fn linux(cable: &Cable, spinning: bool, at: Arc<AtomicU32>) -> Outcome<Serving> 
     };
     let thread = cable.spawn(End::Server, Some(SERVERS_PROCESSOR), server).map_err(Trouble::new)?;
     heard.recv().map_err(|_| Trouble::new("the Linux server did not begin"))?;
-    Ok(Serving::Linux { stop, thread })
+    Ok(Serving::Other { stop, thread })
+}
+
+fn mirrored<I: Ingress, E: Egress>(
+    cable: &Cable,
+    spinning: bool,
+    open: impl FnOnce() -> Result<Opened<I, E>, Refused> + Send + 'static,
+) -> Outcome<Serving> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let (told, (say, heard)) = (Arc::clone(&stop), mpsc::channel());
+    let server = move || {
+        let opened = open();
+        let _ = say.send(opened.as_ref().map(|_| ()).map_err(|refused| refused.text.clone()));
+        if let Ok(opened) = opened {
+            mirror::turn_round(opened, spinning, &told);
+        }
+        Ok(())
+    };
+    let thread = cable.spawn(End::Server, Some(SERVERS_PROCESSOR), server).map_err(Trouble::new)?;
+    heard.recv().map_err(|_| Trouble::new("the mirror did not begin"))?.map_err(Trouble::new)?;
+    Ok(Serving::Other { stop, thread })
 }
 
 /// The time that a thread was on a processor: the first number of its `schedstat`.

@@ -13,7 +13,7 @@ use alloc::vec::Vec;
 use super::congestion::CONGESTION_WINDOW_MAX;
 use super::connection::{Connection, Extras, NEVER, RANGES, State};
 use super::scoreboard::REPORTED;
-use super::send_memory::{BLOCK, FRONT};
+use super::send_memory::FRONT;
 use super::sequence::Seq;
 use super::table::Key;
 use super::terms::{KeepAlive, Terms, TooManyTerms};
@@ -46,7 +46,8 @@ pub enum ImportError {
     Exists,
     /// No connection record is free, or no more are allowed.
     NoRecord,
-    /// Not enough memory for its bytes.
+    /// Not enough memory for what arrived and was not read. Where a connection was, it fits again; and all connections of a
+    /// stack fit another one with the same configuration.
     NoMemory,
 }
 
@@ -247,6 +248,11 @@ impl Tcp {
     fn import_bytes(&mut self, slot: u32, received: &Received<'_>, written: &[u8]) -> bool {
         let connection = self.table.at(slot);
         let mut extent = received.ready.len();
+        let early_end = |(place, bytes): &(usize, &[u8])| place + bytes.len();
+        let end = received.early.iter().flatten().map(early_end).fold(extent, usize::max);
+        if !self.receive.reserve(&mut connection.held, end) {
+            return false;
+        }
         if extent > 0 && !self.receive.put(&mut connection.held, 0, received.ready, 0) {
             return false;
         }
@@ -257,11 +263,7 @@ impl Tcp {
             }
             extent = place + bytes.len();
         }
-        for block in written.chunks(BLOCK) {
-            if !self.send.write(&mut connection.queue, block, u32::MAX / 2) {
-                return false;
-            }
-        }
+        self.send.adopt(&mut connection.queue, written);
         let cursor = self.send.seek(&connection.queue, connection.nxt.since(connection.una));
         connection.queue.set_cursor(cursor);
         true

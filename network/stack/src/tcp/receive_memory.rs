@@ -161,6 +161,13 @@ impl ReceiveMemory {
         true
     }
 
+    /// One piece at once for all that is going to be put, up to `end`. It is no larger than what the same bytes were in
+    /// elsewhere, and nothing is given back in between, so what fitted a memory of this size fits another one whole. False
+    /// when there is no memory for it.
+    pub(crate) fn reserve(&mut self, held: &mut Held, end: usize) -> bool {
+        end == 0 || self.make_room(held, end, 0)
+    }
+
     fn make_room(&mut self, held: &mut Held, end: usize, extent: usize) -> bool {
         if end <= held.capacity() {
             let base = held.base();
@@ -215,6 +222,41 @@ mod tests {
     use super::*;
     use crate::random::Random;
     use alloc::vec::Vec;
+
+    #[test]
+    fn what_lay_in_one_memory_always_fits_another_of_its_size() {
+        for seed in 0..60 {
+            let mut random = Random::new(seed);
+            let size = (40 + random.below(400) as usize) << 10;
+            let mut old = ReceiveMemory::new(size);
+            let mut held = [Held::default(); 30];
+            let mut lens = [0; 30];
+            for _ in 0..2_000 {
+                let which = random.below(30) as usize;
+                let (held, len) = (&mut held[which], &mut lens[which]);
+                if random.below(3) > 0 {
+                    let bytes = vec![which as u8; 1 + random.below(4_000) as usize];
+                    if old.put(held, *len, &bytes, *len) {
+                        old.advance(held, bytes.len() as u32);
+                        *len += bytes.len();
+                    }
+                } else if *len > 0 {
+                    let count = 1 + random.below(*len as u64) as usize;
+                    old.consume(held, count as u32, false);
+                    *len -= count;
+                }
+            }
+            assert!(lens.iter().sum::<usize>() > size / 5, "seed {seed}: it was put to use");
+            let mut new = ReceiveMemory::new(size);
+            for (which, &len) in lens.iter().enumerate().filter(|(_, len)| **len > 0) {
+                let mut moved = Held::default();
+                assert!(new.reserve(&mut moved, len), "seed {seed}: {len} of {lens:?}");
+                assert!(new.put(&mut moved, 0, old.ready(&held[which]), 0), "seed {seed}");
+                new.advance(&mut moved, len as u32);
+                assert!(new.ready(&moved) == old.ready(&held[which]), "seed {seed}");
+            }
+        }
+    }
 
     #[test]
     fn pieces_keep_their_bytes_and_all_memory_comes_back() {

@@ -1,5 +1,5 @@
-//! What was written and not acknowledged: chunks in order, each either bytes in a block of ours or a pin of the
-//! application's. Retransmission reads them again in place.
+//! What was written and not acknowledged: chunks in order, each either bytes in a block of ours, a pin of the
+//! application's, or what came with a connection from another stack. Retransmission reads them again in place.
 //!
 //! A chunk that is acknowledged may still be read by the device (it was retransmitted, or acknowledged very soon).
 //! So it is *retained* until everything it was sent in is complete; only then the block is free again and the
@@ -19,6 +19,8 @@ pub(crate) const BLOCK: usize = 2048;
 pub(crate) const PARTS: usize = 16;
 /// Chunks of one connection. Small answers are written one behind the other and share chunks.
 const CHUNKS_PER_CONNECTION: u32 = 512;
+/// A write of so many blocks is worth looking for blocks that lie side by side.
+const LINED_UP: usize = 8;
 /// What `room` keeps in reserve, so that a header, a pin and a tail fit whenever it says that there is room.
 const CHUNKS_RESERVED: u32 = 4;
 
@@ -26,6 +28,7 @@ const CHUNKS_RESERVED: u32 = 4;
 enum Source {
     Inline { block: u32, start: u32 },
     Pinned { token: u64 },
+    Adopted { place: u32 },
 }
 
 #[derive(Clone, Copy)]
@@ -101,12 +104,14 @@ impl SendQueue {
 
 /// What one segment carries.
 pub(crate) struct Gathered<'a> {
+    /// Pieces of memory: chunks whose bytes lie side by side are one.
     pub(crate) parts: [&'a [u8]; PARTS],
     pub(crate) count: usize,
     pub(crate) len: u32,
     /// Behind the last byte.
     pub(crate) end: Cursor,
     first: u32,
+    chunks: usize,
 }
 
 /// What one segment carries when that is a single piece.
@@ -120,12 +125,12 @@ pub(crate) struct Whole<'a> {
 #[derive(Clone, Copy)]
 pub(crate) struct Touched {
     first: u32,
-    count: usize,
+    chunks: usize,
 }
 
 impl Gathered<'_> {
     pub(crate) fn touched(&self) -> Touched {
-        Touched { first: self.first, count: self.count }
+        Touched { first: self.first, chunks: self.chunks }
     }
 }
 
@@ -134,8 +139,11 @@ pub(crate) struct SendMemory {
     bytes: Box<[u8]>,
     users: Box<[u32]>,
     free_blocks: Vec<u32>,
-    chunks: Box<[Chunk]>,
+    chunks: Vec<Chunk>,
     free_chunks: Vec<u32>,
+    /// Bytes that came with connections. Nothing in a place that is free.
+    adopted: Vec<Box<[u8]>>,
+    free_adopted: Vec<u32>,
     retained_head: u32,
     retained_tail: u32,
     /// Every frame up to this one has been read by the device.
@@ -152,8 +160,10 @@ impl SendMemory {
             bytes: vec![0; blocks * BLOCK].into_boxed_slice(),
             users: vec![0; blocks].into_boxed_slice(),
             free_blocks: (0..blocks as u32).rev().collect(),
-            chunks: vec![empty; chunks].into_boxed_slice(),
+            chunks: vec![empty; chunks],
             free_chunks: (0..chunks as u32).rev().collect(),
+            adopted: Vec::new(),
+            free_adopted: Vec::new(),
             retained_head: NONE,
             retained_tail: NONE,
             completed: 0,
@@ -224,6 +234,9 @@ impl SendMemory {
         {
             return false;
         }
+        if blocks >= LINED_UP {
+            self.line_up(blocks);
+        }
         while !bytes.is_empty() {
             if queue.block == NONE || queue.block_fill as usize == BLOCK {
                 self.leave_block(queue);
@@ -255,6 +268,23 @@ impl SendMemory {
         true
     }
 
+    /// Before many blocks are taken, those that come next are put in the order of their places: what lies side by side is one
+    /// piece of a frame, and a frame has room for few. A few times as many as are wanted nearly always have runs enough;
+    /// else more are looked at. Bounded by the size of the write.
+    fn line_up(&mut self, blocks: usize) {
+        for window in [4 * blocks, 64 * blocks] {
+            let from = self.free_blocks.len().saturating_sub(window);
+            let next = &mut self.free_blocks[from..];
+            // The last one is taken first.
+            next.sort_unstable_by(|one, other| other.cmp(one));
+            let taken = &next[next.len().saturating_sub(blocks)..];
+            let broken = taken.windows(2).filter(|pair| pair[0] != pair[1] + 1).count();
+            if broken <= blocks / LINED_UP {
+                return;
+            }
+        }
+    }
+
     /// Appends a pin. One may go beyond the limit.
     pub(crate) fn write_pinned(&mut self, queue: &mut SendQueue, pin: Pin, limit: u32) -> bool {
         if queue.chunks + 1 > CHUNKS_PER_CONNECTION
@@ -267,6 +297,28 @@ impl SendMemory {
         queue.bytes += pin.len;
         self.append(queue, Source::Pinned { token: pin.token }, pin.len);
         true
+    }
+
+    /// Takes over what another stack had queued. It gets memory of its own until it is acknowledged, as much as the value that
+    /// it comes in: pins of the other stack took no block there, and here there may be none for them. So a connection
+    /// never needs more of ours than it had.
+    pub(crate) fn adopt(&mut self, queue: &mut SendQueue, bytes: &[u8]) {
+        if bytes.is_empty() {
+            return;
+        }
+        let place = self.free_adopted.pop().unwrap_or_else(|| {
+            self.adopted.push(Box::default());
+            self.adopted.len() as u32 - 1
+        });
+        self.adopted[place as usize] = bytes.into();
+        if self.free_chunks.is_empty() {
+            // The chunks that it had may still be with the other device.
+            self.free_chunks.push(self.chunks.len() as u32);
+            let source = Source::Adopted { place };
+            self.chunks.push(Chunk { next: NONE, len: 0, source, last_sent: 0 });
+        }
+        queue.bytes += bytes.len() as u32;
+        self.append(queue, Source::Adopted { place }, bytes.len() as u32);
     }
 
     fn append(&mut self, queue: &mut SendQueue, source: Source, len: u32) {
@@ -306,8 +358,11 @@ impl SendMemory {
     ) -> Gathered<'a> {
         let mut at =
             if from.chunk == NONE { Cursor { chunk: queue.head, offset: queue.head_skip } } else { from };
-        let mut gathered = Gathered { parts: [&[]; PARTS], count: 0, len: 0, end: from, first: NONE };
-        while gathered.len < len && gathered.count < PARTS && at.chunk != NONE {
+        let mut gathered =
+            Gathered { parts: [&[]; PARTS], count: 0, len: 0, end: from, first: NONE, chunks: 0 };
+        // Where the last part is in our memory.
+        let mut last = usize::MAX..usize::MAX;
+        while gathered.len < len && at.chunk != NONE {
             let chunk = &self.chunks[at.chunk as usize];
             let now = (chunk.len - at.offset).min(len - gathered.len);
             if now == 0 {
@@ -317,18 +372,34 @@ impl SendMemory {
             let bytes: &[u8] = match chunk.source {
                 Source::Inline { block, start } => {
                     let place = block as usize * BLOCK + (start + at.offset) as usize;
-                    &self.bytes[place..place + now as usize]
+                    let end = place + now as usize;
+                    if place == last.end {
+                        gathered.count -= 1;
+                        last.end = end;
+                    } else {
+                        last = place..end;
+                    }
+                    &self.bytes[last.clone()]
                 }
                 Source::Pinned { token } => {
+                    last = usize::MAX..usize::MAX;
                     let pinned = application.pinned(Pin { token, len: chunk.len });
                     &pinned[at.offset as usize..(at.offset + now) as usize]
                 }
+                Source::Adopted { place } => {
+                    last = usize::MAX..usize::MAX;
+                    &self.adopted[place as usize][at.offset as usize..(at.offset + now) as usize]
+                }
             };
-            if gathered.count == 0 {
+            if gathered.count == PARTS {
+                break;
+            }
+            if gathered.chunks == 0 {
                 gathered.first = at.chunk;
             }
             gathered.parts[gathered.count] = bytes;
             gathered.count += 1;
+            gathered.chunks += 1;
             gathered.len += now;
             at.offset += now;
             gathered.end = at;
@@ -365,6 +436,8 @@ impl SendMemory {
                 let pinned = application.pinned(Pin { token, len: this.len });
                 &pinned[offset as usize..(offset + len) as usize]
             }
+            // The long way does for what comes once in a connection's life.
+            Source::Adopted { .. } => return None,
         };
         Some(Whole { bytes, end: Cursor { chunk, offset: offset + len } })
     }
@@ -394,7 +467,7 @@ impl SendMemory {
     /// Remembers that a frame carries these chunks.
     pub(crate) fn sent(&mut self, touched: Touched, frame: u64) {
         let mut chunk = touched.first;
-        let mut left = touched.count;
+        let mut left = touched.chunks;
         while left > 0 && chunk != NONE {
             let this = &mut self.chunks[chunk as usize];
             // Empty chunks (a pin of no bytes) were passed over and are not counted.
@@ -489,7 +562,15 @@ impl SendMemory {
         match chunk.source {
             Source::Inline { block, .. } => self.drop_user(block),
             Source::Pinned { token } => application.released(Pin { token, len: chunk.len }),
+            Source::Adopted { place } => self.drop_adopted(place),
         }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn drop_adopted(&mut self, place: u32) {
+        self.adopted[place as usize] = Box::default();
+        self.free_adopted.push(place);
     }
 
     /// The device has read every frame up to this one for the last time. Returns whether anything became free.
@@ -552,7 +633,9 @@ impl SendMemory {
 
     /// Nothing is in use.
     pub(crate) fn is_unused(&self) -> bool {
-        self.free_blocks.len() == self.users.len() && self.free_chunks.len() == self.chunks.len()
+        self.free_blocks.len() == self.users.len()
+            && self.free_chunks.len() == self.chunks.len()
+            && self.free_adopted.len() == self.adopted.len()
     }
 }
 
@@ -561,3 +644,6 @@ pub(crate) struct Loan {
     block: u32,
     len: usize,
 }
+
+#[cfg(test)]
+mod tests;

@@ -11,6 +11,9 @@ use std::rc::Rc;
 /// Frames that wait or are taken. When all are, frames stay in the kernel's own queue (`txqueuelen`), which drops
 /// and counts what comes beyond it.
 pub const BUFFERS: usize = 512;
+/// So many bytes are read before the stack is to act on them: more would leave the processor's cache before they are looked at.
+/// What waits beyond them stays in the kernel's queue.
+const LOOK_BYTES: usize = 128 * 1024;
 /// Ethernet header and one VLAN tag.
 const ETHERNET_LEN: usize = 18;
 /// The largest IP packet: segments of a connection that the kernel did not cut.
@@ -29,6 +32,7 @@ pub struct TapIngress {
     waiting: VecDeque<Arrival>,
     empty_ns: u64,
     armed: bool,
+    waiting_bytes: usize,
     oversized: u64,
     /// Frames that the last look read.
     found: usize,
@@ -48,6 +52,7 @@ impl TapIngress {
             waiting: VecDeque::with_capacity(BUFFERS),
             empty_ns: 0,
             armed: false,
+            waiting_bytes: 0,
             oversized: 0,
             found: 0,
             together: 0,
@@ -123,6 +128,7 @@ impl TapIngress {
         // A partial checksum comes from a sender on this very machine: nothing was on a wire yet.
         let checksum_good = checksum_good(self.memory[self.place(buffer)]);
         let len = (len - SHORT_LEN) as u32;
+        self.waiting_bytes += len as usize;
         self.waiting.push_back(Arrival { buffer, len, arrived_ns, checksum_good });
     }
 
@@ -144,7 +150,7 @@ impl Ingress for TapIngress {
         // As many as came the last time are expected, and are asked for together.
         let expected = std::mem::take(&mut self.found);
         // Bounded by the free buffers.
-        while !self.free.is_empty() {
+        while !self.free.is_empty() && self.waiting_bytes < LOOK_BYTES {
             let more = if expected >= WORTH {
                 self.read_many(expected, arrived_ns)
             } else {
@@ -167,7 +173,9 @@ impl Ingress for TapIngress {
     }
 
     fn take(&mut self) -> Option<Arrival> {
-        self.waiting.pop_front()
+        let arrival = self.waiting.pop_front()?;
+        self.waiting_bytes -= arrival.len as usize;
+        Some(arrival)
     }
 
     fn bytes(&self, arrival: &Arrival) -> &[u8] {
