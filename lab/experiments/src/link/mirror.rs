@@ -37,7 +37,7 @@ pub(super) fn turn_round<I: Ingress, E: Egress>(opened: Opened<I, E>, spinning: 
                 Some((headers, len)) => {
                     let whole = ingress.bytes(&arrival);
                     let payload = [&whole[len..]];
-                    let tcp = len > TCP;
+                    let tcp = whole[12..14] == [8, 0];
                     let checksum = (tcp && egress.offloads().checksum)
                         .then_some(PartialChecksum { start: TCP as u16, offset: CHECKSUM });
                     let segment_len = (tcp && whole.len() > WHOLE_MAX).then_some(SEGMENT_LEN);
