@@ -3,7 +3,7 @@
 use crate::client::{Client, PORT, SERVER, SERVER_MAC};
 use crate::device::{Received, Sent};
 use crate::{Load, STEP_NS, Script};
-use nom_stack::application::{Application, ConnectionId, Ended, Io, Pin};
+use nom_stack::application::{Application, ConnectionId, Ended, Io};
 use nom_stack::knobs::{Batching, Knobs};
 use nom_stack::meter::Answer;
 use nom_stack::{Config, Engine};
@@ -36,12 +36,6 @@ impl Application for Replies {
     }
 
     fn ended(&mut self, _connection: ConnectionId, _reason: Ended) {}
-
-    fn pinned(&self, _pin: Pin) -> &[u8] {
-        &[]
-    }
-
-    fn released(&mut self, _pin: Pin) {}
 }
 
 /// What is counted: everything that is due, until nothing is, as the loop of every home does it.

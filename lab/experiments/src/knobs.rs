@@ -21,7 +21,7 @@ use crate::figures::Figure;
 use crate::tap_home::in_own_network_telling;
 use crate::{Settings, quiet};
 use frontier::{Verdict, judge};
-use nom_machine::trouble::{Outcome, Trouble};
+use nom_machine::trouble::{Context, Outcome, Trouble};
 use nom_simnet::Cost;
 use seen::{METRICS, Seen};
 use std::fmt::Write;
@@ -95,7 +95,8 @@ fn turns(
             };
             progress(&format!("round {} of {rounds}: {}{left}", round + 1, knob.sweep.knob));
             for (value, runs) in knob.sweep.values.iter().zip(&mut knob.runs) {
-                for (load, seen) in blocks(value, round as u64 + 1)? {
+                let name = || format!("{} = {}", knob.sweep.knob, value.name);
+                for (load, seen) in blocks(value, round as u64 + 1).context(name)? {
                     let place = LOADS.iter().position(|known| *known == load);
                     runs[place.unwrap_or(0)].push(seen);
                 }

@@ -1,6 +1,6 @@
 //! The application on the stack: what a kernel's socket layer keeps of each connection.
 
-use nom_stack::application::{Application, ConnectionId, Ended, Io, Pin};
+use nom_stack::application::{Application, ConnectionId, Ended, Io};
 use std::collections::{BTreeMap, VecDeque};
 
 /// One connection.
@@ -64,10 +64,4 @@ impl Application for Sockets {
         connection.ended = Some(reason);
         connection.available = 0;
     }
-
-    fn pinned(&self, _pin: Pin) -> &[u8] {
-        &[]
-    }
-
-    fn released(&mut self, _pin: Pin) {}
 }

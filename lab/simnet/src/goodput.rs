@@ -6,7 +6,7 @@ use crate::link::Link;
 use crate::port::Device;
 use crate::simulation::{End, Simulation};
 use nom_stack::Config;
-use nom_stack::application::{Application, ConnectionId, Ended, Io, Pin};
+use nom_stack::application::{Application, ConnectionId, Ended, Io};
 use nom_stack::config::CongestionControl;
 use std::fmt::Write;
 use std::net::Ipv4Addr;
@@ -75,12 +75,6 @@ impl Application for Bulk {
     fn finished(&mut self, _io: &mut impl Io) {}
 
     fn ended(&mut self, _connection: ConnectionId, _reason: Ended) {}
-
-    fn pinned(&self, _pin: Pin) -> &[u8] {
-        &[]
-    }
-
-    fn released(&mut self, _pin: Pin) {}
 }
 
 /// A stack with memory for a long fat link.

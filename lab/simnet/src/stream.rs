@@ -45,6 +45,7 @@ pub struct Stream {
     courses: HashMap<ConnectionId, Course>,
     pins: HashMap<u64, Vec<u8>>,
     next_pin: u64,
+    deaf: bool,
 }
 
 /// The byte at a place of a sequence.
@@ -55,7 +56,7 @@ pub fn byte_at(seed: u64, place: u64) -> u8 {
 impl Stream {
     /// An application that does the same on every connection.
     pub fn new(plan: Plan) -> Self {
-        Self { plan, courses: HashMap::new(), pins: HashMap::new(), next_pin: 0 }
+        Self { plan, courses: HashMap::new(), pins: HashMap::new(), next_pin: 0, deaf: false }
     }
 
     /// How the connections went so far, in the order of their names.
@@ -74,6 +75,17 @@ impl Stream {
                     && course.finished
                     && course.ended == Some(Ended::Closed)
             })
+    }
+
+    /// Whether it leaves what arrives where it is, until all that it expects is there. Whoever ends that calls it for its
+    /// connections.
+    pub fn set_deaf(&mut self, deaf: bool) {
+        self.deaf = deaf;
+    }
+
+    /// Whether it does.
+    pub fn is_deaf(&self) -> bool {
+        self.deaf
     }
 
     /// Pins that the stack still has.
@@ -136,7 +148,11 @@ impl Application for Stream {
         let course = self.courses.entry(io.connection()).or_default();
         assert!(!course.finished, "bytes after the end");
         let last = course.received + bytes.len() as u64 == plan.expect;
-        let taken = if last { bytes.len() } else { bytes.len() / plan.record * plan.record };
+        let taken = match (last, self.deaf) {
+            (true, _) => bytes.len(),
+            (false, true) => 0,
+            (false, false) => bytes.len() / plan.record * plan.record,
+        };
         for &byte in &bytes[..taken] {
             assert_eq!(byte, byte_at(plan.expect_seed, course.received), "byte {}", course.received);
             course.received += 1;

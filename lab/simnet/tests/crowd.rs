@@ -7,7 +7,7 @@ use nom_simnet::stream::{Plan, Stream};
 use nom_simnet::switch::Switch;
 use nom_simnet::{Cost, End, Host, Link, Node, NodeId, Rest, Simulation};
 use nom_stack::Config;
-use nom_stack::application::{Application, ConnectionId, Ended, Io, Pin};
+use nom_stack::application::{Application, ConnectionId, Ended, Io};
 use nom_stack::knobs::Knobs;
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -215,12 +215,6 @@ impl Application for Crowd {
             _ => self.lost += 1,
         }
     }
-
-    fn pinned(&self, _pin: Pin) -> &[u8] {
-        &[]
-    }
-
-    fn released(&mut self, _pin: Pin) {}
 }
 
 struct Room {

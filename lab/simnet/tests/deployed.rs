@@ -13,7 +13,7 @@ use nom_simnet::port::Device;
 use nom_simnet::switch::Switch;
 use nom_simnet::{Cost, Deployed, End, Host, Link, Player, Simulation};
 use nom_stack::Config;
-use nom_stack::application::{Application, ConnectionId, Ended, Io, Pin};
+use nom_stack::application::{Application, ConnectionId, Ended, Io};
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
 
@@ -94,12 +94,6 @@ impl Application for Metadata {
     fn ended(&mut self, connection: ConnectionId, _reason: Ended) {
         self.asked.remove(&connection);
     }
-
-    fn pinned(&self, _pin: Pin) -> &[u8] {
-        &[]
-    }
-
-    fn released(&mut self, _pin: Pin) {}
 }
 
 #[test]
@@ -422,12 +416,6 @@ impl Application for Slow {
     fn ended(&mut self, _connection: ConnectionId, reason: Ended) {
         self.ended = Some(reason);
     }
-
-    fn pinned(&self, _pin: Pin) -> &[u8] {
-        &[]
-    }
-
-    fn released(&mut self, _pin: Pin) {}
 }
 
 const SLOW_VALUE_BYTES: usize = 20_000;

@@ -8,7 +8,7 @@ use nom_service::management::{Level, Message};
 use nom_simnet::port::Device;
 use nom_simnet::{Cost, Deployed, End, Host, Link, Node, Rest, Simulation, Switch};
 use nom_stack::Config;
-use nom_stack::application::{Application, ConnectionId, Ended, Io, Pin};
+use nom_stack::application::{Application, ConnectionId, Ended, Io};
 use nom_stack::datagrams::Datagram;
 use std::net::Ipv4Addr;
 
@@ -50,12 +50,6 @@ impl Application for Prices {
     }
 
     fn ended(&mut self, _connection: ConnectionId, _reason: Ended) {}
-
-    fn pinned(&self, _pin: Pin) -> &[u8] {
-        &[]
-    }
-
-    fn released(&mut self, _pin: Pin) {}
 }
 
 /// A name server: what it answers is given by the number of the question.

@@ -1,6 +1,6 @@
 //! What must hold whatever happens, in virtual time and from seeds. A client and a service that two stacks have in turn:
 //! several connections at once, bytes both ways, ends that come at different times, every fault of a link and whole
-//! silences, knobs that change at random, connections that are moved in mid-transfer. At random moments all of it is
+//! silences, readers that stop for a while, knobs that change at random, connections that are moved in mid-transfer. At random moments all of it is
 //! looked at:
 //! - bytes arrive exactly once and in order, and each connection ends in order (`stream` asserts it);
 //! - no frame is held longer than the batching delay that was in force;
@@ -256,6 +256,30 @@ impl World {
         self.simulation.touch(self.ids[which]);
     }
 
+    /// Somebody reads no more, so that windows close, or reads again.
+    fn change_hearing(&mut self) {
+        let which = self.random.below(3) as usize;
+        let deaf = self.hosts()[which].borrow().engine().application().is_deaf();
+        if deaf {
+            self.wake(which);
+        } else {
+            self.hosts()[which].borrow_mut().engine_mut().application_mut().set_deaf(true);
+        }
+    }
+
+    fn wake(&mut self, which: usize) {
+        let now_ns = self.simulation.now_ns();
+        {
+            let mut host = self.hosts()[which].borrow_mut();
+            host.engine_mut().application_mut().set_deaf(false);
+            for (id, _) in host.engine().application().courses() {
+                // Whoever has ended is not called.
+                host.engine_at(now_ns).with_connection(id, now_ns, |_, _| ());
+            }
+        }
+        self.simulation.touch(self.ids[which]);
+    }
+
     /// What must hold at every moment.
     fn check(&mut self, what: &str) {
         let now_ns = self.simulation.now_ns();
@@ -336,6 +360,8 @@ struct Tally {
     judged: u64,
     silences: u32,
     recovered: u64,
+    /// Questions to closed windows.
+    asked: u64,
 }
 
 fn play(seed: u64, tally: &mut Tally) -> u64 {
@@ -347,6 +373,7 @@ fn play(seed: u64, tally: &mut Tally) -> u64 {
         match world.random.below(8) {
             0 | 1 => world.turn(),
             2 => world.change_knobs(),
+            4 => world.change_hearing(),
             3 if world.random.chance(0.03) => {
                 // Nothing gets through for a while, in one direction or both.
                 tally.silences += 1;
@@ -368,7 +395,7 @@ fn play(seed: u64, tally: &mut Tally) -> u64 {
         world.simulation.run_until(world.simulation.now_ns());
         world.check(&format!("seed {seed}"));
     }
-    // The link is good again. Whatever is left is over within the longest pause and what the link needs.
+    // The link is good again, and everybody reads. Whatever is left is over within the longest pause and what the link needs.
     let good = Link {
         rate_bits_per_s: 100_000_000,
         queue_bytes: 1 << 20,
@@ -376,6 +403,7 @@ fn play(seed: u64, tally: &mut Tally) -> u64 {
         ..Link::default()
     };
     world.bad.iter().for_each(|&from| world.simulation.set_link(from, good));
+    (0..3).for_each(|which| world.wake(which));
     let good_ns = world.simulation.now_ns();
     while !world.complete() {
         let now_ns = world.simulation.now_ns();
@@ -399,6 +427,7 @@ fn play(seed: u64, tally: &mut Tally) -> u64 {
         assert!(host.engine().is_unused() && host.engine().application().pins_held() == 0, "seed {seed}");
         assert_eq!(host.deadline_ns(), None, "seed {seed}: a timer of nobody");
         tally.recovered += host.engine().counters().retransmitted_segments;
+        tally.asked += host.engine().counters().window_probes;
     }
     tally.moves += world.moves;
     tally.returned += world.returned;
@@ -414,8 +443,8 @@ fn what_must_hold_holds_whatever_happens() {
     for seed in 0..count {
         play(seed, &mut tally);
     }
-    let Tally { moves, returned, checks, judged, silences, recovered } = tally;
-    let each = [u64::from(moves), u64::from(checks), judged, u64::from(silences) * 20, recovered];
+    let Tally { moves, returned, checks, judged, silences, recovered, asked } = tally;
+    let each = [u64::from(moves), u64::from(checks), judged, u64::from(silences) * 20, recovered, asked * 10];
     assert!(returned > 0, "there was a move without room");
     assert!(each.iter().all(|sum| *sum > count), "it has to have happened: {each:?}");
 }

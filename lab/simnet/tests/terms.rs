@@ -8,7 +8,7 @@ use nom_simnet::port::Device;
 use nom_simnet::switch::Switch;
 use nom_simnet::{Cost, Deployed, End, Host, Link, NodeId, Simulation};
 use nom_stack::Config;
-use nom_stack::application::{Application, ConnectionId, Ended, Io, Pin};
+use nom_stack::application::{Application, ConnectionId, Ended, Io};
 use std::cell::RefCell;
 use std::net::Ipv4Addr;
 use std::rc::Rc;
@@ -36,12 +36,6 @@ impl Application for Mute {
     fn finished(&mut self, _io: &mut impl Io) {}
 
     fn ended(&mut self, _connection: ConnectionId, _reason: Ended) {}
-
-    fn pinned(&self, _pin: Pin) -> &[u8] {
-        &[]
-    }
-
-    fn released(&mut self, _pin: Pin) {}
 }
 
 struct World {

@@ -220,9 +220,11 @@ pub trait Application {
         false
     }
 
-    /// The bytes of a pin.
-    fn pinned(&self, pin: Pin) -> &[u8];
+    /// The bytes of a pin. Whoever pins nothing leaves this and what follows as it is.
+    fn pinned(&self, _pin: Pin) -> &[u8] {
+        &[]
+    }
 
     /// The stack and the device have read the pin for the last time.
-    fn released(&mut self, pin: Pin);
+    fn released(&mut self, _pin: Pin) {}
 }

@@ -5,7 +5,7 @@ use super::sweep::CONNECTIONS;
 use nom_load::pace::{Pace, Schedule};
 use nom_load::tally::Tally;
 use nom_stack::Engine;
-use nom_stack::application::{Application, ConnectionId, Ended, Io, Pin};
+use nom_stack::application::{Application, ConnectionId, Ended, Io};
 use nom_stack::port::{Egress, Ingress};
 use std::collections::{HashMap, VecDeque};
 use std::net::Ipv4Addr;
@@ -115,12 +115,6 @@ impl Application for Asker {
             line.gone = true;
         }
     }
-
-    fn pinned(&self, _pin: Pin) -> &[u8] {
-        &[]
-    }
-
-    fn released(&mut self, _pin: Pin) {}
 }
 
 /// Makes the asker ask: opens its connections at the first call, and then does what is due.

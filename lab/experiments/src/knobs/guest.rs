@@ -168,7 +168,10 @@ fn block(
     }
     let answers = after.0.accepted - before.0.accepted;
     if report.tally.answered == 0 {
-        return Err(Trouble::new(format!("{}: the guest answered nothing", value.name)));
+        let nom_load::tally::Tally { sent, lost, refused, closed, .. } = &report.tally;
+        return Err(Trouble::new(format!(
+            "the guest answered nothing of {sent} questions: {lost} lost, {refused} refused, {closed} connections closed by it"
+        )));
     }
     let used = Used {
         span_ns: 0,
