@@ -11,6 +11,8 @@
 //! - `vm_jitter_ratio`: standard deviation of the latency with one connection, as the client sees it, the steadier of
 //!   ours; `vm_jitter_halting_ratio` and `vm_jitter_polling_ratio` are those of one way to wait, `vm_many_jitter_ratio`
 //!   with 64, ours asleep between them;
+//! - `vm_wire_jitter_ratio`: the same from the request's frame to that of its answer on the guest's TAP device, as the
+//!   host's kernel stamps them ([`wire`]): without the client; `vm_wire_SIDE_us`, `_deviation_us` and `_p99_us` beside it;
 //! - `vm_cpu_ratio`, `vm_single_cpu_ratio`: processor time of an operation, guest and emulator together, ours asleep
 //!   between them: less disturbed by others than rates;
 //! - `vm_LOAD_WHAT_per_operation`: what an operation makes a guest of ours do ([`counted`]);
@@ -21,20 +23,24 @@
 
 pub mod counted;
 mod exits;
+mod wire;
 
 use crate::caslap::Seen;
 use crate::figures::Figure;
 use crate::first_answer::{self, Probe};
 use crate::linux_guest::service::{self, Service};
-use crate::tap_home::{GUEST, Guest, HOST, HOST_MAC, PREFIX_LEN, in_own_network};
+use crate::tap_home::{GUEST, Guest, HOST, HOST_MAC, INTERFACE, PREFIX_LEN, in_own_network};
 use crate::{Settings, emulator_threads, linux_guest};
 use counted::{Asked, Counts};
 use nom_machine::kvm;
 use nom_machine::machine::Nameless;
+use nom_machine::packages;
 use nom_machine::qemu::{Accelerator, Kind, Plan};
 use nom_machine::trouble::{Outcome, Trouble};
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
 use std::time::Duration;
+use wire::{Watch, Wire};
 
 /// Rounds through all sides unless somebody asks otherwise.
 const RUNS: usize = 5;
@@ -137,6 +143,8 @@ struct Round {
     single: Seen,
     /// The same with one.
     single_us: [f64; 2],
+    /// What the wire said of another load of one, where somebody could listen.
+    wire: Option<Wire>,
 }
 
 /// Measures.
@@ -150,6 +158,7 @@ pub fn measure(
     }
     let (sides, linux) = sides(contest, settings, progress)?;
     let (probe, ask, many) = (&contest.probe, contest.ask, contest.many);
+    let tcpdump = packages::ensure("tcpdump", "tcpdump", progress)?;
     let (mut rounds, mut floors, mut disturbed) = (Vec::new(), Vec::new(), 0);
     for run in 0..settings.runs.unwrap_or(RUNS) {
         disturbed += settings.quiet(QUIET, LOOK, LOOKS, run, progress);
@@ -157,7 +166,7 @@ pub fn measure(
         // In turns: who comes first changes with every round.
         for place in 0..sides.len() {
             let side = &sides[(place + run) % sides.len()];
-            let seen = in_own_network(|| measured(side, probe, ask, many))?;
+            let (seen, silent) = in_own_network(|| measured(side, probe, ask, many, &tcpdump))?;
             progress(&format!(
                 "  {}: first answer after {:.0} ms; {} connections {:.0}/s at {:.1} + {:.1} us of CPU; \
                  one {:.0}/s at {:.1} + {:.1}, {:.0} us, deviation {:.1} us; misses {} and {}",
@@ -175,6 +184,15 @@ pub fn measure(
                 seen.many.misses,
                 seen.single.misses,
             ));
+            match (seen.wire, silent) {
+                (Some(wire), _) => progress(&format!(
+                    "    on the wire: one {:.0} us, deviation {:.1} us, one in a hundred {:.0} us and more",
+                    wire.mean_us, wire.deviation_us, wire.p99_us
+                )),
+                (None, why) => {
+                    progress(&format!("    the wire was not listened to: {}", why.unwrap_or_default()))
+                }
+            }
             round.push(seen);
         }
         rounds.push(round);
@@ -234,8 +252,14 @@ fn place() -> service::Place {
     service::Place { address: GUEST, mask, neighbour: (HOST, HOST_MAC) }
 }
 
-/// One guest from its start to its end.
-fn measured(started: &Started, probe: &Probe, ask: Ask, many: u32) -> Outcome<Round> {
+/// One guest from its start to its end; and why nobody listened to its wire, where nobody could.
+fn measured(
+    started: &Started,
+    probe: &Probe,
+    ask: Ask,
+    many: u32,
+    tcpdump: &Path,
+) -> Outcome<(Round, Option<String>)> {
     let side = started.side;
     let mut guest = Guest::start_as(started.plan.clone(), &started.kernel, started.initial.as_ref())?;
     let first_answer_ms = first_answer::wait(&mut guest, probe)?;
@@ -251,10 +275,15 @@ fn measured(started: &Started, probe: &Probe, ask: Ask, many: u32) -> Outcome<Ro
         Ok((seen, [0, 1].map(|at: usize| (after[at] - before[at]) as f64 / 1e3 / seen.operations)))
     };
     let ((many, many_us), (single, single_us)) = (timed(many)?, timed(1)?);
+    let listened = Watch::start(tcpdump, INTERFACE, probe.port).and_then(|watch| {
+        ask(target, 1)?;
+        watch.seen()
+    });
+    let (wire, silent) = listened.map_or_else(|why| (None, Some(why.to_string())), |wire| (Some(wire), None));
     if guest.ended() {
         return Err(guest.autopsy());
     }
-    Ok(Round { side, first_answer_ms, many, many_us, single, single_us })
+    Ok((Round { side, first_answer_ms, many, many_us, single, single_us, wire }, silent))
 }
 
 /// What an operation costs a guest of ours in kicks, interrupts and calls, with many connections and with one.
@@ -310,6 +339,15 @@ fn ratios(rounds: &[Vec<Round>], side: Side, of: impl Fn(&Round) -> f64) -> Vec<
     rounds.iter().filter_map(ratio).collect()
 }
 
+/// Linux' deviation over that of the steadier of ours in each round that has both.
+fn steadier_of(rounds: &[Vec<Round>], deviation: impl Fn(&Round) -> Option<f64>) -> Vec<f64> {
+    let least = |round: &Vec<Round>, linux: bool| {
+        let sides = round.iter().filter(|one| (one.side == Side::Linux) == linux);
+        sides.filter_map(&deviation).min_by(f64::total_cmp)
+    };
+    rounds.iter().filter_map(|round| Some(least(round, true)? / least(round, false)?)).collect()
+}
+
 fn figures(contest: &str, goals: Goals, rounds: &[Vec<Round>], linux: &str) -> Vec<Figure> {
     let steadiness = |seen: Seen| 1.0 / seen.deviation_us;
     let many = |round: &Round| round.many.rate;
@@ -326,14 +364,8 @@ fn figures(contest: &str, goals: Goals, rounds: &[Vec<Round>], linux: &str) -> V
             rounds.iter().flatten().filter(|round| sides.contains(&round.side)).map(of).collect();
         Figure::of(&format!("{contest}.{name}"), unit, goal, &runs)
     };
-    let steadier = |round: &Vec<Round>| {
-        let of = |side: fn(Side) -> bool| {
-            let steady = round.iter().filter(|one| side(one.side)).map(single_steadiness);
-            steady.fold(None, |best: Option<f64>, one| Some(best.map_or(one, |best| best.max(one))))
-        };
-        Some(of(|side| side != Side::Linux)? / of(|side| side == Side::Linux)?)
-    };
-    let steadier: Vec<f64> = rounds.iter().filter_map(steadier).collect();
+    let steadier = steadier_of(rounds, |round| Some(round.single.deviation_us));
+    let wire_jitter = steadier_of(rounds, |round| Some(round.wire?.deviation_us));
     let us = |round: &Round| round.single.mean_us;
     let deviation_us = |round: &Round| round.single.deviation_us;
     let mut figures: Vec<Figure> = [
@@ -341,6 +373,7 @@ fn figures(contest: &str, goals: Goals, rounds: &[Vec<Round>], linux: &str) -> V
         ratio("vm_single_ratio", goals.single, ratios(rounds, halting, single)),
         ratio("vm_single_polling_ratio", goals.single_polling, ratios(rounds, demoted, single)),
         ratio("vm_jitter_ratio", goals.jitter, steadier),
+        ratio("vm_wire_jitter_ratio", None, wire_jitter),
         ratio("vm_jitter_halting_ratio", None, ratios(rounds, halting, single_steadiness)),
         ratio("vm_jitter_polling_ratio", None, ratios(rounds, demoted, single_steadiness)),
         ratio("vm_many_jitter_ratio", None, ratios(rounds, halting, many_steadiness)),
@@ -372,6 +405,11 @@ fn figures(contest: &str, goals: Goals, rounds: &[Vec<Round>], linux: &str) -> V
         figures.extend(plain(&format!("vm_{name}_single_per_s"), "1/s", None, &[side], &single));
         let name_of = format!("vm_{name}_single_deviation_us");
         figures.extend(plain(&name_of, "us", None, &[side], &deviation_us));
+        for (place, what) in wire::FIGURES.iter().enumerate() {
+            let of_side = rounds.iter().flatten().filter(|round| round.side == side);
+            let runs: Vec<f64> = of_side.filter_map(|round| Some(round.wire?.figures()[place])).collect();
+            figures.extend(Figure::of(&format!("{contest}.vm_wire_{name}_{what}"), "us", None, &runs));
+        }
         figures.extend(plain(&format!("vm_{name}_guest_us"), "us", None, &[side], &|one| one.many_us[0]));
         figures.extend(plain(&format!("vm_{name}_emulator_us"), "us", None, &[side], &|one| one.many_us[1]));
     }
@@ -386,7 +424,9 @@ mod tests {
     fn ours_stands_against_linux_of_the_same_round() {
         let round = |side, rate, deviation_us, first_answer_ms| {
             let seen = Seen { operations: 1.0, rate, mean_us: 1.0, deviation_us, misses: 0 };
-            Round { side, first_answer_ms, many: seen, many_us: [1.0; 2], single: seen, single_us: [1.0; 2] }
+            let wire = Some(Wire { mean_us: 1.0, deviation_us: deviation_us / 2.0, p99_us: 1.0 });
+            let (many_us, single_us) = ([1.0; 2], [1.0; 2]);
+            Round { side, first_answer_ms, many: seen, many_us, single: seen, single_us, wire }
         };
         let rounds = [
             vec![
@@ -402,6 +442,8 @@ mod tests {
         assert_eq!(of("kv.vm_single_polling_ratio").value, 5.0);
         assert_eq!((of("kv.vm_jitter_ratio").min, of("kv.vm_jitter_ratio").max), (10.0, 20.0));
         assert_eq!(of("kv.vm_jitter_halting_ratio").value, 10.0);
+        assert_eq!(of("kv.vm_wire_jitter_ratio").max, 20.0);
+        assert_eq!(of("kv.vm_wire_polling_deviation_us").value, 1.0);
         assert_eq!((of("kv.first_answer_ms").value, of("kv.first_answer_ms").runs), (100.0, 3));
         assert_eq!(of("kv.vm_linux_many_per_s").runs, 2);
     }

@@ -10,7 +10,7 @@ use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 /// The interface's name in the namespace.
-const INTERFACE: &str = "nom0";
+pub const INTERFACE: &str = "nom0";
 /// The address of the host's end.
 pub const HOST: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
 /// The address of the guest.
