@@ -288,7 +288,7 @@ pub static VERBS: &[(Verb, Act)] = &[
                 choice(
                     "on",
                     "HOME",
-                    "kv: beside memcached, on linux or vm; httpd: beside nginx, on linux or vm; knobs: simnet, linux or vm",
+                    "kv, httpd, netpipe: on linux, on vm, or paper (the scenarios of the nom paper); knobs: simnet, linux or vm",
                 ),
                 choice(
                     "quick",

@@ -1,6 +1,7 @@
 //! The web server's bench: one name, several questions.
 
 use crate::figures::Figure;
+use crate::guests::PAPER_MANY;
 use crate::{Settings, httpd_bytes, httpd_cost, httpd_linux, httpd_vm};
 use nom_machine::trouble::{Outcome, Trouble};
 
@@ -14,7 +15,8 @@ pub fn measure(settings: &Settings, progress: &mut dyn FnMut(&str)) -> Outcome<V
     match settings.on.as_deref() {
         Some("linux") => httpd_linux::measure(settings, progress),
         Some("vm") => httpd_vm::measure(settings, progress),
-        Some(other) => Err(Trouble::new(format!("--on {other}: linux or vm is expected"))),
+        Some("paper") => httpd_vm::measure_as_the_paper(PAPER_MANY, settings, progress),
+        Some(other) => Err(Trouble::new(format!("--on {other}: linux, vm or paper is expected"))),
         None if settings.question == "bytes" => httpd_bytes::measure(settings, progress),
         None => httpd_cost::measure(settings, progress),
     }

@@ -1,6 +1,7 @@
 //! The cache's bench: one name, several questions.
 
 use crate::figures::Figure;
+use crate::guests::PAPER_MANY;
 use crate::{Settings, kv_cost, kv_hits, kv_linux, kv_overload, kv_soak, kv_vm};
 use nom_machine::trouble::{Outcome, Trouble};
 
@@ -17,7 +18,8 @@ pub fn measure(settings: &Settings, progress: &mut dyn FnMut(&str)) -> Outcome<V
     match (settings.on.as_deref(), settings.question) {
         (Some("linux"), _) => kv_linux::measure(settings, progress),
         (Some("vm"), _) => kv_vm::measure(settings, progress),
-        (Some(other), _) => Err(Trouble::new(format!("--on {other}: linux or vm is expected"))),
+        (Some("paper"), _) => kv_vm::measure_as_the_paper(PAPER_MANY, settings, progress),
+        (Some(other), _) => Err(Trouble::new(format!("--on {other}: linux, vm or paper is expected"))),
         (None, "hits") => kv_hits::measure(settings, progress),
         (None, "overload") => kv_overload::measure(settings, progress),
         (None, "soak") => kv_soak::measure(settings, progress),

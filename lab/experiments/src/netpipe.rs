@@ -70,8 +70,9 @@ struct Taken {
 pub fn measure(settings: &Settings, progress: &mut dyn FnMut(&str)) -> Outcome<Vec<Figure>> {
     match settings.on.as_deref() {
         Some("vm") => return netpipe_vm::measure(settings, progress),
+        Some("paper") => return netpipe_vm::scenarios(settings, progress),
         Some("linux") | None => {}
-        Some(other) => return Err(Trouble::new(format!("--on {other}: linux or vm is expected"))),
+        Some(other) => return Err(Trouble::new(format!("--on {other}: linux, vm or paper is expected"))),
     }
     if thread::available_parallelism().map_or(1, usize::from) < 2 {
         return Err(Trouble::new("one processor for each side is needed: run this where there are two"));

@@ -23,11 +23,11 @@ const FLOOD: f64 = 3.0;
 const TOLD: u64 = 101;
 const SCORED: u64 = 203;
 /// Dollars an hour of a core.
-const CORE_PRICES: [f64; 4] = [0.0, 0.01, 0.04, 0.4];
+const CORE_PRICES: [f64; 4] = [0.0, 0.01, 0.04, 0.1];
 /// What an operation is worth, and what a second of latency takes of it, in attodollars: 0.002 $ a million, of which 100 us
-/// take three quarters. Margins are thin on purpose: with fat ones the price of a core does not matter.
+/// take a quarter. Margins are thin on purpose: with fat ones the price of a core does not matter.
 const WORTH: PerOperation = PerOperation(2_000_000_000);
-const REFUND: RefundPerOperation = RefundPerOperation(15_000_000_000_000);
+const REFUND: RefundPerOperation = RefundPerOperation(5_000_000_000_000);
 
 fn loads(costs: &Costs, settings: &[Setting], parts: &[f64], answers: usize) -> Vec<Load> {
     let sweep = |part: f64, seed: u64| -> Vec<Seen> {
@@ -139,7 +139,7 @@ pub fn open(settings: &Settings, _: &mut dyn FnMut(&str)) -> Outcome<Found> {
         rows: vec![HEAD.map(String::from).into()],
         ..Found::default()
     };
-    let mut over = Over::default();
+    let (mut over, mut gains) = (Over::default(), Vec::new());
     for costs in &APPLICATIONS[..2] {
         let loads = loads(costs, &DELAYS_US.map(delayed), &PARTS, answers);
         let steps: Vec<Step> = money::PRICES
@@ -168,14 +168,18 @@ pub fn open(settings: &Settings, _: &mut dyn FnMut(&str)) -> Outcome<Found> {
         let one = |what: &str, unit, value| {
             Figure::of(&format!("paper.open_{}_{what}", costs.name), unit, None, &[value])
         };
+        gains.push(most.per_s / none.per_s);
         found.figures.extend(one("overload_gain_ratio", "x", most.per_s / none.per_s));
         found.figures.extend(one("overload_refused", "", none.refused));
         found.figures.extend(one("overload_refused_delayed", "", most.refused));
     }
     found.figures.extend(over.figures("open"));
     found.ours = format!(
-        "Below capacity a delay serves nobody more and only costs latency; above it a delay serves more, up to what the contract \
-         bears. {}",
+        "Far below capacity a delay serves nobody more and only costs latency. Near it a few microseconds already lower latency, since \
+         shared kicks leave more of the core; above it a delay serves more (kv {:.2}, httpd {:.2} times as many as without), up to \
+         what the contract bears. {}",
+        gains[0],
+        gains[1],
         over.words()
     );
     Ok(found)
@@ -193,7 +197,7 @@ pub fn cores(settings: &Settings, _: &mut dyn FnMut(&str)) -> Outcome<Found> {
         configuration: format!(
             "Model in virtual time: Poisson arrivals, {parts:?} of the capacity, each for 30 s at {CORE_PRICES:?} $ an hour of a \
              core, bandwidth free; waking takes the core and the request {WAKE_US} us. An operation is worth 0.002 $ a million, \
-             less 0.000015 $ a million for each microsecond of mean latency."
+             less 0.000005 $ a million for each microsecond of mean latency."
         ),
         rows: vec![HEAD.map(String::from).into()],
         ..Found::default()
@@ -245,8 +249,7 @@ pub fn cores(settings: &Settings, _: &mut dyn FnMut(&str)) -> Outcome<Found> {
     found.figures.extend(over.figures("cores"));
     found.figures.extend(Figure::of("paper.cores_changes", "", None, &[kinds.saturating_sub(1) as f64]));
     found.ours = format!(
-        "A free core polls. As soon as it costs something a light load sleeps, and a heavy one goes on polling for as long as \
-         looking takes nearly nothing. {}",
+        "A free core polls; with a price, settings follow price and load (the last column says which). {}",
         over.words()
     );
     Ok(found)
@@ -270,6 +273,7 @@ pub fn two(settings: &Settings, _: &mut dyn FnMut(&str)) -> Outcome<Found> {
     let [kv, httpd, _] = &APPLICATIONS;
     let pairs = [Swept::pair(kv, answers(settings)), Swept::pair(httpd, answers(settings))];
     let (mut least, mut most): (f64, f64) = (f64::INFINITY, 0.0);
+    let mut beside_oracle: (f64, f64) = (f64::INFINITY, 0.0);
     let (mut names, mut columns) = (Vec::new(), [Vec::new(), Vec::new(), Vec::new()]);
     let all = contracts();
     for (first, a) in &all {
@@ -285,6 +289,8 @@ pub fn two(settings: &Settings, _: &mut dyn FnMut(&str)) -> Outcome<Found> {
             }
             let ratio = own / shared.fixed;
             (least, most) = (least.min(ratio), most.max(ratio));
+            let part = own / shared.oracle;
+            beside_oracle = (beside_oracle.0.min(part), beside_oracle.1.max(part));
             found.rows.push(vec![
                 (*first).into(),
                 (*second).into(),
@@ -292,7 +298,7 @@ pub fn two(settings: &Settings, _: &mut dyn FnMut(&str)) -> Outcome<Found> {
                 format!("{:.3} $", shared.oracle),
                 format!("{own:.3} $"),
                 format!("{ratio:.4}"),
-                format!("{:.4}", own / shared.oracle),
+                format!("{part:.4}"),
             ]);
             if names.len() < 6 {
                 names.push(format!("{first} + {second}"));
@@ -314,7 +320,8 @@ pub fn two(settings: &Settings, _: &mut dyn FnMut(&str)) -> Outcome<Found> {
     found.figures.extend(Figure::of("paper.two_own_shared_ratio_max", "x", None, &[most]));
     found.ours = format!(
         "With other contracts for the two, each moving its own stack makes {least:.4} to {most:.4} times what the best fixed delay \
-         for both would have made."
+         for both would have made, and {:.4} to {:.4} times what one delay would make that moves each minute and knows what comes.",
+        beside_oracle.0, beside_oracle.1
     );
     Ok(found)
 }

@@ -84,8 +84,9 @@ pub static CLAIMS: &[Claim] = &[
         paper: "For memcached and nhttpd changing the delay with price and load makes more than any fixed one under every utility; \
                 for NetPIPE nothing is to be won.",
         why: "The paper compares with the delays of the best throughput and the best latency; here the best of all fixed delays is \
-              taken, and in hindsight. That leaves little wherever one delay is near the best in both minutes. Where something \
-              is left, it is the choice to serve nobody while that would cost more than it earns.",
+              taken, and in hindsight. That leaves little wherever one delay is near the best in both minutes. Most is left \
+              where many clients are not worth serving (refund), and some where a minute wants none of the delay that the other \
+              wants (bonus).",
         find: profit::nine,
         virtual_time: true,
     },

@@ -5,14 +5,13 @@ use super::claims::{Found, bench, rows};
 use super::kept::Measured;
 use super::money::{LIMIT_US, PHASE_S, PRICES, paper_contracts};
 use crate::figures::Figure;
+use crate::guests::PAPER_MANY;
 use crate::{Settings, httpd_vm, kv_vm, netpipe_vm};
 use nom_machine::trouble::{Outcome, Trouble};
 use nom_money::Prices;
 use nom_utility::Flow;
 use std::time::Instant;
 
-/// The paper's *many*: by Little's law, 402 us at 39,800 answers a second are 16 requests on their way.
-const MANY: u32 = 16;
 /// Rounds of a full run.
 const RUNS: usize = 5;
 const APPLICATIONS: [&str; 3] = ["kv", "httpd", "netpipe"];
@@ -96,9 +95,10 @@ pub fn systems(settings: &Settings, progress: &mut dyn FnMut(&str)) -> Outcome<F
     let settings = Settings { runs, ..settings.clone() };
     let mut absent = Vec::new();
     let mut figures = Vec::new();
-    let kv = &mut |progress: &mut dyn FnMut(&str)| kv_vm::measure_as_the_paper(MANY, &settings, progress);
+    let kv =
+        &mut |progress: &mut dyn FnMut(&str)| kv_vm::measure_as_the_paper(PAPER_MANY, &settings, progress);
     let httpd =
-        &mut |progress: &mut dyn FnMut(&str)| httpd_vm::measure_as_the_paper(MANY, &settings, progress);
+        &mut |progress: &mut dyn FnMut(&str)| httpd_vm::measure_as_the_paper(PAPER_MANY, &settings, progress);
     let netpipe = &mut |progress: &mut dyn FnMut(&str)| netpipe_vm::scenarios(&settings, progress);
     type Part<'a> = &'a mut dyn FnMut(&mut dyn FnMut(&str)) -> Outcome<Vec<Figure>>;
     let parts: [(&str, Part<'_>); 3] = [("kv", kv), ("httpd", httpd), ("netpipe", netpipe)];
@@ -107,13 +107,20 @@ pub fn systems(settings: &Settings, progress: &mut dyn FnMut(&str)) -> Outcome<F
         // What cannot be measured here is said and left out; the rest of the report stands.
         match in_time(&settings).and_then(|()| part(progress)) {
             Ok(found) => figures.extend(found),
-            Err(trouble) => absent.push(format!("{name} was not measured: {trouble}.")),
+            Err(trouble) => lost(name, &trouble, &mut absent, progress),
         }
     }
     if figures.is_empty() {
         return Err(Trouble::new(absent.join(" ")));
     }
     shown(figures, &absent)
+}
+
+/// Says at once and in the report that a part could not be measured.
+fn lost(name: &str, trouble: &Trouble, absent: &mut Vec<String>, progress: &mut dyn FnMut(&str)) {
+    let line = format!("{name} was not measured: {trouble}.");
+    progress(&line);
+    absent.push(line);
 }
 
 /// Whether there is time for another part; the first one of a report always has it.
@@ -133,7 +140,7 @@ fn shown(mut figures: Vec<Figure>, absent: &[String]) -> Outcome<Found> {
             "Each guest on one processor of the host with all its emulator's threads, the client on the other: the same machine \
              type, card and network; ours has 16 MiB, Linux 96 MiB. kv: memcaslap, nine GETs to a SET, values of 100 bytes, \
              beside memcached. httpd: wrk, a file of 175 bytes, beside nginx with one worker. netpipe: messages of 1,024 bytes, \
-             beside NPtcp. Many: {MANY} connections (which is what the paper's 402 us at 39,800 answers a second come to); \
+             beside NPtcp. Many: {PAPER_MANY} connections (which is what the paper's 402 us at 39,800 answers a second come to); \
              NetPIPE streams (NPtcp -s; its both-ways mode is not in ours), where latency is the time a message takes and no \
              single one is seen, so there is no jitter. Single: one. Of ours that way of waiting counts in each scenario that \
              serves more: halting, or polling with the guest's processor at nice 19. Systems take turns; who is first changes \
@@ -367,7 +374,7 @@ pub fn native(settings: &Settings, progress: &mut dyn FnMut(&str)) -> Outcome<Fo
         let settings = Settings { runs, on: Some("linux".into()), question: "", ..settings.clone() };
         match in_time(&settings).and_then(|()| bench(name, &settings, progress)) {
             Ok(found) => figures.extend(found),
-            Err(trouble) => absent.push(format!("{name} was not measured: {trouble}.")),
+            Err(trouble) => lost(name, &trouble, &mut absent, progress),
         }
     }
     if figures.is_empty() {
