@@ -31,7 +31,7 @@ fn measure(bench: &Bench, typed: &Typed) -> Outcome<ExitCode> {
     let settings = Settings {
         runs: typed.number("runs", 1, 1000)?,
         cache: artefacts::root()?.join(".cache"),
-        question: ["hits", "soak", "overload", "bytes"]
+        question: ["cycles", "hits", "soak", "overload", "bytes"]
             .into_iter()
             .find(|name| typed.has(name))
             .unwrap_or_default(),

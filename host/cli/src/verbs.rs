@@ -276,6 +276,7 @@ pub static VERBS: &[(Verb, Act)] = &[
                 choice("json", "FILE", "one JSON object a figure into a file, or - for standard output"),
                 choice("runs", "N", "runs of each side"),
                 choice("cost", "", "kv, httpd: instructions a request (what is measured without it, too)"),
+                choice("cycles", "", "kv: cycles of a request where the link costs nothing"),
                 choice("hits", "", "kv: items held and requests that hit, beside memcached"),
                 choice("soak", "", "kv: 10,000 connections for a minute, with clients that misbehave"),
                 choice("overload", "", "kv: goodput when up to three times as much is asked as it can serve"),

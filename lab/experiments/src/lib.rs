@@ -29,6 +29,7 @@ pub mod kernel;
 pub mod knobs;
 pub mod kv;
 pub mod kv_cost;
+pub mod kv_cycles;
 pub mod kv_hits;
 pub mod kv_linux;
 pub mod kv_overload;

@@ -30,15 +30,15 @@ pub const CLAIM: &str =
 
 const RUNS: usize = 7;
 /// Connections, as in the published table that the goal comes from.
-const CONNECTIONS: usize = 32;
+pub(crate) const CONNECTIONS: usize = 32;
 /// Echoes on each of them in one run.
 const ECHOES: u32 = 20_000;
 const LINUX_ECHOES: u32 = 2_000;
 const PORT: u16 = 7;
-const SERVER: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 1);
-const CLIENT: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 2);
-const SERVER_MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
-const CLIENT_MAC: [u8; 6] = [2, 0, 0, 0, 0, 2];
+pub(crate) const SERVER: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 1);
+pub(crate) const CLIENT: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 2);
+pub(crate) const SERVER_MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
+pub(crate) const CLIENT_MAC: [u8; 6] = [2, 0, 0, 0, 0, 2];
 /// Turns after which an opening or a batch has failed.
 const TURNS_MAX: u32 = 1_000_000;
 /// Long enough for the frequency to be known to a thousandth.
@@ -47,11 +47,27 @@ const QUIET: f64 = 0.05;
 const LOOK: Duration = Duration::from_secs(2);
 const LOOKS: u32 = 30;
 
-/// Asks for one byte on each connection, again and again.
-#[derive(Default)]
-struct Asker {
-    connections: Vec<ConnectionId>,
-    answers: u64,
+/// Asks for the same on each connection, again and again.
+pub(crate) struct Asker {
+    pub(crate) connections: Vec<ConnectionId>,
+    /// Answers that came whole.
+    pub(crate) answers: u64,
+    request: &'static [u8],
+    answer_len: usize,
+}
+
+impl Asker {
+    /// Whoever asks this is answered with so many bytes.
+    pub(crate) fn new(request: &'static [u8], answer_len: usize) -> Self {
+        Self { connections: Vec::new(), answers: 0, request, answer_len }
+    }
+}
+
+/// Asks for one byte.
+impl Default for Asker {
+    fn default() -> Self {
+        Self::new(b"q", 1)
+    }
 }
 
 impl Application for Asker {
@@ -60,10 +76,13 @@ impl Application for Asker {
     }
 
     fn received(&mut self, io: &mut impl Io, bytes: &[u8]) -> usize {
-        self.answers += bytes.len() as u64;
-        let sent = io.write(b"q");
-        debug_assert!(sent.is_ok(), "one byte is on its way at a time");
-        bytes.len()
+        if bytes.len() < self.answer_len {
+            return 0;
+        }
+        self.answers += 1;
+        let sent = io.write(self.request);
+        debug_assert!(sent.is_ok(), "one request is on its way at a time");
+        self.answer_len
     }
 
     fn writable(&mut self, _io: &mut impl Io) {}
@@ -79,9 +98,9 @@ impl Application for Asker {
     fn released(&mut self, _pin: Pin) {}
 }
 
-type Side<A> = Engine<MemoryIngress, MemoryEgress, A>;
+pub(crate) type Side<A> = Engine<MemoryIngress, MemoryEgress, A>;
 
-fn side<A: Application>(
+pub(crate) fn side<A: Application>(
     (ingress, egress): (MemoryIngress, MemoryEgress),
     application: A,
     mac: [u8; 6],
@@ -95,7 +114,7 @@ fn side<A: Application>(
 }
 
 /// Turns until as many answers have come. Time passes by the clock, as it does for everybody.
-fn until(answers: u64, asker: &mut Side<Asker>, mut other: impl FnMut(u64)) -> Outcome<()> {
+pub(crate) fn until(answers: u64, asker: &mut Side<Asker>, mut other: impl FnMut(u64)) -> Outcome<()> {
     let start = Instant::now();
     let mut last = (asker.application().answers, 0u32);
     while asker.application().answers < answers {
@@ -114,6 +133,33 @@ fn until(answers: u64, asker: &mut Side<Asker>, mut other: impl FnMut(u64)) -> O
     Ok(())
 }
 
+/// Opens all connections.
+pub(crate) fn opened<A: Application>(
+    asker: &mut Side<Asker>,
+    server: &mut Side<A>,
+    port: u16,
+) -> Outcome<()> {
+    server.listen(port);
+    for _ in 0..CONNECTIONS {
+        asker.connect(SERVER, port, 1).map_err(|error| Trouble::new(format!("{error:?}")))?;
+    }
+    for turn in 0..TURNS_MAX {
+        if asker.application().connections.len() == CONNECTIONS
+            && server.open_connections() == CONNECTIONS as u32
+        {
+            return Ok(());
+        }
+        asker.step(u64::from(turn) * 1_000 + 2);
+        server.step(u64::from(turn) * 1_000 + 2);
+    }
+    Err(Trouble::new("the connections were not opened"))
+}
+
+/// Waits until the machine is quiet; which part of it was busy at the last look.
+pub(crate) fn settled() -> f64 {
+    quiet::wait_for_quiet(QUIET, LOOK, LOOKS)
+}
+
 /// Both sides.
 struct Both {
     asker: Side<Asker>,
@@ -124,21 +170,9 @@ impl Both {
     fn open() -> Outcome<Self> {
         let (left, right) = pair(LinkConfig::default());
         let mut server = side(left, Echo::default(), SERVER_MAC, SERVER);
-        server.listen(PORT);
         let mut asker = side(right, Asker::default(), CLIENT_MAC, CLIENT);
-        for _ in 0..CONNECTIONS {
-            asker.connect(SERVER, PORT, 1).map_err(|error| Trouble::new(format!("{error:?}")))?;
-        }
+        opened(&mut asker, &mut server, PORT)?;
         let mut both = Self { asker, server };
-        for turn in 0..TURNS_MAX {
-            if both.asker.application().connections.len() == CONNECTIONS
-                && both.server.open_connections() == CONNECTIONS as u32
-            {
-                break;
-            }
-            both.asker.step(u64::from(turn) * 1_000 + 2);
-            both.server.step(u64::from(turn) * 1_000 + 2);
-        }
         for id in both.asker.application().connections.clone() {
             both.asker.with_connection(id, 1_000_000_000, |_, io| io.write(b"q"));
         }
@@ -208,7 +242,7 @@ pub fn measure(settings: &Settings, progress: &mut dyn FnMut(&str)) -> Outcome<V
     let ghz = (ticks() - begin) as f64 / start.elapsed().as_nanos() as f64;
     let (mut cycles, mut both, mut ratios, mut theirs) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for run in 0..settings.runs.unwrap_or(RUNS) {
-        let load = quiet::wait_for_quiet(QUIET, LOOK, LOOKS);
+        let load = settled();
         let (server, together) = ours()?;
         let linux = linux()?;
         progress(&format!(
