@@ -97,24 +97,61 @@ impl Prices {
     };
 }
 
-/// Words of all announced rates.
-pub(crate) const NEXT_RATE_WORDS: usize = 2 * RESOURCES.len();
+/// Words of the prices themselves as they stand on a board, from when the provider set them to the last announced rate.
+/// A publisher hands them over as they are (`PublishPrices`).
+pub const PRICE_WORDS: usize = NEXT_RATES + 2 * RESOURCES.len() - PROVIDER_TIME;
 
-impl Announced {
-    /// One bit for each resource that has a price.
-    pub(crate) fn known(&self) -> u64 {
-        let bit = |place: usize| u64::from(self.atto_per_unit[place].is_some()) << place;
-        (0..RESOURCES.len()).map(bit).sum()
+/// A number of two words, and back.
+const fn halves(atto: i128) -> [u64; 2] {
+    [atto as u64, (atto as u128 >> 64) as u64]
+}
+
+const fn whole(low: u64, high: u64) -> i128 {
+    ((high as u128) << 64 | low as u128) as i128
+}
+
+/// Prices as their words; generation and time of publication are the publisher's to add.
+pub fn encode(prices: &Prices) -> [u64; PRICE_WORDS] {
+    let mut words = [0; PRICE_WORDS];
+    words[0] = prices.provider_unix_ns;
+    for (place, rate) in words[RATES - PROVIDER_TIME..].chunks_exact_mut(WORDS_A_RATE).zip(prices.rates) {
+        place[2] = ABSENT;
+        if let Some(rate) = rate {
+            place[..2].copy_from_slice(&halves(rate.atto_per_unit));
+            place[2] = rate.valid_until_ns & !ABSENT;
+        }
     }
+    if let Some(next) = &prices.next {
+        words[NEXT_BEGIN - PROVIDER_TIME] = next.at_ns;
+        words[NEXT_PROVIDER_TIME - PROVIDER_TIME] = next.provider_unix_ns;
+        let rates = words[NEXT_RATES - PROVIDER_TIME..].chunks_exact_mut(2).zip(next.atto_per_unit);
+        let mut known = 0;
+        for (number, (pair, atto)) in rates.enumerate() {
+            pair.copy_from_slice(&halves(atto.unwrap_or(0)));
+            known |= u64::from(atto.is_some()) << number;
+        }
+        words[NEXT_KNOWN - PROVIDER_TIME] = known;
+    }
+    words
+}
 
-    /// From its words, two a rate. Bits of resources that nobody knows mean nothing.
-    pub(crate) fn of(at_ns: u64, provider_unix_ns: u64, known: u64, rates: [u64; NEXT_RATE_WORDS]) -> Self {
-        let atto_per_unit = core::array::from_fn(|place| {
-            let atto = u128::from(rates[2 * place + 1]) << 64 | u128::from(rates[2 * place]);
-            (known >> place & 1 == 1).then_some(atto as i128)
+/// Reverses [`encode`]. Any words are some prices; bits of resources that nobody knows mean nothing.
+pub fn decode(words: &[u64; PRICE_WORDS]) -> Prices {
+    let mut prices = Prices { provider_unix_ns: words[0], ..Prices::NONE };
+    for (place, rate) in words[RATES - PROVIDER_TIME..].chunks_exact(WORDS_A_RATE).zip(&mut prices.rates) {
+        let known = Rate { atto_per_unit: whole(place[0], place[1]), valid_until_ns: place[2] };
+        *rate = (place[2] & ABSENT == 0).then_some(known);
+    }
+    let at_ns = words[NEXT_BEGIN - PROVIDER_TIME];
+    if at_ns != 0 {
+        let (known, rates) = (words[NEXT_KNOWN - PROVIDER_TIME], &words[NEXT_RATES - PROVIDER_TIME..]);
+        let atto_per_unit = core::array::from_fn(|number| {
+            (known >> number & 1 == 1).then(|| whole(rates[2 * number], rates[2 * number + 1]))
         });
-        Self { at_ns, provider_unix_ns, atto_per_unit }
+        let provider_unix_ns = words[NEXT_PROVIDER_TIME - PROVIDER_TIME];
+        prices.next = Some(Announced { at_ns, provider_unix_ns, atto_per_unit });
     }
+    prices
 }
 
 /// Why a board cannot be read.
@@ -143,36 +180,26 @@ pub fn initialise(words: &[AtomicU64]) -> Result<(), Unreadable> {
     Ok(())
 }
 
-/// Writes new prices. There must be one publisher at a time; the generation is the publisher's to count and comes
-/// back.
+/// Writes new prices. There must be one publisher at a time; the generation is the publisher's to count and comes back.
 pub fn publish(words: &[AtomicU64], prices: &Prices) -> Result<u64, Unreadable> {
+    publish_words(words, prices.published_ns, &encode(prices))
+}
+
+/// [`publish`] for who was handed the words.
+pub fn publish_words(
+    words: &[AtomicU64],
+    published_ns: u64,
+    prices: &[u64; PRICE_WORDS],
+) -> Result<u64, Unreadable> {
     check(words)?;
     let generation = words[GENERATION].load(Ordering::Relaxed).wrapping_add(1);
     let sequence = words[SEQUENCE].load(Ordering::Relaxed) | 1;
     words[SEQUENCE].store(sequence, Ordering::Relaxed);
     fence(Ordering::Release);
     words[GENERATION].store(generation, Ordering::Relaxed);
-    words[PUBLISHED].store(prices.published_ns, Ordering::Relaxed);
-    words[PROVIDER_TIME].store(prices.provider_unix_ns, Ordering::Relaxed);
-    for (place, rate) in prices.rates.iter().enumerate() {
-        let at = RATES + place * WORDS_A_RATE;
-        let (atto, until) = match rate {
-            Some(rate) => (rate.atto_per_unit as u128, rate.valid_until_ns & !ABSENT),
-            None => (0, ABSENT),
-        };
-        words[at].store(atto as u64, Ordering::Relaxed);
-        words[at + 1].store((atto >> 64) as u64, Ordering::Relaxed);
-        words[at + 2].store(until, Ordering::Relaxed);
-    }
-    words[NEXT_BEGIN].store(prices.next.map_or(0, |next| next.at_ns), Ordering::Relaxed);
-    if let Some(next) = &prices.next {
-        words[NEXT_PROVIDER_TIME].store(next.provider_unix_ns, Ordering::Relaxed);
-        words[NEXT_KNOWN].store(next.known(), Ordering::Relaxed);
-        for (pair, atto) in words[NEXT_RATES..].chunks_exact(2).zip(next.atto_per_unit) {
-            let atto = atto.unwrap_or(0) as u128;
-            pair[0].store(atto as u64, Ordering::Relaxed);
-            pair[1].store((atto >> 64) as u64, Ordering::Relaxed);
-        }
+    words[PUBLISHED].store(published_ns, Ordering::Relaxed);
+    for (place, word) in words[PROVIDER_TIME..].iter().zip(prices) {
+        place.store(*word, Ordering::Relaxed);
     }
     words[SEQUENCE].store(sequence.wrapping_add(1), Ordering::Release);
     Ok(generation)
@@ -187,35 +214,12 @@ pub fn read(words: &[AtomicU64]) -> Result<Prices, Unreadable> {
             core::hint::spin_loop();
             continue;
         }
-        let mut prices = Prices {
-            generation: words[GENERATION].load(Ordering::Relaxed),
-            published_ns: words[PUBLISHED].load(Ordering::Relaxed),
-            provider_unix_ns: words[PROVIDER_TIME].load(Ordering::Relaxed),
-            ..Prices::NONE
-        };
-        for (place, rate) in prices.rates.iter_mut().enumerate() {
-            let at = RATES + place * WORDS_A_RATE;
-            let low = words[at].load(Ordering::Relaxed);
-            let high = words[at + 1].load(Ordering::Relaxed);
-            let until = words[at + 2].load(Ordering::Relaxed);
-            if until & ABSENT == 0 {
-                let atto_per_unit = ((u128::from(high) << 64) | u128::from(low)) as i128;
-                *rate = Some(Rate { atto_per_unit, valid_until_ns: until });
-            }
-        }
-        let next_at_ns = words[NEXT_BEGIN].load(Ordering::Relaxed);
-        if next_at_ns != 0 {
-            let word = |at: usize| words[at].load(Ordering::Relaxed);
-            prices.next = Some(Announced::of(
-                next_at_ns,
-                word(NEXT_PROVIDER_TIME),
-                word(NEXT_KNOWN),
-                core::array::from_fn(|place| word(NEXT_RATES + place)),
-            ));
-        }
+        let word = |at: usize| words[at].load(Ordering::Relaxed);
+        let (generation, published_ns) = (word(GENERATION), word(PUBLISHED));
+        let prices = core::array::from_fn(|place| word(PROVIDER_TIME + place));
         fence(Ordering::Acquire);
         if words[SEQUENCE].load(Ordering::Relaxed) == before {
-            return Ok(prices);
+            return Ok(Prices { generation, published_ns, ..decode(&prices) });
         }
     }
     Err(Unreadable::Torn)
@@ -249,6 +253,21 @@ mod tests {
     }
 
     #[test]
+    fn prices_survive_as_words() {
+        let mut prices = Prices { provider_unix_ns: 12, ..Prices::NONE };
+        prices.rates[1] = Some(Rate { atto_per_unit: -(1 << 100), valid_until_ns: 99 });
+        assert_eq!(decode(&encode(&prices)), prices);
+        let atto_per_unit = [Some(1 << 100), None, Some(-3)];
+        prices.next = Some(Announced { at_ns: 7, provider_unix_ns: 8, atto_per_unit });
+        let mut words = encode(&prices);
+        assert_eq!(decode(&words), prices);
+        words[NEXT_KNOWN - PROVIDER_TIME] |= !7;
+        assert_eq!(decode(&words), prices, "bits of resources that nobody knows");
+        words[NEXT_BEGIN - PROVIDER_TIME] = 0;
+        assert_eq!(decode(&words), Prices { next: None, ..prices });
+    }
+
+    #[test]
     fn what_is_published_is_read() {
         let words = board();
         assert_eq!(read(&words), Ok(Prices::NONE));
@@ -265,7 +284,7 @@ mod tests {
         assert_eq!(read(&words), Ok(Prices { generation: 2, next, ..prices }));
         assert_eq!(publish(&words, &prices), Ok(3));
         assert_eq!(read(&words), Ok(Prices { generation: 3, ..prices }));
-        let after = &words[NEXT_RATES + NEXT_RATE_WORDS..];
+        let after = &words[PROVIDER_TIME + PRICE_WORDS..];
         assert!(after.iter().all(|word| word.load(Ordering::Relaxed) == 0), "these are somebody else's");
     }
 

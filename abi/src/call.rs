@@ -161,57 +161,6 @@ pub const COLOURS_MAX: u64 = 512;
 /// The most frames that one `Map` zeroes before it lets others in.
 pub const FILL_FRAMES_MAX: u64 = 64;
 
-/// Words of prices in a `PublishPrices` call: when they were set (ns since 1970), then for each resource the rate's
-/// low word, its high word and valid-until; [`PRICE_ABSENT`] as valid-until says that no price is known. What is announced
-/// follows: when it begins (0: nothing is announced), the same since 1970, a bit for each resource that has a price then,
-/// and for each resource the rate's low and high word.
-pub const PRICE_WORDS: usize = NEXT_WORDS + 3 + crate::board::NEXT_RATE_WORDS;
-/// The first word of what is announced.
-const NEXT_WORDS: usize = 1 + 3 * crate::board::RESOURCES.len();
-/// Valid-until of a price that is not known.
-pub const PRICE_ABSENT: u64 = u64::MAX;
-
-/// Prices as words of a `PublishPrices` call.
-pub fn encode_prices(prices: &crate::board::Prices) -> [u64; PRICE_WORDS] {
-    let mut words = [0; PRICE_WORDS];
-    words[0] = prices.provider_unix_ns;
-    for (place, rate) in words[1..NEXT_WORDS].chunks_exact_mut(3).zip(&prices.rates) {
-        match rate {
-            Some(rate) => {
-                let atto = rate.atto_per_unit as u128;
-                place.copy_from_slice(&[atto as u64, (atto >> 64) as u64, rate.valid_until_ns]);
-            }
-            None => place.copy_from_slice(&[0, 0, PRICE_ABSENT]),
-        }
-    }
-    if let Some(next) = &prices.next {
-        let place = &mut words[NEXT_WORDS..];
-        place[..3].copy_from_slice(&[next.at_ns, next.provider_unix_ns, next.known()]);
-        for (pair, atto) in place[3..].chunks_exact_mut(2).zip(next.atto_per_unit) {
-            let atto = atto.unwrap_or(0) as u128;
-            pair.copy_from_slice(&[atto as u64, (atto >> 64) as u64]);
-        }
-    }
-    words
-}
-
-/// Reverses [`encode_prices`]; generation and time of publication are the kernel's to add.
-pub fn decode_prices(words: &[u64; PRICE_WORDS]) -> crate::board::Prices {
-    let mut prices = crate::board::Prices { provider_unix_ns: words[0], ..crate::board::Prices::NONE };
-    for (place, rate) in words[1..NEXT_WORDS].chunks_exact(3).zip(&mut prices.rates) {
-        if place[2] != PRICE_ABSENT {
-            let atto = u128::from(place[0]) | u128::from(place[1]) << 64;
-            *rate = Some(crate::board::Rate { atto_per_unit: atto as i128, valid_until_ns: place[2] });
-        }
-    }
-    let next = &words[NEXT_WORDS..];
-    if next[0] != 0 {
-        let rates = core::array::from_fn(|place| next[3 + place]);
-        prices.next = Some(crate::board::Announced::of(next[0], next[1], next[2], rates));
-    }
-    prices
-}
-
 /// Why a call was refused. A refused call changed nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u64)]
@@ -276,7 +225,6 @@ impl CallError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::board::{Announced, Prices, Rate};
 
     #[test]
     fn numbers_name_what_they_count() {
@@ -291,20 +239,5 @@ mod tests {
         }
         assert_eq!(CallError::from_number(0), CallError::UnknownCall);
         assert_eq!(CallError::from_number(u64::MAX), CallError::UnknownCall);
-    }
-
-    #[test]
-    fn prices_survive_the_call() {
-        let mut prices = Prices { provider_unix_ns: 12, ..Prices::NONE };
-        prices.rates[1] = Some(Rate { atto_per_unit: -(1 << 100), valid_until_ns: 99 });
-        assert_eq!(decode_prices(&encode_prices(&prices)), prices);
-        let atto_per_unit = [Some(1 << 100), None, Some(-3)];
-        prices.next = Some(Announced { at_ns: 7, provider_unix_ns: 8, atto_per_unit });
-        let mut words = encode_prices(&prices);
-        assert_eq!(decode_prices(&words), prices);
-        words[NEXT_WORDS + 2] |= !7;
-        assert_eq!(decode_prices(&words), prices, "bits of resources that nobody knows");
-        words[NEXT_WORDS] = 0;
-        assert_eq!(decode_prices(&words), Prices { next: None, ..prices });
     }
 }

@@ -2,9 +2,10 @@
 //! fail half way.
 
 use nom_abi::application;
+use nom_abi::board::PRICE_WORDS;
 use nom_abi::call::{
     COLOURS_MAX, CONTIGUOUS, Call, CallError, EXECUTE, LARGE, LARGE_PAGES, LOG_LEN_MAX, NO_ACCESS, PAGE_LEN,
-    PAGES_MAX, PORT_WRITE, PRICE_WORDS, SPARSE, USER_END, USER_START, WRITE,
+    PAGES_MAX, PORT_WRITE, SPARSE, USER_END, USER_START, WRITE,
 };
 use nom_abi::device::state::CONFINED;
 use nom_abi::device::{DEVICE_INFO_WORDS, WINDOW_LEN};

@@ -4,8 +4,8 @@
 use core::sync::atomic::Ordering;
 
 use nom_abi::application::NAME_LEN_MAX;
-use nom_abi::board::Prices;
-use nom_abi::call::{Call, CallError, LARGE_PAGES, LOG_LEN_MAX, PAGE_LEN, decode_prices};
+use nom_abi::board;
+use nom_abi::call::{Call, CallError, LARGE_PAGES, LOG_LEN_MAX, PAGE_LEN};
 use nom_abi::channel::{channel_event, opened};
 use nom_abi::exit::ENDED;
 use nom_abi::statistics::Counter;
@@ -173,9 +173,9 @@ fn invoke(request: Request, kernel: &mut Kernel, caller: &Caller) -> Result<u64,
         }
         Request::PublishPrices { place } => {
             let words = caller.space.words_in(place).ok_or(CallError::BadAddress)?;
-            let prices = Prices { published_ns: clock::now_ns(), ..decode_prices(&words) };
-            let board = paging::words(kernel.shared[0], nom_abi::board::WORDS);
-            let generation = nom_abi::board::publish(board, &prices).map_err(|_| CallError::NoSuch)?;
+            let board = paging::words(kernel.shared[0], board::WORDS);
+            let published = board::publish_words(board, clock::now_ns(), &words);
+            let generation = published.map_err(|_| CallError::NoSuch)?;
             kernel.post_all(BOARD);
             return Ok(generation);
         }

@@ -16,6 +16,8 @@ pub const PORT: u16 = 7;
 const SLEEP_MAX_NS: u64 = 5_000_000;
 /// Turns between two looks at whether it is to stop, while it never sleeps.
 const TURNS: u32 = 1_024;
+/// How long connections may take to end once it is to stop.
+const PARTING_NS: u64 = 2_000_000_000;
 
 /// Serves on these halves. `turn` is called before each step and tells the stack what to listen for or whom to connect to.
 /// Hands back what the application saw and what the stack counted.
@@ -32,12 +34,18 @@ pub fn serve<I: Ingress, E: Egress, A: Application + Default>(
     let mut engine = Engine::new(config, ingress, egress, application, [7; 32], now_ns());
     engine.set_knobs(knobs, now_ns());
     let (mut turns, mut worked_ns) = (0u32, now_ns());
+    let (mut slept, mut parting_ns) = (false, None);
     loop {
         turns = turns.wrapping_add(1);
-        if turns.is_multiple_of(TURNS) && stop.load(Ordering::Relaxed) {
-            break;
-        }
         let at_ns = now_ns();
+        if (slept || turns.is_multiple_of(TURNS)) && stop.load(Ordering::Relaxed) {
+            // Who has left may still owe the last acknowledgement of its end.
+            let until_ns = *parting_ns.get_or_insert(at_ns + PARTING_NS);
+            if engine.open_connections() == 0 || at_ns > until_ns {
+                break;
+            }
+        }
+        slept = false;
         turn(&mut engine, at_ns);
         let step = engine.step(at_ns);
         if step.worked {
@@ -58,9 +66,7 @@ pub fn serve<I: Ingress, E: Egress, A: Application + Default>(
         let mut fds = [PollFd::new(wakes, PollFlags::IN)];
         // An interrupted sleep is an early one.
         let _ = poll(&mut fds, Some(&timeout));
-        if stop.load(Ordering::Relaxed) {
-            break;
-        }
+        slept = true;
     }
     let counters = *engine.counters();
     (std::mem::take(engine.application_mut()), counters)

@@ -3,7 +3,8 @@
 use core::arch::asm;
 
 use nom_abi::application::Status;
-use nom_abi::call::{Call, CallError, PORT_WRITE, PRICE_WORDS, SPARSE};
+use nom_abi::board::PRICE_WORDS;
+use nom_abi::call::{Call, CallError, PORT_WRITE, SPARSE};
 use nom_abi::device::{DEVICE_INFO_WORDS, DeviceInfo};
 
 /// One call with any number and arguments: what `rax` and `rdx` hold afterwards. The functions below are for use.

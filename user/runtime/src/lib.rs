@@ -79,7 +79,7 @@ pub fn statistics() -> &'static [AtomicU64] {
 
 /// Has the kernel put prices on the board; answers their generation. Only the publisher that the image names may.
 pub fn publish_prices(prices: &nom_abi::board::Prices) -> Result<u64, CallError> {
-    upcall::untold(|| call::publish_prices(&nom_abi::call::encode_prices(prices)))
+    upcall::untold(|| call::publish_prices(&nom_abi::board::encode(prices)))
 }
 
 #[cfg(panic = "abort")]

@@ -31,7 +31,7 @@ pub fn bad_input(cases: &mut Cases) -> Outcome<()> {
     case("what is no TAP device", &["run", "--tap", "lo"], "--tap lo: ");
     case("a TAP device and a port of localhost", &["run", "--tap", "nom0", "--port", "4"], "leave one out");
     case("a TAP device for a Linux process", &["run", "--on", "linux", "--tap", "nom0"], "--tap");
-    case("a bench beside nobody", &["bench", "kv", "--on", "mars"], "linux or vm");
+    case("a bench beside nobody", &["bench", "kv", "--on", "mars"], "linux, vm or paper");
     case("a missing configuration", &["run", "--config", "/absent/kv.conf"], "/absent/kv.conf");
     case("a missing schedule", &["run", "--prices", "/absent/day.prices"], "/absent/day.prices");
     case("JSON that cannot be written", &["run", "--json", "/absent/x.json"], "/absent/x.json");
