@@ -11,9 +11,8 @@
 //! word 4       when the provider says the price was set (ns since 1970)
 //! word 5       when announced prices begin (ns of the publisher's clock); 0 where none are known ahead
 //! word 6       the same as the provider says it (ns since 1970)
-//! word 7       for which resources a price is announced: one bit each
 //! words 8..    four words a resource: rate low, rate high, valid-until (ns of the publisher's clock), spare
-//! words 20..   two words a resource: announced rate low, announced rate high
+//! words 20..   the same of announced prices
 //! words 256..  one word a device, whole by itself ([`crate::device::listed`])
 //! ```
 
@@ -27,12 +26,8 @@ const SEQUENCE: usize = 1;
 const GENERATION: usize = 2;
 const PUBLISHED: usize = 3;
 const PROVIDER_TIME: usize = 4;
-const NEXT_BEGIN: usize = 5;
-const NEXT_PROVIDER_TIME: usize = 6;
-const NEXT_KNOWN: usize = 7;
 const RATES: usize = 8;
 const WORDS_A_RATE: usize = 4;
-const NEXT_RATES: usize = RATES + RESOURCES.len() * WORDS_A_RATE;
 /// How often a reader tries again while the publisher writes, before it says that the board is torn. A publisher
 /// writes a few dozen words, so a reader that loses this often has a dead or hostile publisher.
 const READ_ATTEMPTS: usize = 1_000;
@@ -99,59 +94,41 @@ impl Prices {
 
 /// Words of the prices themselves as they stand on a board, from when the provider set them to the last announced rate.
 /// A publisher hands them over as they are (`PublishPrices`).
-pub const PRICE_WORDS: usize = NEXT_RATES + 2 * RESOURCES.len() - PROVIDER_TIME;
-
-/// A number of two words, and back.
-const fn halves(atto: i128) -> [u64; 2] {
-    [atto as u64, (atto as u128 >> 64) as u64]
-}
-
-const fn whole(low: u64, high: u64) -> i128 {
-    ((high as u128) << 64 | low as u128) as i128
-}
+pub const PRICE_WORDS: usize = RATES + 2 * RESOURCES.len() * WORDS_A_RATE - PROVIDER_TIME;
 
 /// Prices as their words; generation and time of publication are the publisher's to add.
 pub fn encode(prices: &Prices) -> [u64; PRICE_WORDS] {
     let mut words = [0; PRICE_WORDS];
-    words[0] = prices.provider_unix_ns;
-    for (place, rate) in words[RATES - PROVIDER_TIME..].chunks_exact_mut(WORDS_A_RATE).zip(prices.rates) {
+    let nothing = Announced { at_ns: 0, provider_unix_ns: 0, atto_per_unit: [None; RESOURCES.len()] };
+    let next = prices.next.unwrap_or(nothing);
+    words[..3].copy_from_slice(&[prices.provider_unix_ns, next.at_ns, next.provider_unix_ns]);
+    let announced = next.atto_per_unit.map(|atto| Some(Rate { atto_per_unit: atto?, valid_until_ns: 0 }));
+    let places = words[RATES - PROVIDER_TIME..].chunks_exact_mut(WORDS_A_RATE);
+    for (place, rate) in places.zip(prices.rates.into_iter().chain(announced)) {
         place[2] = ABSENT;
-        if let Some(rate) = rate {
-            place[..2].copy_from_slice(&halves(rate.atto_per_unit));
-            place[2] = rate.valid_until_ns & !ABSENT;
+        if let Some(Rate { atto_per_unit, valid_until_ns }) = rate {
+            let high = (atto_per_unit as u128 >> 64) as u64;
+            place[..3].copy_from_slice(&[atto_per_unit as u64, high, valid_until_ns & !ABSENT]);
         }
-    }
-    if let Some(next) = &prices.next {
-        words[NEXT_BEGIN - PROVIDER_TIME] = next.at_ns;
-        words[NEXT_PROVIDER_TIME - PROVIDER_TIME] = next.provider_unix_ns;
-        let rates = words[NEXT_RATES - PROVIDER_TIME..].chunks_exact_mut(2).zip(next.atto_per_unit);
-        let mut known = 0;
-        for (number, (pair, atto)) in rates.enumerate() {
-            pair.copy_from_slice(&halves(atto.unwrap_or(0)));
-            known |= u64::from(atto.is_some()) << number;
-        }
-        words[NEXT_KNOWN - PROVIDER_TIME] = known;
     }
     words
 }
 
-/// Reverses [`encode`]. Any words are some prices; bits of resources that nobody knows mean nothing.
+/// Reverses [`encode`]. Any words are some prices.
 pub fn decode(words: &[u64; PRICE_WORDS]) -> Prices {
-    let mut prices = Prices { provider_unix_ns: words[0], ..Prices::NONE };
-    for (place, rate) in words[RATES - PROVIDER_TIME..].chunks_exact(WORDS_A_RATE).zip(&mut prices.rates) {
-        let known = Rate { atto_per_unit: whole(place[0], place[1]), valid_until_ns: place[2] };
-        *rate = (place[2] & ABSENT == 0).then_some(known);
-    }
-    let at_ns = words[NEXT_BEGIN - PROVIDER_TIME];
-    if at_ns != 0 {
-        let (known, rates) = (words[NEXT_KNOWN - PROVIDER_TIME], &words[NEXT_RATES - PROVIDER_TIME..]);
-        let atto_per_unit = core::array::from_fn(|number| {
-            (known >> number & 1 == 1).then(|| whole(rates[2 * number], rates[2 * number + 1]))
-        });
-        let provider_unix_ns = words[NEXT_PROVIDER_TIME - PROVIDER_TIME];
-        prices.next = Some(Announced { at_ns, provider_unix_ns, atto_per_unit });
-    }
-    prices
+    let (places, _) = words[RATES - PROVIDER_TIME..].as_chunks::<WORDS_A_RATE>();
+    let rate = |number: usize| {
+        let [low, high, valid_until_ns, _] = places[number];
+        let atto_per_unit = (u128::from(high) << 64 | u128::from(low)) as i128;
+        (valid_until_ns & ABSENT == 0).then_some(Rate { atto_per_unit, valid_until_ns })
+    };
+    let [provider_unix_ns, at_ns, announced_unix_ns] = [words[0], words[1], words[2]];
+    let next = (at_ns != 0).then(|| Announced {
+        at_ns,
+        provider_unix_ns: announced_unix_ns,
+        atto_per_unit: core::array::from_fn(|number| Some(rate(RESOURCES.len() + number)?.atto_per_unit)),
+    });
+    Prices { provider_unix_ns, rates: core::array::from_fn(rate), next, ..Prices::NONE }
 }
 
 /// Why a board cannot be read.
@@ -261,9 +238,9 @@ mod tests {
         prices.next = Some(Announced { at_ns: 7, provider_unix_ns: 8, atto_per_unit });
         let mut words = encode(&prices);
         assert_eq!(decode(&words), prices);
-        words[NEXT_KNOWN - PROVIDER_TIME] |= !7;
-        assert_eq!(decode(&words), prices, "bits of resources that nobody knows");
-        words[NEXT_BEGIN - PROVIDER_TIME] = 0;
+        words[RATES - PROVIDER_TIME + 3] = !0;
+        assert_eq!(decode(&words), prices, "a spare word");
+        words[1] = 0;
         assert_eq!(decode(&words), Prices { next: None, ..prices });
     }
 

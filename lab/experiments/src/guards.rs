@@ -35,7 +35,8 @@ const GUARDS: [Guard; 13] = [
     guard("kv.instructions_batched", Play::new("kv", 64, 32), 1_802.0, "kv --cost"),
     guard("kv.instructions_single", Play::new("kv", 64, 1), 2_339.0, "kv --cost"),
     guard("httpd.instructions_batched", Play::new("httpd", 64, 32), 1_457.0, "httpd --cost"),
-    guard("httpd.instructions_single", Play::new("httpd", 64, 1), 2_039.0, "httpd --cost"),
+    // 2,039 before answers were watched until the client has acknowledged them: slow readers are cut for it.
+    guard("httpd.instructions_single", Play::new("httpd", 64, 1), 2_105.0, "httpd --cost"),
     guard("tuner.instructions_simple", Play::new("tuner-simple", 40, 1), 9_970.0, "tuner"),
     guard("tuner.instructions_penalty", Play::new("tuner-penalty", 40, 1), 9_439.0, "tuner"),
     guard("tuner.instructions_refund", Play::new("tuner-refund", 40, 1), 8_914.0, "tuner"),
