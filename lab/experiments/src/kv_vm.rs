@@ -90,7 +90,7 @@ pub fn configuration(wait: &str) -> String {
     format!(
         "listen = {PORT}\naddress = {GUEST}/{PREFIX_LEN}\nconnections = 128\nwait = {wait}\nbatch = queued\n\
          memory.items = {ITEMS_MIB} MiB\nmemory.send = 256 KiB\nmemory.receive = 256 KiB\ntuner = off\n\
-         kernel.heap = 11 MiB\nimage.trusted = yes\nmanagement.token = {TOKEN}\n"
+         kernel.heap = 11520 KiB\nimage.trusted = yes\nmanagement.token = {TOKEN}\n"
     )
 }
 
