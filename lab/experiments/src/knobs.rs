@@ -20,7 +20,7 @@ pub mod sweep;
 use crate::figures::Figure;
 use crate::tap_home::in_own_network_telling;
 use crate::{Settings, quiet};
-use frontier::{Verdict, judge};
+use frontier::{ONCE, Verdict, judge};
 use nom_machine::trouble::{Context, Outcome, Trouble};
 use nom_simnet::Cost;
 use seen::{METRICS, Seen};
@@ -258,13 +258,19 @@ fn conclude(measured: &Measured, progress: &mut dyn FnMut(&str)) {
     progress(&format!("| Knob | {} |", loads.join(" | ")));
     progress(&format!("|---|{}", "---|".repeat(LOADS.len())));
     let (mut with, mut without) = (Vec::new(), Vec::new());
+    let mut once = false;
     for swept in &measured.swept {
         let names: Vec<&str> = swept.sweep.values.iter().map(|value| value.name.as_str()).collect();
         let verdicts: Vec<Verdict> = (0..LOADS.len()).map(|load| verdict(swept, load)).collect();
         let cells: Vec<String> = verdicts.iter().map(|verdict| verdict.cell(&names)).collect();
         progress(&format!("| `{}` ({}) | {} |", swept.sweep.knob, names.join(", "), cells.join(" | ")));
+        once |= verdicts.iter().any(|verdict| verdict.once);
         let found = verdicts.iter().any(|verdict| verdict.trade.is_some());
         if found { &mut with } else { &mut without }.push(swept.sweep.knob);
+    }
+    if once {
+        progress(&format!("{}: {ONCE}, so nothing is said of frontiers (--runs 2 or more)", measured.home));
+        return;
     }
     let list = |knobs: &[&str]| if knobs.is_empty() { "none".into() } else { knobs.join(", ") };
     progress(&format!("{}: a frontier under some load: {}", measured.home, list(&with)));
@@ -281,18 +287,19 @@ fn figures_of(measured: &Measured) -> Vec<Figure> {
     for swept in &measured.swept {
         let knob = swept.sweep.knob;
         let verdicts: Vec<Verdict> = (0..LOADS.len()).map(|load| verdict(swept, load)).collect();
-        // Under how many of the loads there is something to choose.
+        // Under how many of the loads there is something to choose, where that is known.
+        let known = verdicts.iter().all(|verdict| !verdict.once);
         let frontiers = verdicts.iter().filter(|verdict| verdict.trade.is_some()).count();
         let goal = (measured.home == "simnet" && knob == "paper").then_some(">=1");
-        add(format!("{knob}_frontiers"), "", goal, &[frontiers as f64]);
+        if known {
+            add(format!("{knob}_frontiers"), "", goal, &[frontiers as f64]);
+        }
         for (place, load) in LOADS.iter().enumerate() {
             let load = load.name();
-            add(
-                format!("{knob}_{load}_frontier"),
-                "",
-                None,
-                &[f64::from(u8::from(verdicts[place].trade.is_some()))],
-            );
+            let frontier = f64::from(u8::from(verdicts[place].trade.is_some()));
+            if known {
+                add(format!("{knob}_{load}_frontier"), "", None, &[frontier]);
+            }
             for (value, runs) in swept.sweep.values.iter().zip(&swept.runs) {
                 for metric in &METRICS {
                     let runs: Vec<f64> = runs[place].iter().map(metric.of).collect();

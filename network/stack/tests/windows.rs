@@ -4,8 +4,12 @@ mod common;
 
 use std::collections::BTreeMap;
 
-use common::{Faults, Pair, Talker, address};
+use common::peer::{hear, segment, syn};
+use common::{Faults, Host, Pair, Talker, address, config, stream_byte};
+use nom_stack::Seq;
 use nom_stack::application::Ended;
+use nom_stack::knobs::Knobs;
+use nom_stack::wire::tcp::{ACK, Header, Options};
 
 const SECOND: u64 = 1_000_000_000;
 
@@ -140,4 +144,61 @@ fn many_connections_share_little_memory_and_all_finish() {
         assert!(talker.flows.values().all(|flow| flow.read == 20_000));
         assert!(host.engine.is_unused());
     }
+}
+
+/// A byte at a time to an application that reads nothing, each acknowledged by itself: what is rounded up to whole units of the
+/// window must not let the edge run ahead of the bytes for ever.
+#[test]
+fn single_bytes_to_a_deaf_application_close_the_window_as_well() {
+    const LIMIT: u32 = 70_000;
+    let mut config = config(2);
+    config.receive_window_bytes = LIMIT;
+    config.receive_memory_bytes = 1 << 20;
+    let mut host = Host::new(config, |ring| Talker::new(1, 0, ring));
+    host.engine.application_mut().deaf = true;
+    host.engine.application_mut().close_first = false;
+    host.engine.listen(80);
+    host.engine.set_knobs(Knobs { ack_delay_ns: 0, ..Knobs::default() }, 0);
+    let client = address(9);
+    let mut now_ns = 1_000_000;
+    let mut ask = |host: &mut Host<Talker>, header: Header, options: &Options, payload: &[u8]| {
+        now_ns += 1_000;
+        host.give(segment(client, header, options, payload), now_ns);
+        host.step(now_ns);
+        let frames = host.take_shown();
+        frames.iter().filter(|frame| frame[23] == 6).map(|frame| hear(frame)).collect::<Vec<_>>()
+    };
+    let shift = Options { window_shift: Some(0), ..Options::default() };
+    let answered = ask(&mut host, syn(4_000, 99), &shift, &[]);
+    let unit = 1u32 << answered[0].options.window_shift.expect("it is larger than the field");
+    assert!(unit > 1);
+    let first = answered[0].header.sequence.plus(1);
+    let header = |sequence| Header { flags: ACK, acknowledgement: first, sequence, ..syn(4_000, 0) };
+    let (mut next, mut edge, mut shrunk) = (Seq(100), Seq(100), 0);
+    for place in 0.. {
+        let byte = stream_byte(1, place);
+        let heard = ask(&mut host, header(next), &Options::default(), &[byte]);
+        let told = heard.last().expect("each byte is acknowledged").header;
+        let now_edge = told.acknowledgement.plus(u32::from(told.window) * unit);
+        let left = edge.since(now_edge) as i32;
+        assert!(left < unit as i32, "the edge moved left by {left} at byte {place}");
+        shrunk += u32::from(left > 0);
+        edge = now_edge;
+        next = next.plus(1);
+        assert_eq!(told.acknowledgement, next, "byte {place}");
+        if told.window == 0 {
+            break;
+        }
+        assert!(place < u64::from(2 * LIMIT), "the window never closes");
+    }
+    let view = host.engine.view(0).expect("it is open");
+    let over = view.unread.checked_sub(LIMIT).expect("a window is used up");
+    assert!(over <= LIMIT / 32, "{over} bytes beyond the window");
+    // Its edge moves left by a single byte and only once it had run ahead far enough.
+    assert!(over > LIMIT / 64 && shrunk > 0);
+    // What was taken is all there.
+    host.engine.application_mut().deaf = false;
+    let id = host.engine.application().opened[0].0;
+    host.engine.with_connection(id, 1_000_000_000, |_, _| ()).expect("it is open");
+    assert_eq!(host.engine.application().flows[&id].read, u64::from(view.unread));
 }

@@ -5,6 +5,8 @@ use super::seen::{METRICS, Seen};
 
 /// Differences below this part are noise, whatever the runs say.
 const NOISE: f64 = 0.05;
+/// What is said where nothing can be.
+pub const ONCE: &str = "one run: no noise known";
 
 /// What was found about a knob under one load.
 #[derive(Debug, Clone, PartialEq)]
@@ -15,6 +17,8 @@ pub struct Verdict {
     pub trade: Option<Trade>,
     /// Any two values differ beyond noise at all.
     pub differs: bool,
+    /// Each value was run once: nobody knows what noise is.
+    pub once: bool,
 }
 
 /// What is given for what.
@@ -46,6 +50,9 @@ fn best_gain(one: &[Seen], other: &[Seen]) -> Option<(usize, f64)> {
 
 /// Judges the runs of all values under one load.
 pub fn judge(values: &[Vec<Seen>]) -> Verdict {
+    if values.iter().any(|runs| runs.len() < 2) {
+        return Verdict { frontier: (0..values.len()).collect(), trade: None, differs: false, once: true };
+    }
     let pairs = || (0..values.len()).flat_map(|one| (0..values.len()).map(move |other| (one, other)));
     let gain = |one: usize, other: usize| best_gain(&values[one], &values[other]);
     let beaten = |place: usize| {
@@ -65,7 +72,8 @@ pub fn judge(values: &[Vec<Seen>]) -> Verdict {
         let least = |trade: &Trade| trade.times[0].min(trade.times[1]);
         least(left).total_cmp(&least(right))
     });
-    Verdict { trade, differs: pairs().any(|(one, other)| gain(one, other).is_some()), frontier }
+    let differs = pairs().any(|(one, other)| gain(one, other).is_some());
+    Verdict { trade, differs, frontier, once: false }
 }
 
 impl Verdict {
@@ -76,6 +84,7 @@ impl Verdict {
                 "{} has {:.1} times better {}, {} {:.1} times better {}",
                 names[values[0]], times[0], metrics[0], names[values[1]], times[1], metrics[1]
             ),
+            None if self.once => ONCE.into(),
             None if !self.differs => "none: no difference".into(),
             None => {
                 let best: Vec<&str> = self.frontier.iter().map(|place| names[*place]).collect();
@@ -91,6 +100,7 @@ impl Verdict {
                 "a frontier: {} is {:.2} times better in {}, {} is {:.2} times better in {}",
                 names[values[0]], times[0], metrics[0], names[values[1]], times[1], metrics[1]
             ),
+            None if self.once => ONCE.into(),
             None if !self.differs => "no frontier: no value differs from another beyond noise".into(),
             None => {
                 let best: Vec<&str> = self.frontier.iter().map(|place| names[*place]).collect();
@@ -130,6 +140,14 @@ mod tests {
         // Equal runs whose difference is too small to matter.
         let small = judge(&[runs(100.0, 10.0, 8.0, 0.0), runs(100.0, 10.3, 7.8, 0.0)]);
         assert!(small.trade.is_none() && !small.differs, "{small:?}");
+    }
+
+    #[test]
+    fn one_run_shows_no_noise_and_so_no_frontier() {
+        let once = |mean_us, cpu_us| runs(100.0, mean_us, cpu_us, 0.0)[..1].to_vec();
+        let verdict = judge(&[once(10.0, 8.0), once(60.0, 2.0)]);
+        assert!(verdict.once && verdict.trade.is_none(), "{verdict:?}");
+        assert_eq!([verdict.say(&["a", "b"]), verdict.cell(&["a", "b"])], [ONCE; 2]);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use super::congestion::{Cubic, SlowStart};
 use super::early::Doubt;
 use super::operations::OperationList;
-use super::receive_memory::Held;
+use super::receive_memory::{Held, ReceiveMemory};
 use super::recover::TIMEOUT_INITIAL_NS;
 use super::scoreboard::Scoreboard;
 use super::send_memory::SendQueue;
@@ -330,6 +330,19 @@ impl Default for Connection {
     }
 }
 
+/// How far what was promised may lie beyond what may be held, since windows are told in units: many units, of which a window
+/// has at least 32,768.
+pub(crate) const fn rounded_up_max(limit: u32) -> u32 {
+    limit / 32
+}
+
+/// The largest window. It is a promise: never more than one piece of memory can hold, with what is rounded up where windows are
+/// told in units.
+pub(crate) fn window_max(receive_memory_bytes: usize) -> u32 {
+    let piece = ReceiveMemory::piece_max(receive_memory_bytes) as u32;
+    (piece - piece / 33).max(piece.min(0xffff))
+}
+
 impl Connection {
     /// Bytes (and FIN) sent and not acknowledged.
     pub(crate) fn flight(&self) -> u32 {
@@ -359,6 +372,17 @@ impl Connection {
     pub(crate) fn edge(&self, limit: u32) -> Seq {
         let free = limit.saturating_sub(self.held.ready());
         self.expected.plus(free).max(self.promised)
+    }
+
+    /// The window to tell, in units of `1 << shift` bytes: rounded up, so that the edge never moves left. What is rounded up adds
+    /// up when the other side sends a few bytes at a time and nobody reads them, and must not do so for ever: at
+    /// [`rounded_up_max`] beyond what may be held it is rounded down, which peers bear (RFC 7323, 2.4).
+    pub(crate) fn window_to_tell(&self, limit: u32, shift: u8) -> u16 {
+        let wanted = self.edge(limit).since(self.expected);
+        let unit = 1 << shift;
+        let most = (limit + rounded_up_max(limit)).saturating_sub(self.held.ready());
+        let up = if wanted + unit - 1 > most { 0 } else { unit - 1 };
+        ((wanted + up) >> shift).min(0xffff) as u16
     }
 }
 

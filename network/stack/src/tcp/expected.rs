@@ -134,7 +134,7 @@ impl Tcp {
         let Some(whole) = self.send.whole(world.application, &connection.queue, len) else { return false };
         let shift = connection.shift_out;
         let wanted = connection.edge(limit).since(connection.expected);
-        // Rounded up, so that the edge never moves left.
+        // Rounded up, so that the edge never moves left. That does not add up here, where everything was read.
         let window = ((wanted + (1 << shift) - 1) >> shift).min(0xffff) as u16;
         let header = Header {
             source_port: connection.key.local_port,

@@ -56,7 +56,7 @@ use crate::neighbours::Neighbours;
 use crate::port::Egress;
 use crate::rate::Bucket;
 use crate::wire::tcp::{ACK, Options, RST, SYN, Segment};
-use connection::{Connection, State};
+use connection::{Connection, State, window_max};
 use due::Due;
 use operations::Operations;
 use peers::Peers;
@@ -131,10 +131,8 @@ impl Tcp {
         let secrets = Secrets::new(seed);
         let peers = config.ipv6.map(|_| Box::new(Peers::new(secrets.peers())));
         let mut config = config.clone();
-        // A window is a promise: never more than one piece of memory can hold.
-        config.receive_window_bytes = config
-            .receive_window_bytes
-            .clamp(1, ReceiveMemory::piece_max(config.receive_memory_bytes) as u32);
+        config.receive_window_bytes =
+            config.receive_window_bytes.clamp(1, window_max(config.receive_memory_bytes));
         let bound = table.bound() as usize;
         Self {
             segment_limit: Self::segment_limit_of(mtu),

@@ -11,7 +11,7 @@
 use alloc::vec::Vec;
 
 use super::congestion::CONGESTION_WINDOW_MAX;
-use super::connection::{Connection, Extras, NEVER, RANGES, State};
+use super::connection::{Connection, Extras, NEVER, RANGES, State, rounded_up_max};
 use super::scoreboard::REPORTED;
 use super::send_memory::FRONT;
 use super::sequence::Seq;
@@ -407,7 +407,7 @@ impl Tcp {
         let ready = input.bytes(ready_len as usize)?;
         let room = c.promised.since(c.expected);
         sane(room <= 1 << 30 && ready_len <= 1 << 30)?;
-        if ready_len.saturating_add(room) > limit + 1 {
+        if ready_len.saturating_add(room) > limit + rounded_up_max(limit) + 1 {
             return Err(ImportError::TooLarge);
         }
         let mut received = Received { ready, early: [None; RANGES] };

@@ -353,12 +353,9 @@ impl Tcp {
         let new_bytes = gathered.len > 0 && !piece.sequence.before(connection.max);
         let (marks, congestion) = connection.marks_out(flags, new_bytes);
         flags |= marks;
-        let edge = connection.edge(limit);
-        // The window of a SYN is not scaled; others are rounded up, so that the edge never moves left.
+        // The window of a SYN is not scaled.
         let shift = if flags & tcp::SYN != 0 { 0 } else { connection.shift_out };
-        let wanted = edge.since(connection.expected);
-        let window = (wanted + (1 << shift) - 1) >> shift;
-        let window = window.min(0xffff) as u16;
+        let window = connection.window_to_tell(limit, shift);
         let header = Header {
             source_port: connection.key.local_port,
             destination_port: connection.key.remote_port,

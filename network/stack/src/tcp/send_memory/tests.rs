@@ -1,7 +1,7 @@
 //! What holds of the memory whatever is written, acknowledged and moved.
 
 use super::*;
-use crate::application::{ConnectionId, Ended, Io};
+use crate::application::{Application, ConnectionId, Ended, Io};
 use crate::random::Random;
 
 const LIMIT: u32 = 1 << 20;
@@ -135,4 +135,47 @@ fn a_large_write_is_few_pieces_however_the_memory_was_used_before() {
     // One by one, as blocks are given back, a frame would be some twenty pieces.
     assert!(frames > 500 && pieces < 5 * frames, "{pieces} pieces in {frames} frames");
     assert!(whole * 20 > frames * 19, "{whole} of {frames} frames took all of it");
+}
+
+#[test]
+fn a_queue_takes_one_block_beyond_its_limit_and_no_more() {
+    const LIMIT: u32 = 10_000;
+    for len in [1, 100, 1_500, BLOCK] {
+        let mut pins = pins();
+        let (mut memory, mut queue) = (SendMemory::new(1 << 20), SendQueue::default());
+        let bytes = &pins.bytes[..len].to_vec();
+        while memory.write(&mut queue, bytes, LIMIT) {
+            assert!(queue.bytes() <= LIMIT + BLOCK as u32, "{len}");
+        }
+        assert!(queue.bytes() + len as u32 > LIMIT + BLOCK as u32, "{len}: all that it may have");
+        assert_eq!(memory.room(&queue, LIMIT), 0);
+        // As much as is acknowledged may be written again.
+        memory.acknowledge(&mut queue, len as u32, &mut pins);
+        assert!(memory.write(&mut queue, bytes, LIMIT));
+        assert!(!memory.write(&mut queue, bytes, LIMIT));
+    }
+}
+
+#[test]
+fn a_queue_takes_one_pin_beyond_its_limit_and_the_tail_behind_it() {
+    const LIMIT: u32 = 10_000;
+    let mut pins = pins();
+    let (mut memory, mut queue) = (SendMemory::new(1 << 20), SendQueue::default());
+    let bytes = pins.bytes.clone();
+    let pin = Pin { token: 0, len: 20_000 };
+    assert!(memory.write(&mut queue, &bytes[..9_999], LIMIT));
+    assert!(memory.write_pinned(&mut queue, pin, LIMIT), "a byte is free");
+    pins.held += 1;
+    assert!(!memory.write_pinned(&mut queue, pin, LIMIT), "a second one");
+    assert!(!memory.write(&mut queue, &bytes[..=BLOCK], LIMIT), "a tail of more than a block");
+    assert!(memory.write(&mut queue, &bytes[..BLOCK], LIMIT));
+    assert!(!memory.write(&mut queue, &bytes[..1], LIMIT), "behind the tail");
+    assert_eq!(queue.bytes(), 9_999 + 20_000 + BLOCK as u32);
+    // At the limit itself one more is taken, and beyond it none.
+    memory.acknowledge(&mut queue, 9_999 + 20_000, &mut pins);
+    assert!(memory.write(&mut queue, &bytes[..LIMIT as usize - BLOCK], LIMIT));
+    assert!(memory.write(&mut queue, &bytes[..1], LIMIT));
+    assert!(!memory.write_pinned(&mut queue, pin, LIMIT), "a byte too many");
+    memory.clear(&mut queue, &mut pins);
+    assert!(memory.is_unused() && pins.held == 0);
 }
