@@ -21,7 +21,8 @@ const PURE: [&str; 12] = [
     "drivers/dma",
 ];
 /// Rooms that may contain unsafe code.
-const UNSAFE: [&str; 5] = ["kernel/image", "user/", "drivers/", "platforms/linux/", "lab/packetdrill"];
+const UNSAFE: [&str; 6] =
+    ["kernel/image", "user/", "drivers/", "platforms/linux/", "lab/packetdrill", "lab/guided"];
 /// Rooms in which `no_std` is required although they touch a machine.
 const BARE: [&str; 10] = [
     "kernel/image",

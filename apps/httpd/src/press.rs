@@ -160,7 +160,7 @@ impl Compressible for Httpd {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::script::Script;
+    use crate::script::{self, Script};
     use crate::server::Config;
     use crate::site::File;
     use miniz_oxide::inflate::decompress_to_vec;
@@ -174,7 +174,7 @@ mod tests {
         for (path, bytes) in files {
             httpd.site_mut().put(path, File { plain: bytes.clone().into(), ..File::default() }).unwrap();
         }
-        Script::new(httpd, 0, usize::MAX)
+        script::open(httpd, 0, usize::MAX)
     }
 
     fn lines(count: usize) -> Vec<u8> {
@@ -218,22 +218,22 @@ mod tests {
     fn what_is_asked_for_is_pressed_and_served_beside_the_plain_one() {
         let text = lines(5_000);
         let mut script = server(&[("/a.txt", text.clone()), ("/b.txt", lines(50))], 1 << 20);
-        assert!(wishes(&mut script.httpd).is_empty(), "nobody asked");
+        assert!(wishes(&mut script.app).is_empty(), "nobody asked");
         let (plain, _) = get(&mut script, "/a.txt", "");
-        assert!(wishes(&mut script.httpd).is_empty(), "nobody would take it");
+        assert!(wishes(&mut script.app).is_empty(), "nobody would take it");
         for _ in 0..3 {
             let (head, content) = get(&mut script, "/a.txt", "Accept-Encoding: gzip, br\r\n");
             assert!(content == text && !head.contains("Vary"));
         }
-        let found = wishes(&mut script.httpd);
+        let found = wishes(&mut script.app);
         let [wish] = found[..] else { panic!("{found:?}") };
         assert_eq!((wish.len, wish.sent, wish.effort), (text.len() as u64, 3, None));
 
         let mut lens = Vec::from([text.len()]);
         for effort in 0..EFFORTS {
-            let wish = wishes(&mut script.httpd)[0];
+            let wish = wishes(&mut script.app)[0];
             assert_eq!(wish.effort, effort.checked_sub(1));
-            let pressed = press(&mut script.httpd, wish.content, effort);
+            let pressed = press(&mut script.app, wish.content, effort);
             let (head, content) = get(&mut script, "/a.txt", "Accept-Encoding: gzip\r\n");
             assert!(head.contains("Content-Encoding: gzip\r\nVary: Accept-Encoding\r\n"), "{head}");
             assert_eq!(unpacked(&content), text);
@@ -241,19 +241,19 @@ mod tests {
             lens.push(content.len());
         }
         assert!(lens.windows(2).all(|pair| pair[1] < pair[0]), "more effort, less bytes: {lens:?}");
-        assert!(wishes(&mut script.httpd).is_empty(), "there is nothing harder");
+        assert!(wishes(&mut script.app).is_empty(), "there is nothing harder");
         let (head, content) = get(&mut script, "/a.txt", "");
         assert_eq!((head.replace("Vary: Accept-Encoding\r\n", ""), content), (plain, text.clone()));
-        let site = script.httpd.site();
+        let site = script.app.site();
         assert_eq!((site.bytes(), site.held()), (text.len() + lines(50).len() + lens[3], 0));
-        script.httpd.site_mut().remove("/a.txt");
-        assert_eq!(script.httpd.site().bytes(), lines(50).len());
+        script.app.site_mut().remove("/a.txt");
+        assert_eq!(script.app.site().bytes(), lines(50).len());
     }
 
     #[test]
     fn each_variant_has_a_tag_of_its_own_for_conditions_and_ranges() {
         let mut script = server(&[("/a.txt", lines(500))], 1 << 20);
-        script.httpd.press_all();
+        script.app.press_all();
         let tag =
             |head: &str| head.lines().find_map(|line| line.strip_prefix("ETag: ")).map(String::from).unwrap();
         let gzip = "Accept-Encoding: gzip\r\n";
@@ -293,12 +293,12 @@ mod tests {
         for (bytes, memory) in [(noise, 1 << 20), (lines(2_000), 40_000), (short, 1 << 20)] {
             let mut script = server(&[("/a.txt", bytes.clone())], memory);
             get(&mut script, "/a.txt", "Accept-Encoding: gzip\r\n");
-            let wish = wishes(&mut script.httpd)[0];
-            assert_eq!(press(&mut script.httpd, wish.content, 2).to, None);
+            let wish = wishes(&mut script.app)[0];
+            assert_eq!(press(&mut script.app, wish.content, 2).to, None);
             let (head, content) = get(&mut script, "/a.txt", "Accept-Encoding: gzip\r\n");
             assert!(content == bytes && !head.contains("gzip"), "{head}");
-            assert!(wishes(&mut script.httpd).is_empty());
-            assert_eq!((script.httpd.site().bytes(), script.httpd.site().held()), (bytes.len(), 0));
+            assert!(wishes(&mut script.app).is_empty());
+            assert_eq!((script.app.site().bytes(), script.app.site().held()), (bytes.len(), 0));
         }
     }
 
@@ -306,16 +306,16 @@ mod tests {
     fn content_that_changes_while_it_is_pressed_is_let_go() {
         let mut script = server(&[("/a.txt", lines(5_000))], 1 << 20);
         get(&mut script, "/a.txt", "Accept-Encoding: gzip\r\n");
-        let wish = wishes(&mut script.httpd)[0];
-        assert!(Compressible::press(&mut script.httpd, wish.content, 1));
-        assert!(script.httpd.go_on().is_none());
+        let wish = wishes(&mut script.app)[0];
+        assert!(Compressible::press(&mut script.app, wish.content, 1));
+        assert!(script.app.go_on().is_none());
         let other = File { plain: b"other".as_slice().into(), ..File::default() };
-        script.httpd.site_mut().put("/a.txt", other).unwrap();
-        let pressed = core::iter::repeat_with(|| script.httpd.go_on()).find_map(|pressed| pressed).unwrap();
+        script.app.site_mut().put("/a.txt", other).unwrap();
+        let pressed = core::iter::repeat_with(|| script.app.go_on()).find_map(|pressed| pressed).unwrap();
         assert_eq!(pressed.to, None);
         assert_eq!(get(&mut script, "/a.txt", "Accept-Encoding: gzip\r\n").1, b"other");
-        assert_eq!((script.httpd.site().bytes(), script.httpd.site().held()), (5, 0));
-        assert!(!Compressible::press(&mut script.httpd, 999, 1), "nothing has that name");
+        assert_eq!((script.app.site().bytes(), script.app.site().held()), (5, 0));
+        assert!(!Compressible::press(&mut script.app, 999, 1), "nothing has that name");
         assert!(Httpd::new(Config::new(1, 0, 0)).compressible().is_none(), "not allowed");
     }
 }

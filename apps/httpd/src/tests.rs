@@ -1,6 +1,6 @@
 //! The protocol as a client sees it: answers byte for byte, cut anywhere, slow, and hostile.
 
-use crate::script::{Script, example, fuzz};
+use crate::script::{self, Script, example, fuzz};
 use crate::server::{Config, Httpd};
 use crate::site::File;
 use nom_stack::application::Application;
@@ -15,7 +15,7 @@ mod succession;
 const DATE: &str = "Date: Fri, 06 Nov 2026 21:20:00 GMT\r\n";
 
 fn ask(input: &[u8]) -> (String, Httpd) {
-    let mut script = Script::new(example(0), 0, usize::MAX);
+    let mut script = script::open(example(0), 0, usize::MAX);
     script.send(input);
     let (output, httpd) = script.finish();
     assert_eq!(httpd.site().held(), 0, "content is held by nobody");
@@ -58,7 +58,7 @@ fn lean_answers_have_what_the_standard_demands() {
     let mut httpd = Httpd::new(Config::new(1 << 20, 0, 1_794_000_000_000_000_000));
     let file = File { plain: b"hello\n".as_slice().into(), modified_s: 5, ..File::default() };
     httpd.site_mut().put("/a.txt", file).unwrap();
-    let mut script = Script::new(httpd, 0, usize::MAX);
+    let mut script = script::open(httpd, 0, usize::MAX);
     script.send(b"GET /a.txt HTTP/1.1\r\nHost: x\r\n\r\n");
     let answer = String::from_utf8(script.finish().0).unwrap();
     let etag = field(&answer, "ETag").unwrap();
@@ -72,7 +72,7 @@ fn lean_answers_have_what_the_standard_demands() {
 
 #[test]
 fn time_goes_on_in_answers_and_may_be_unknown() {
-    let mut script = Script::new(example(0), 0, usize::MAX);
+    let mut script = script::open(example(0), 0, usize::MAX);
     let request = b"GET /empty HTTP/1.1\r\nHost: x\r\n\r\n";
     for (second, expected) in [(0, "20:00"), (1, "20:01"), (61, "21:01")] {
         script.link.now_ns = second * 1_000_000_000;
@@ -83,7 +83,7 @@ fn time_goes_on_in_answers_and_may_be_unknown() {
     }
     let mut httpd = Httpd::new(Config::new(1 << 20, 0, 0));
     httpd.site_mut().put("/empty", File::default()).unwrap();
-    let mut script = Script::new(httpd, 0, usize::MAX);
+    let mut script = script::open(httpd, 0, usize::MAX);
     script.send(request);
     script.send(b"GET /none HTTP/1.1\r\nHost: x\r\n\r\n");
     let answers = String::from_utf8(script.finish().0).unwrap();
@@ -141,7 +141,7 @@ fn connections_stay_and_end_as_the_standard_says() {
     }
     let mut httpd = example(0);
     httpd.draining();
-    let mut script = Script::new(httpd, 0, usize::MAX);
+    let mut script = script::open(httpd, 0, usize::MAX);
     script.send(b"GET /empty HTTP/1.1\r\nHost: x\r\n\r\n");
     assert!(script.link.closed, "a drain ends connections with their next answer");
     assert!(String::from_utf8(script.finish().0).unwrap().contains("Connection: close\r\n"));
@@ -269,10 +269,10 @@ fn codings_are_chosen_and_told() {
 
 #[test]
 fn a_slow_reader_gets_the_version_that_it_asked_for() {
-    let mut script = Script::new(example(0), 0, 4096);
+    let mut script = script::open(example(0), 0, 4096);
     script.send(b"GET /large.txt HTTP/1.1\r\nHost: x\r\n\r\nGET /large.txt HTTP/1.1\r\nHost: x\r\n\r\n");
     let other = File { plain: b"changed".as_slice().into(), ..File::default() };
-    script.httpd.site_mut().put("/large.txt", other).unwrap();
+    script.app.site_mut().put("/large.txt", other).unwrap();
     script.settle();
     let output = core::mem::take(&mut script.output);
     let text = String::from_utf8(output).unwrap();
@@ -364,7 +364,7 @@ fn answers_do_not_depend_on_how_requests_are_cut() {
 fn mirror(room: usize) -> Script {
     let config =
         Config { mirror: Some("/mirror".into()), request_content_max: 100_000, ..Config::new(1000, 0, 0) };
-    Script::new(Httpd::new(config), 0, room)
+    script::open(Httpd::new(config), 0, room)
 }
 
 /// The content of a chunked answer; its framing is checked.
@@ -481,7 +481,7 @@ fn the_mirror_says_lengths_that_it_knows_and_ends_what_goes_wrong() {
 
 #[test]
 fn the_same_request_again_is_the_same_answer_until_the_content_changes() {
-    let mut script = Script::new(example(0), 0, usize::MAX);
+    let mut script = script::open(example(0), 0, usize::MAX);
     let ask = |script: &mut Script, request: &str| {
         script.send(request.as_bytes());
         script.settle();
@@ -514,13 +514,13 @@ fn the_same_request_again_is_the_same_answer_until_the_content_changes() {
         assert!(both == first.concat());
     }
     let other = File { plain: b"other".as_slice().into(), ..File::default() };
-    script.httpd.site_mut().put("/large.txt", other).unwrap();
+    script.app.site_mut().put("/large.txt", other).unwrap();
     for request in &requests[1..5] {
         let answer = ask(&mut script, request);
         assert!(answer.starts_with("HTTP/1.1 200 ") && answer.contains("Content-Length: 5\r\n"), "{answer}");
     }
-    script.httpd.site_mut().remove("/index.html");
+    script.app.site_mut().remove("/index.html");
     assert!(ask(&mut script, &requests[0]).starts_with("HTTP/1.1 404 "));
-    script.httpd.draining();
+    script.app.draining();
     assert!(ask(&mut script, &requests[1]).contains("Connection: close\r\n"), "a drain is told");
 }

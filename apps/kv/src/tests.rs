@@ -2,9 +2,9 @@
 
 mod exact;
 
+use crate::script;
 pub(crate) use crate::script::lines::Random;
 use crate::script::lines::{changing_commands, random_commands};
-use crate::script::{self, Script};
 use crate::{Config, Kv};
 use std::collections::HashMap;
 use std::string::String;
@@ -15,7 +15,7 @@ fn config() -> Config {
 }
 
 fn ask(input: &[u8]) -> (Vec<u8>, Kv) {
-    let mut script = Script::new(config(), usize::MAX);
+    let mut script = script::open(config(), usize::MAX);
     script.send(input);
     script.finish()
 }
@@ -28,7 +28,7 @@ fn text(bytes: &[u8]) -> String {
 #[test]
 fn what_is_fetched_for_the_last_time_is_answered_however_slowly_it_is_read() {
     for value_len in [100, 300] {
-        let mut script = Script::new(config(), 2_048);
+        let mut script = script::open(config(), 2_048);
         let (mut line, mut expected) = (String::from("gats -1"), String::new());
         for key in 0..40 {
             let value = "v".repeat(value_len);
@@ -45,7 +45,7 @@ fn what_is_fetched_for_the_last_time_is_answered_however_slowly_it_is_read() {
 fn time_by_the_callers_clock() {
     let second = 1_000_000_000;
     let unix_s = 1_800_000_000u64;
-    let mut script = Script::new(Config { start_unix_ns: unix_s * second, ..config() }, usize::MAX);
+    let mut script = script::open(Config { start_unix_ns: unix_s * second, ..config() }, usize::MAX);
     script.send(b"set a 0 10 1\r\nx\r\n");
     script.send(std::format!("set b 0 {} 1\r\nx\r\n", unix_s + 20).as_bytes());
     script.send(std::format!("set c 0 {} 1\r\nx\r\n", unix_s - 1).as_bytes());
@@ -58,12 +58,12 @@ fn time_by_the_callers_clock() {
         let expected: String = alive.chars().map(|key| std::format!("VALUE {key} 0 1\r\nx\r\n")).collect();
         assert_eq!(text(&script.output), expected + "END\r\n", "after {after_s} s");
     }
-    assert_eq!(script.kv.store().counts().expired, 3);
+    assert_eq!(script.app.store().counts().expired, 3);
 }
 
 #[test]
 fn a_delayed_flush_takes_what_was_there_before() {
-    let mut script = Script::new(config(), usize::MAX);
+    let mut script = script::open(config(), usize::MAX);
     script.send(b"set a 0 0 1\r\nx\r\nflush_all 3 noreply\r\n");
     for (after_s, answer) in [(1, "VALUE a 0 1\r\nx\r\nEND\r\n"), (3, "END\r\n")] {
         script.settle();
@@ -77,7 +77,7 @@ fn a_delayed_flush_takes_what_was_there_before() {
     script.send(b"set a 0 0 1\r\ny\r\nget a\r\n");
     script.settle();
     assert_eq!(text(&script.output), "STORED\r\nVALUE a 0 1\r\ny\r\nEND\r\n");
-    assert_eq!(script.kv.store().counts().flushed, 1);
+    assert_eq!(script.app.store().counts().flushed, 1);
 }
 
 #[test]
@@ -89,7 +89,7 @@ fn every_cut_gives_the_same_answers() {
     let (expected, _) = ask(&input);
     for first in 0..input.len() {
         for second in [first, (first + 1).min(input.len()), (first + 17).min(input.len())] {
-            let mut script = Script::new(config(), 2048);
+            let mut script = script::open(config(), 2048);
             for part in [&input[..first], &input[first..second], &input[second..]] {
                 script.send(part);
             }
@@ -104,7 +104,7 @@ fn random_commands_cut_anywhere_read_at_any_pace() {
         let mut random = Random::new(seed);
         let input = random_commands(&mut random, 120, 253);
         let (expected, _) = ask(&input);
-        let mut script = Script::new(config(), 2048 + random.below(8000));
+        let mut script = script::open(config(), 2048 + random.below(8000));
         let mut rest = &input[..];
         while !rest.is_empty() {
             let most = [40, 40, 40, 3000][random.below(4)];
@@ -124,7 +124,7 @@ fn random_commands_cut_anywhere_read_at_any_pace() {
 fn a_model_gives_the_same_answers() {
     let mut random = Random::new(5);
     let mut model: HashMap<String, (usize, String)> = HashMap::new();
-    let mut script = Script::new(config(), usize::MAX);
+    let mut script = script::open(config(), usize::MAX);
     let mut expected = String::new();
     for _ in 0..20_000 {
         let key = std::format!("k{}", random.below(50));
@@ -159,7 +159,7 @@ fn a_broken_connection_leaves_nothing_behind() {
     for seed in 0..200 {
         let mut random = Random::new(seed);
         let input = random_commands(&mut random, 30, 253);
-        let mut script = Script::new(config(), 2048 + random.below(3000));
+        let mut script = script::open(config(), 2048 + random.below(3000));
         script.send(b"set key1 0 0 3000\r\n");
         script.send(&[b'x'; 3000]);
         script.send(b"\r\n");
@@ -174,7 +174,7 @@ fn a_broken_connection_leaves_nothing_behind() {
 
 #[test]
 fn a_reader_that_stops_holds_little() {
-    let mut script = Script::new(config(), 16_384);
+    let mut script = script::open(config(), 16_384);
     script.send(b"set a 0 0 1000\r\n");
     script.send(&[b'x'; 1000]);
     script.send(b"\r\n");
@@ -182,7 +182,7 @@ fn a_reader_that_stops_holds_little() {
     for _ in 0..1000 {
         script.send(b"get a\r\n");
     }
-    assert!(script.kv.store().counts().pins < 20, "pins are bounded by the room there is");
+    assert!(script.app.store().counts().pins < 20, "pins are bounded by the room there is");
     script.settle();
     assert_eq!(script.link.accepted, 1001);
     assert_eq!(script.finish().1.store().counts().pins, 0);

@@ -6,7 +6,7 @@ use nom_fuzz::targets::{TARGETS, find};
 use nom_fuzz::{Target, attempt, memcached};
 use nom_machine::artefacts;
 use nom_machine::trouble::{Context, Outcome, Trouble};
-use std::process::ExitCode;
+use std::process::{Command, ExitCode, Stdio};
 use std::time::Duration;
 
 /// How long each target is tried unless somebody asks otherwise.
@@ -32,6 +32,9 @@ pub fn fuzz(typed: &Typed) -> Outcome<ExitCode> {
     }
     let seed = typed.number("seed", 0, u64::MAX)?.unwrap_or(1);
     let seconds = typed.number("seconds", 1, 1_000_000)?.unwrap_or(SECONDS);
+    if typed.has("guided") {
+        return guided(&targets, seed, seconds);
+    }
     let mut found = 0;
     // A panic is a finding here, and is told once, with its seed.
     std::panic::set_hook(Box::new(|_| {}));
@@ -41,16 +44,58 @@ pub fn fuzz(typed: &Typed) -> Outcome<ExitCode> {
             None => println!("{:<14} {} inputs, nothing found (seed {seed})", target.name, outcome.inputs),
             Some(finding) => {
                 found += 1;
-                let folder = artefacts::root()?.join(".cache/fuzz");
-                std::fs::create_dir_all(&folder).context(|| format!("cannot make {}", folder.display()))?;
-                let file = folder.join(format!("{}-{seed}-{}", target.name, finding.number));
-                std::fs::write(&file, &finding.input)
-                    .context(|| format!("cannot write {}", file.display()))?;
                 println!(
                     "{:<14} FOUND with seed {seed}, input {}: {}",
                     target.name, finding.number, finding.what
                 );
-                println!("{:<14} nom fuzz {} --input {}", "", target.name, file.display());
+                keep(target, &format!("{seed}-{}", finding.number), &finding.input)?;
+            }
+        }
+    }
+    Ok(if found == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Keeps what was found, and says how it is tried again.
+fn keep(target: &Target, name: &str, input: &[u8]) -> Outcome<()> {
+    let folder = artefacts::root()?.join(".cache/fuzz");
+    std::fs::create_dir_all(&folder).context(|| format!("cannot make {}", folder.display()))?;
+    let file = folder.join(format!("{}-{name}", target.name));
+    std::fs::write(&file, input).context(|| format!("cannot write {}", file.display()))?;
+    println!("{:<14} nom fuzz {} --input {}", "", target.name, file.display());
+    Ok(())
+}
+
+/// The same targets in a program that sees where its inputs go, each in a process of its own: one that ends with a
+/// signal says so too.
+fn guided(targets: &[&Target], seed: u64, seconds: u64) -> Outcome<ExitCode> {
+    let program = artefacts::watched("nom-guided", &mut |line| progress(line))?;
+    let corpus = artefacts::root()?.join(".cache/fuzz/corpus");
+    let mut found = 0;
+    for target in targets {
+        let output = Command::new(&program)
+            .args([target.name, &seed.to_string(), &seconds.to_string()])
+            .arg(corpus.join(target.name))
+            .stdin(Stdio::null())
+            .stderr(Stdio::inherit())
+            .output()
+            .context(|| format!("cannot start {}", program.display()))?;
+        let mut parts = output.stdout.splitn(3, |byte| *byte == b'\n');
+        let mut next = || parts.next().unwrap_or_default();
+        let did = String::from_utf8_lossy(next());
+        match output.status.code() {
+            Some(0) => println!("{:<14} {did}, nothing found (seed {seed})", target.name),
+            Some(1) => {
+                found += 1;
+                println!(
+                    "{:<14} FOUND with seed {seed}, {did}: {}",
+                    target.name,
+                    String::from_utf8_lossy(next())
+                );
+                keep(target, &format!("guided-{seed}"), next())?;
+            }
+            _ => {
+                found += 1;
+                println!("{:<14} ENDED ITSELF with seed {seed}: {}", target.name, output.status);
             }
         }
     }
@@ -59,6 +104,9 @@ pub fn fuzz(typed: &Typed) -> Outcome<ExitCode> {
 
 /// The same random lines to the cache and to memcached.
 fn beside(typed: &Typed) -> Outcome<ExitCode> {
+    if typed.has("guided") {
+        return Err(Trouble::new("nom fuzz memcached takes no --guided: it compares two servers"));
+    }
     if typed.text("input").is_some() {
         return Err(Trouble::new(
             "nom fuzz memcached takes no --input: its stories are told again by --seed",

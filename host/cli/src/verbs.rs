@@ -323,6 +323,11 @@ pub static VERBS: &[(Verb, Act)] = &[
             choices: &[
                 choice("seconds", "N", "for each target (default 10)"),
                 choice("seed", "N", "the same seed tries the same inputs (default 1)"),
+                choice(
+                    "guided",
+                    "",
+                    "see where inputs go, and build on those that go new ways (kept in .cache/fuzz/corpus)",
+                ),
                 choice("input", "FILE", "try the bytes of a file again"),
             ],
         },

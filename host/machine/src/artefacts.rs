@@ -10,6 +10,8 @@ use std::sync::{Mutex, PoisonError};
 const GUEST_PROFILE: &str = "guest";
 /// The profile of Linux processes.
 const LINUX_PROFILE: &str = "release";
+/// The profile of the fuzzer: sums that overflow and promises that break end it.
+const CHECKED_PROFILE: &str = "checked";
 
 /// The folder that holds the workspace: what `./nom` says, or the nearest one above the current folder.
 pub fn root() -> Outcome<PathBuf> {
@@ -33,7 +35,39 @@ pub fn linux(packages: &[&str], progress: &mut dyn FnMut(&str)) -> Outcome<Vec<P
     build(LINUX_PROFILE, packages, progress)
 }
 
+/// Builds a package so that it sees where its code goes: the compiler puts a counter at each place and calls a function
+/// of the package at each comparison. In a folder of its own, since nothing else is to be built so.
+pub fn watched(package: &str, progress: &mut dyn FnMut(&str)) -> Outcome<PathBuf> {
+    const PASSES: [&str; 4] = [
+        "-Cpasses=sancov-module",
+        "-Cllvm-args=-sanitizer-coverage-level=3",
+        "-Cllvm-args=-sanitizer-coverage-inline-8bit-counters",
+        "-Cllvm-args=-sanitizer-coverage-trace-compares",
+    ];
+    let root = root()?;
+    let targets = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
+    let library = if cfg!(target_env = "musl") { "musl" } else { "gnu" };
+    let host = format!("{}-unknown-linux-{library}", std::env::consts::ARCH);
+    let more = |cargo: &mut Command| {
+        // With a named target cargo keeps the flags away from what runs while building.
+        cargo
+            .args(["--target", &host])
+            .env("CARGO_TARGET_DIR", targets.join("watched"))
+            .env("CARGO_ENCODED_RUSTFLAGS", PASSES.join("\x1f"));
+    };
+    Ok(build_with(CHECKED_PROFILE, &[package], more, progress)?.remove(0))
+}
+
 fn build(profile: &str, packages: &[&str], progress: &mut dyn FnMut(&str)) -> Outcome<Vec<PathBuf>> {
+    build_with(profile, packages, |_| {}, progress)
+}
+
+fn build_with(
+    profile: &str,
+    packages: &[&str],
+    more: impl FnOnce(&mut Command),
+    progress: &mut dyn FnMut(&str),
+) -> Outcome<Vec<PathBuf>> {
     // A second time within one command cargo only looks; nobody needs to hear of it again.
     static SAID: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
     let what = packages.join(", ");
@@ -49,6 +83,7 @@ fn build(profile: &str, packages: &[&str], progress: &mut dyn FnMut(&str)) -> Ou
     for package in packages {
         cargo.args(["-p", package]);
     }
+    more(&mut cargo);
     let output = cargo.output().context(|| "cannot start cargo".into())?;
     if !output.status.success() {
         return Err(Trouble::new(format!("cargo could not build {what} (see above)")));

@@ -39,7 +39,7 @@ fn server() -> Httpd {
 }
 
 fn answer(request: &[u8]) -> Vec<u8> {
-    let mut script = nom_httpd::script::Script::new(server(), 0, usize::MAX);
+    let mut script = nom_httpd::script::open(server(), 0, usize::MAX);
     script.send(request);
     script.settle();
     script.output

@@ -11,7 +11,7 @@
 
 use crate::Settings;
 use crate::figures::Figure;
-use nom_kv::script::Script;
+use nom_kv::script::{self, Script};
 use nom_load::random::Random;
 use nom_machine::machine::dying_with_us;
 use nom_machine::packages;
@@ -128,7 +128,7 @@ impl Peer {
 
 /// Ours, with the same limits: memcached does not count its index either.
 fn ours() -> Script {
-    Script::new(nom_kv::Config::new(MEMORY_MIB << 20, [7; 16], 0), usize::MAX)
+    script::open(nom_kv::Config::new(MEMORY_MIB << 20, [7; 16], 0), usize::MAX)
 }
 
 /// The keys of a trace, one after the other.

@@ -1,12 +1,14 @@
 //! Hostile bytes for every parser and state machine, on stable Rust and in one process: seeds are changed at
 //! random, and whatever panics, overflows or takes too long is a finding.
 //!
-//! There is no coverage feedback; what it lacks in cunning it makes up by starting from good inputs, by knowing the
-//! tokens of each format, and by being there on every machine. The same seed gives the same inputs, so a finding is
-//! replayed by its seed, and its bytes are saved too.
+//! [`run`] sees nothing of the code; what it lacks in cunning it makes up by starting from good inputs, by knowing the
+//! tokens of each format, and by being there in every test. [`guided`] sees where each input went, in a program that the
+//! compiler was told to watch. The same seed gives the same inputs, so a finding is replayed by its seed, and its bytes
+//! are saved too.
 
 #![forbid(unsafe_code)]
 
+pub mod guided;
 pub mod hardware;
 pub mod machine;
 pub mod memcached;

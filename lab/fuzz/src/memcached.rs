@@ -8,7 +8,7 @@
 
 use crate::random::Random;
 use nom_kv::Config;
-use nom_kv::script::Script;
+use nom_kv::script;
 use nom_kv::script::lines;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -182,7 +182,7 @@ fn ask_ours(seed: u64, input: &[u8]) -> Vec<u8> {
     let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let config =
         Config { start_unix_ns: unix.as_nanos() as u64, ..Config::new(64 << 20, [3; 16], 5_000_000_000) };
-    let mut script = Script::new(config, 2_048 + random.below(8_000) as usize);
+    let mut script = script::open(config, 2_048 + random.below(8_000) as usize);
     let mut rest = input;
     while !rest.is_empty() {
         let most = [40, 400, 4_000, 100_000][random.below(4) as usize];

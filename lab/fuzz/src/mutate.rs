@@ -13,7 +13,7 @@ pub fn mutate(material: &[Vec<u8>], originals: usize, tokens: &[&[u8]], random: 
     let from = if random.below(2) == 0 { &material[..originals] } else { material };
     let mut input = pick(from, random).clone();
     for _ in 0..=random.below(8) {
-        change(&mut input, material, tokens, random);
+        change(&mut input, pick(material, random), tokens, random);
         input.truncate(INPUT_LEN_MAX);
     }
     input
@@ -37,7 +37,8 @@ fn insert(input: &mut Vec<u8>, at: usize, bytes: &[u8]) {
     input.splice(at..at, bytes.iter().copied());
 }
 
-fn change(input: &mut Vec<u8>, material: &[Vec<u8>], tokens: &[&[u8]], random: &mut Random) {
+/// One change. Parts of another input may come into it.
+pub fn change(input: &mut Vec<u8>, other: &[u8], tokens: &[&[u8]], random: &mut Random) {
     let at = place(input, random);
     match random.below(10) {
         0 if at < input.len() => input[at] ^= 1 << random.below(8),
@@ -74,13 +75,27 @@ fn change(input: &mut Vec<u8>, material: &[Vec<u8>], tokens: &[&[u8]], random: &
             insert(input, at, edge.to_string().as_bytes());
         }
         8 => {
-            let other = pick(material, random);
-            let part = other[range(other, random)].to_vec();
-            insert(input, at, &part);
+            let part = &other[range(other, random)];
+            insert(input, at, part);
         }
         9 if random.below(8) == 0 => input.truncate(at),
         _ => {}
     }
+}
+
+/// A number in the forms in which inputs have it: eight, four, two bytes and one, in both orders, and digits. Always as
+/// many forms in the same order; where it does not fit, its low bytes.
+pub fn numbers(number: u64) -> Vec<Vec<u8>> {
+    let bytes = number.to_le_bytes();
+    let mut forms = Vec::new();
+    for len in [8, 4, 2, 1] {
+        let mut form = bytes[..len].to_vec();
+        forms.push(form.clone());
+        form.reverse();
+        forms.push(form);
+    }
+    forms.push(number.to_string().into_bytes());
+    forms
 }
 
 #[cfg(test)]

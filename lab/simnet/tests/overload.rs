@@ -5,7 +5,7 @@
 //! connections beyond `connections` by a reset, half-open ones beyond their bound by silence.
 
 use nom_kv::Kv;
-use nom_kv::script::Script;
+use nom_kv::script;
 use nom_simnet::port::{Device, internet_checksum};
 use nom_simnet::switch::Switch;
 use nom_simnet::{Cost, End, Host, Link, Node, NodeId, Rest, Simulation};
@@ -178,7 +178,7 @@ impl World {
     fn new(connections_max: u32, flood_per_ms: u64) -> Self {
         let mut simulation = Simulation::new(3);
         let config = |mac, address| Config { connections: 1_000, ..Config::new(mac, address, 16) };
-        let mut script = Script::new(nom_kv::Config::new(1 << 20, [3; 16], 0), usize::MAX);
+        let mut script = script::open(nom_kv::Config::new(1 << 20, [3; 16], 0), usize::MAX);
         script.send(b"set key 0 0 10\r\n0123456789\r\n");
         let (_, kv) = script.finish();
         let device = Device { ring: 256, ..Device::default() };

@@ -1,6 +1,6 @@
 //! Shared memory as words: what both ends may read and write at any time.
 
-use alloc::sync::Arc;
+use core::ops::Deref;
 use core::sync::atomic::{AtomicU64, Ordering, fence};
 
 /// The memory of a port.
@@ -18,29 +18,8 @@ pub trait Words {
     fn fence(&self);
 }
 
-/// Memory of an application's own cores.
-impl Words for Arc<[AtomicU64]> {
-    fn count(&self) -> usize {
-        self.len()
-    }
-
-    #[inline]
-    fn load(&self, at: usize, order: Ordering) -> u64 {
-        self[at].load(order)
-    }
-
-    #[inline]
-    fn store(&self, at: usize, value: u64, order: Ordering) {
-        self[at].store(value, order);
-    }
-
-    #[inline]
-    fn fence(&self) {
-        fence(Ordering::SeqCst);
-    }
-}
-
-impl Words for &[AtomicU64] {
+/// Memory of an application's own cores, counted or for good.
+impl<M: Deref<Target = [AtomicU64]>> Words for M {
     fn count(&self) -> usize {
         self.len()
     }

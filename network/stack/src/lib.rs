@@ -53,6 +53,7 @@ mod rate;
 pub mod scripted;
 pub mod tap;
 mod tcp;
+mod whichever;
 pub mod wire;
 
 pub use config::Config;

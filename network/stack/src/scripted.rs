@@ -1,6 +1,6 @@
 //! One connection of an application without a stack: what tests, fuzzers and instruction counters of applications drive.
 
-use crate::application::{Application, ConnectionId, Io, NoRoom, Pin};
+use crate::application::{Application, ConnectionId, Ended, Io, NoRoom, Pin};
 use crate::meter::Answer;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
@@ -154,5 +154,91 @@ impl Io for Link {
     fn abort(&mut self) {
         self.closed = true;
         self.aborted = true;
+    }
+}
+
+/// An application and its only client.
+#[derive(Debug)]
+pub struct Script<A> {
+    /// The application.
+    pub app: A,
+    /// The connection.
+    pub link: Link,
+    /// What the client sent and the application has not consumed.
+    waiting: Vec<u8>,
+    /// Everything that the client received.
+    pub output: Vec<u8>,
+}
+
+impl<A: Application> Script<A> {
+    /// A client connects to a port of an application.
+    pub fn new(mut app: A, port: u16, mut link: Link) -> Self {
+        app.opened(&mut link, port, false);
+        Self { app, link, waiting: Vec::new(), output: Vec::new() }
+    }
+
+    /// The client sends bytes.
+    pub fn send(&mut self, bytes: &[u8]) {
+        self.waiting.extend_from_slice(bytes);
+        self.offer();
+    }
+
+    /// Sends pieces of the queue to the client: at most so many, oldest first. Pinned memory is read only now.
+    pub fn deliver(&mut self, pieces: usize) {
+        if self.link.deliver(&mut self.app, pieces, &mut self.output) {
+            self.resume();
+        }
+    }
+
+    /// The application is told that it may go on with the connection.
+    pub fn resume(&mut self) {
+        self.app.writable(&mut self.link);
+        self.offer();
+    }
+
+    fn offer(&mut self) {
+        if !self.waiting.is_empty() {
+            let consumed = self.app.received(&mut self.link, &self.waiting);
+            self.waiting.drain(..consumed);
+        }
+    }
+
+    /// What the client sent and the application did not consume is lost.
+    pub fn forget(&mut self) {
+        self.waiting.clear();
+    }
+
+    /// Delivers until nothing is queued any more.
+    pub fn settle(&mut self) {
+        while !self.link.is_settled() {
+            self.deliver(usize::MAX);
+        }
+    }
+
+    /// Time passes, and the application looks at its connections each second.
+    pub fn pass(&mut self, seconds: u64) {
+        for _ in 0..seconds {
+            self.link.now_ns += 1_000_000_000;
+            if let Some(id) = self.app.wanted(self.link.now_ns) {
+                assert_eq!(id, self.link.id, "the only connection");
+                self.app.writable(&mut self.link);
+            }
+        }
+    }
+
+    /// The client sends no more, reads everything, and the connection ends.
+    pub fn finish(mut self) -> (Vec<u8>, A) {
+        self.app.finished(&mut self.link);
+        self.settle();
+        assert!(self.link.closed, "a finished connection is closed");
+        self.app.ended(self.link.id, Ended::Closed);
+        (self.output, self.app)
+    }
+
+    /// The connection breaks with everything queued.
+    pub fn reset(mut self) -> A {
+        self.app.ended(self.link.id, Ended::Reset);
+        self.link.lose(&mut self.app);
+        self.app
     }
 }

@@ -6,7 +6,7 @@ use alloc::string::String;
 use nom_guest_devices::{Doorbell, PortReceiver, PortSender, open_port};
 use nom_runtime::{log, now_ns, wait};
 use nom_spread::{BackReceiver, BackSender, FrontReceiver, FrontSender};
-use nom_stack::port::{Arrival, Egress, Frame, Full, Ingress, Offloads};
+use nom_stack::port::Ingress;
 use nom_virtio_net::{Receiver, Sender};
 use nom_virtqueue::transport::MappedBell;
 
@@ -93,87 +93,5 @@ pub fn fault(incoming: &Incoming, outgoing: &Outgoing) -> Option<String> {
     Some(format!("the network device broke the contract of its rings: {fault:?}"))
 }
 
-/// The same for whichever half it is.
-macro_rules! either {
-    ($self:ident, $kind:ident, $half:ident => $what:expr) => {
-        match $self {
-            $kind::Card($half) => $what,
-            $kind::Shared($half) => $what,
-            $kind::Handed($half) => $what,
-            $kind::Port($half) => $what,
-        }
-    };
-}
-
-impl Ingress for Incoming {
-    #[inline]
-    fn look(&mut self, now_ns: u64) -> usize {
-        either!(self, Incoming, half => half.look(now_ns))
-    }
-
-    #[inline]
-    fn oldest_ns(&self) -> Option<u64> {
-        either!(self, Incoming, half => half.oldest_ns())
-    }
-
-    fn capacity(&self) -> usize {
-        either!(self, Incoming, half => half.capacity())
-    }
-
-    #[inline]
-    fn take(&mut self) -> Option<Arrival> {
-        either!(self, Incoming, half => half.take())
-    }
-
-    #[inline]
-    fn bytes(&self, arrival: &Arrival) -> &[u8] {
-        either!(self, Incoming, half => half.bytes(arrival))
-    }
-
-    #[inline]
-    fn give_back(&mut self, arrival: Arrival) {
-        either!(self, Incoming, half => half.give_back(arrival));
-    }
-
-    fn arm(&mut self) -> bool {
-        either!(self, Incoming, half => half.arm())
-    }
-}
-
-impl Egress for Outgoing {
-    fn offloads(&self) -> Offloads {
-        either!(self, Outgoing, half => half.offloads())
-    }
-
-    fn mtu(&self) -> usize {
-        either!(self, Outgoing, half => half.mtu())
-    }
-
-    #[inline]
-    fn room(&self) -> usize {
-        either!(self, Outgoing, half => half.room())
-    }
-
-    fn capacity(&self) -> usize {
-        either!(self, Outgoing, half => half.capacity())
-    }
-
-    #[inline]
-    fn queue(&mut self, frame: Frame<'_>) -> Result<u64, Full> {
-        either!(self, Outgoing, half => half.queue(frame))
-    }
-
-    #[inline]
-    fn kick(&mut self) -> bool {
-        either!(self, Outgoing, half => half.kick())
-    }
-
-    #[inline]
-    fn completed(&mut self) -> u64 {
-        either!(self, Outgoing, half => half.completed())
-    }
-
-    fn remind(&mut self) {
-        either!(self, Outgoing, half => half.remind());
-    }
-}
+nom_stack::ingress_of_whichever!([] Incoming: Card, Shared, Handed, Port);
+nom_stack::egress_of_whichever!([] Outgoing: Card, Shared, Handed, Port);

@@ -1,6 +1,6 @@
 //! Clients that take their time, in virtual time: heads that do not end, content that does not come, answers that are not read.
 
-use crate::script::{Script, example};
+use crate::script::{self, example};
 use crate::server::{Config, Httpd, PIECE};
 use crate::site::File;
 use nom_stack::application::{Application, ConnectionId, Ended, Io};
@@ -13,7 +13,7 @@ use std::vec::Vec;
 fn who_is_too_slow_is_cut() {
     let limits = Config::new(0, 0, 0);
     // A head that does not end.
-    let mut script = Script::new(example(0), 0, usize::MAX);
+    let mut script = script::open(example(0), 0, usize::MAX);
     script.send(b"GET / HTTP/1.1\r\nX");
     for _ in 0..limits.head_limit_s - 1 {
         script.pass(1);
@@ -21,10 +21,10 @@ fn who_is_too_slow_is_cut() {
         assert!(!script.link.closed);
     }
     script.pass(1);
-    assert!(script.link.closed && script.httpd.tally().late == 1);
+    assert!(script.link.closed && script.app.tally().late == 1);
     assert!(String::from_utf8(script.finish().0).unwrap().starts_with("HTTP/1.1 408 "));
     // Content that does not come.
-    let mut script = Script::new(example(0), 0, usize::MAX);
+    let mut script = script::open(example(0), 0, usize::MAX);
     script.send(b"GET /large.txt HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n");
     for _ in 0..limits.content_limit_s - 1 {
         script.pass(1);
@@ -32,9 +32,9 @@ fn who_is_too_slow_is_cut() {
         assert!(!script.link.closed);
     }
     script.pass(1);
-    assert!(script.link.closed && script.httpd.site().held() == 0);
+    assert!(script.link.closed && script.app.site().held() == 0);
     // An answer that is not read.
-    let mut script = Script::new(example(0), 0, 4096);
+    let mut script = script::open(example(0), 0, 4096);
     script.send(b"GET /large.txt HTTP/1.1\r\nHost: x\r\n\r\n");
     script.pass(u64::from(limits.reading_limit_s) - 1);
     script.deliver(2);
@@ -45,14 +45,14 @@ fn who_is_too_slow_is_cut() {
     assert!(script.link.aborted, "it does not");
     assert_eq!(script.reset().site().held(), 0);
     // Nothing at all.
-    let mut script = Script::new(example(0), 0, usize::MAX);
+    let mut script = script::open(example(0), 0, usize::MAX);
     script.pass(u64::from(limits.idle_limit_s) - 1);
     script.send(b"GET /empty HTTP/1.1\r\nHost: x\r\n\r\n");
     script.settle();
     script.pass(u64::from(limits.idle_limit_s) - 1);
     assert!(!script.link.closed);
     script.pass(1);
-    assert!(script.link.closed && script.httpd.tally().idle == 1);
+    assert!(script.link.closed && script.app.tally().idle == 1);
 }
 
 #[test]
@@ -61,15 +61,15 @@ fn who_reads_too_little_is_cut_though_nothing_is_left_to_send() {
     for head in ["", "Connection: close\r\n"] {
         let request = format!("GET /large.txt HTTP/1.1\r\nHost: x\r\n{head}\r\n");
         // All of the answer lies with the stack, and nothing of it is read.
-        let mut script = Script::new(example(0), 0, usize::MAX);
+        let mut script = script::open(example(0), 0, usize::MAX);
         script.send(request.as_bytes());
         script.pass(limit_s - 1);
         assert!(!script.link.aborted);
         script.pass(1);
-        assert!(script.link.aborted && script.httpd.tally().late == 1);
+        assert!(script.link.aborted && script.app.tally().late == 1);
         assert_eq!(script.reset().site().held(), 0);
         // A piece in each limit is enough, for as long as it takes; then it rests, and that has a limit of its own.
-        let mut script = Script::new(example(0), 0, usize::MAX);
+        let mut script = script::open(example(0), 0, usize::MAX);
         script.send(request.as_bytes());
         for _ in 0..4 {
             script.pass(limit_s - 1);
@@ -81,13 +81,10 @@ fn who_reads_too_little_is_cut_though_nothing_is_left_to_send() {
         assert_eq!(script.link.closed, !head.is_empty());
         script.pass(25);
         assert!(script.link.closed, "it rests too long");
-        assert_eq!(
-            (script.httpd.tally().idle == 1, script.link.aborted),
-            (head.is_empty(), !head.is_empty())
-        );
+        assert_eq!((script.app.tally().idle == 1, script.link.aborted), (head.is_empty(), !head.is_empty()));
     }
     // Small answers that are asked for all the time and never read.
-    let mut script = Script::new(example(0), 0, usize::MAX);
+    let mut script = script::open(example(0), 0, usize::MAX);
     for _ in 0..limit_s {
         assert!(!script.link.aborted);
         script.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n");

@@ -1,6 +1,6 @@
 //! Connections that go on in another server, in the middle of what they were at.
 
-use crate::script::{Script, example};
+use crate::script::{self, example};
 use nom_stack::application::{Application, Io};
 use nom_stack::scripted::Link;
 use std::vec::Vec;
@@ -16,20 +16,20 @@ const REQUESTS: [&[u8]; 5] = [
 #[test]
 fn an_answer_goes_on_in_another_server_wherever_it_was() {
     for request in REQUESTS {
-        let mut whole = Script::new(example(0), 0, usize::MAX);
+        let mut whole = script::open(example(0), 0, usize::MAX);
         whole.send(request);
         let closed = whole.link.closed;
         let expected = whole.finish().0;
         for pieces in 1..20 {
-            let mut script = Script::new(example(0), 0, 4096);
+            let mut script = script::open(example(0), 0, 4096);
             script.send(request);
             // What the stack still has is the stack's to move.
             script.deliver(pieces);
             let mut output = core::mem::take(&mut script.output);
-            let state = script.httpd.hand_over(script.link.id).expect("it can be moved");
-            assert_eq!(script.httpd.hand_over(script.link.id), None, "nothing is left of it");
-            script.link.deliver(&mut script.httpd, usize::MAX, &mut output);
-            assert_eq!(script.httpd.site().held(), 0);
+            let state = script.app.hand_over(script.link.id).expect("it can be moved");
+            assert_eq!(script.app.hand_over(script.link.id), None, "nothing is left of it");
+            script.link.deliver(&mut script.app, usize::MAX, &mut output);
+            assert_eq!(script.app.site().held(), 0);
 
             let mut next = example(0);
             let mut link = Link::new(0, 4096);
@@ -50,9 +50,9 @@ fn an_answer_goes_on_in_another_server_wherever_it_was() {
 
 #[test]
 fn what_the_successor_does_not_have_is_not_promised() {
-    let mut script = Script::new(example(0), 0, 4096);
+    let mut script = script::open(example(0), 0, 4096);
     script.send(REQUESTS[0]);
-    let state = script.httpd.hand_over(script.link.id).unwrap();
+    let state = script.app.hand_over(script.link.id).unwrap();
     let mut next = example(0);
     next.site_mut().remove("/large.txt");
     assert!(!next.take_over(&mut Link::new(0, 4096), &state));
@@ -63,9 +63,9 @@ fn what_the_successor_does_not_have_is_not_promised() {
     far[len - 8..].copy_from_slice(&200_001_u64.to_le_bytes());
     assert!(!example(0).take_over(&mut Link::new(0, 4096), &far));
     // Who is within a request's content is not moved.
-    let mut script = Script::new(example(0), 0, 4096);
+    let mut script = script::open(example(0), 0, 4096);
     script.send(b"GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhe");
-    assert_eq!(script.httpd.hand_over(script.link.id), None);
+    assert_eq!(script.app.hand_over(script.link.id), None);
     script.send(b"llo");
     script.settle();
     assert!(script.output.starts_with(b"HTTP/1.1 200 "), "and goes on here");

@@ -1,6 +1,6 @@
 //! A cache on several cores with a client on each, without stacks and threads: cores take turns.
 
-use super::Script;
+use crate::script::{self, Script};
 use crate::shards::{Shards, Wake};
 use crate::{Config, Kv};
 use alloc::sync::Arc;
@@ -26,8 +26,8 @@ impl Cores {
     pub fn new(count: usize, config: &Config, room: usize) -> Self {
         let wakers: Vec<Arc<dyn Wake>> = (0..count).map(|_| Arc::new(Awake) as Arc<dyn Wake>).collect();
         let scripts = Shards::all([9; 16], &wakers).into_iter().map(|shards| {
-            let mut script = Script::new(config.clone(), room);
-            script.kv.join(shards);
+            let mut script = script::open(config.clone(), room);
+            script.app.join(shards);
             script
         });
         Self { scripts: scripts.collect() }
@@ -38,14 +38,13 @@ impl Cores {
         let mut any = false;
         for script in &mut self.scripts {
             let now_ns = script.link.now_ns;
-            while let Some(id) = script.kv.wanted(now_ns) {
+            while let Some(id) = script.app.wanted(now_ns) {
                 any = true;
                 if id == script.link.id {
-                    script.kv.writable(&mut script.link);
-                    script.offer();
+                    script.resume();
                 }
             }
-            any |= !script.kv.may_rest();
+            any |= !script.app.may_rest();
         }
         any
     }
@@ -64,15 +63,15 @@ impl Cores {
     /// All clients send no more and read everything; the caches are left.
     pub fn finish(mut self) -> (Vec<Vec<u8>>, Vec<Kv>) {
         for script in &mut self.scripts {
-            script.kv.finished(&mut script.link);
+            script.app.finished(&mut script.link);
         }
         self.settle();
         for script in &mut self.scripts {
             assert!(script.link.closed, "a finished connection is closed");
-            script.kv.ended(script.link.id, Ended::Closed);
+            script.app.ended(script.link.id, Ended::Closed);
         }
         self.settle();
-        self.scripts.into_iter().map(|script| (script.output, script.kv)).unzip()
+        self.scripts.into_iter().map(|script| (script.output, script.app)).unzip()
     }
 }
 
@@ -110,7 +109,7 @@ mod tests {
         for seed in 0..24 {
             let mut random = Random::new(seed);
             let input = commands(&mut random);
-            let mut alone = Script::new(config(), usize::MAX);
+            let mut alone = script::open(config(), usize::MAX);
             alone.send(&input);
             let counts = (alone.link.accepted, alone.link.refused);
             let (expected, _) = alone.finish();
@@ -128,7 +127,7 @@ mod tests {
             cores.settle();
             let link = &cores.scripts[0].link;
             assert_eq!((link.accepted, link.refused), counts, "seed {seed}");
-            assert!(cores.scripts[0].kv.shard_counters().sent > 0);
+            assert!(cores.scripts[0].app.shard_counters().sent > 0);
             let (outputs, caches) = cores.finish();
             let place = outputs[0].iter().zip(&expected).position(|(one, other)| one != other);
             assert!(
@@ -160,28 +159,28 @@ mod tests {
                 if random.below(8) == 0 {
                     let script = &mut cores.scripts[which];
                     let now_ns = script.link.now_ns;
-                    let empty = Script::new(config(), 2048);
+                    let empty = script::open(config(), 2048);
                     let old = core::mem::replace(script, empty);
                     let kv = old.reset();
-                    script.kv = kv;
+                    script.app = kv;
                     script.link.now_ns = now_ns;
-                    script.kv.opened(&mut script.link, 11211, false);
+                    script.app.opened(&mut script.link, 11211, false);
                 }
             }
             for script in &mut cores.scripts {
-                script.waiting.clear();
+                script.forget();
             }
             cores.settle();
-            for Script { kv, link, .. } in &mut cores.scripts {
-                kv.ended(link.id, Ended::Reset);
+            for Script { app, link, .. } in &mut cores.scripts {
+                app.ended(link.id, Ended::Reset);
             }
             cores.settle();
             for script in &cores.scripts {
-                let shards = script.kv.shards.as_ref().unwrap();
+                let shards = script.app.shards.as_ref().unwrap();
                 assert!(shards.is_unused(), "seed {seed}");
-                assert_eq!(script.kv.store().counts().pins, 0, "seed {seed}");
+                assert_eq!(script.app.store().counts().pins, 0, "seed {seed}");
                 assert_eq!(
-                    script.kv.store().unfinished(),
+                    script.app.store().unfinished(),
                     0,
                     "seed {seed}: a value was begun and never given back"
                 );
@@ -210,13 +209,13 @@ mod tests {
             String::from_utf8_lossy(&script.output).lines().filter(|line| *line == "STORED").count()
         };
         assert_eq!((stored(&cores.scripts[0]), stored(&cores.scripts[1])), (count / 2 + 4, count / 2));
-        assert!(cores.scripts.iter().any(|script| script.kv.shard_counters().full > 0), "a ring was full");
+        assert!(cores.scripts.iter().any(|script| script.app.shard_counters().full > 0), "a ring was full");
         cores.scripts[1].output.clear();
         cores.scripts[1].send(b"get large0 large1 large2 large3\r\n");
         cores.settle();
         let expected = 4 * (value.len() + b"VALUE large0 0 900000\r\n\r\n".len()) + b"END\r\n".len();
         assert_eq!(cores.scripts[1].output.len(), expected);
-        let items: Vec<u64> = cores.scripts.iter().map(|script| script.kv.store().counts().items).collect();
+        let items: Vec<u64> = cores.scripts.iter().map(|script| script.app.store().counts().items).collect();
         assert_eq!(items.iter().sum::<u64>(), count as u64 + 4);
         assert!(items.iter().all(|items| *items > count as u64 / 3), "{items:?}");
     }

@@ -121,7 +121,7 @@ impl Kv {
 #[cfg(test)]
 mod tests {
     use crate::Config;
-    use crate::script::Script;
+    use crate::script::{self, Script};
     use std::string::String;
     use std::vec::Vec;
 
@@ -133,19 +133,19 @@ mod tests {
 
     fn saved(script: &Script) -> Vec<u8> {
         let mut bytes = Vec::new();
-        script.kv.save(script.link.now_ns, |part| bytes.extend_from_slice(part));
+        script.app.save(script.link.now_ns, |part| bytes.extend_from_slice(part));
         bytes
     }
 
     #[test]
     fn a_successor_answers_as_its_predecessor() {
-        let mut first = Script::new(config(0), usize::MAX);
+        let mut first = script::open(config(0), usize::MAX);
         first.send(b"set a 7 0 1\r\nx\r\nset b 0 10 2\r\nyy\r\nset c 0 100 0\r\n\r\nms Zm9v 3 b\r\nzzz\r\nset d 1 1 1\r\nd\r\n");
         first.link.now_ns = 2 * SECOND;
         let bytes = saved(&first);
         // Twenty seconds pass between the two.
-        let mut second = Script::new(config(22 * SECOND), usize::MAX);
-        assert_eq!(second.kv.load(22 * SECOND, &bytes), Ok(4));
+        let mut second = script::open(config(22 * SECOND), usize::MAX);
+        assert_eq!(second.app.load(22 * SECOND, &bytes), Ok(4));
         second.send(b"get a b c d foo\r\nmg c t\r\nmg Zm9v b k\r\n");
         second.settle();
         let text = String::from_utf8_lossy(&second.output).into_owned();
@@ -157,22 +157,22 @@ mod tests {
 
     #[test]
     fn whatever_is_wrong_ends_the_reading() {
-        let mut first = Script::new(config(0), usize::MAX);
+        let mut first = script::open(config(0), usize::MAX);
         first.send(b"set a 7 0 1\r\nx\r\nset b 0 10 2\r\nyy\r\n");
         let bytes = saved(&first);
         for len in 0..bytes.len() {
-            let mut second = Script::new(config(0), usize::MAX);
-            assert!(second.kv.load(0, &bytes[..len]).is_err(), "cut at {len}");
+            let mut second = script::open(config(0), usize::MAX);
+            assert!(second.app.load(0, &bytes[..len]).is_err(), "cut at {len}");
         }
         for place in 0..bytes.len() {
             for value in [0, 1, 0xff] {
                 let mut wrong = bytes.clone();
                 wrong[place] = value;
                 // No panic, and never more than is there.
-                let mut second = Script::new(config(0), usize::MAX);
-                let read = second.kv.load(0, &wrong);
+                let mut second = script::open(config(0), usize::MAX);
+                let read = second.app.load(0, &wrong);
                 assert!(read.is_err() || read.is_ok_and(|count| count <= 2));
-                assert!(second.kv.store().counts().items <= 2);
+                assert!(second.app.store().counts().items <= 2);
             }
         }
     }

@@ -217,8 +217,8 @@ impl Kv {
 
 #[cfg(test)]
 mod tests {
-    use crate::script::Script;
     use crate::script::lines::{Random, random_commands};
+    use crate::script::{self, Script};
     use crate::{Config, Kv};
     use nom_stack::application::{Application, ConnectionId};
     use std::string::String;
@@ -235,14 +235,14 @@ mod tests {
         script.settle();
         let now_ns = script.link.now_ns;
         let mut contents = Vec::new();
-        script.kv.save(now_ns, |part| contents.extend_from_slice(part));
+        script.app.save(now_ns, |part| contents.extend_from_slice(part));
         let id = ConnectionId { slot: 0, generation: 1 };
-        let state = script.kv.hand_over(id).expect("it is in a state that can be handed over");
-        assert_eq!(script.kv.hand_over(id), None, "once");
+        let state = script.app.hand_over(id).expect("it is in a state that can be handed over");
+        assert_eq!(script.app.hand_over(id), None, "once");
         let mut kv = Kv::new(config(now_ns));
         kv.load(now_ns, &contents).unwrap();
         assert!(kv.take_over(&mut script.link, &state));
-        script.kv = kv;
+        script.app = kv;
         script
     }
 
@@ -251,10 +251,10 @@ mod tests {
         for seed in 0..60 {
             let mut random = Random::new(seed);
             let input = random_commands(&mut random, 60, 250);
-            let mut whole = Script::new(config(0), usize::MAX);
+            let mut whole = script::open(config(0), usize::MAX);
             whole.send(&input);
             let (expected, _) = whole.finish();
-            let mut script = Script::new(config(0), usize::MAX);
+            let mut script = script::open(config(0), usize::MAX);
             let mut rest = &input[..];
             while !rest.is_empty() {
                 let most = [40, 400, 3000][random.below(3)];
@@ -273,7 +273,7 @@ mod tests {
 
     #[test]
     fn a_value_goes_on_and_old_numbers_fit_nothing() {
-        let mut script = Script::new(config(0), usize::MAX);
+        let mut script = script::open(config(0), usize::MAX);
         script.send(b"set a 5 0 1\r\nx\r\ngets a\r\nms b 6 c T100 Oabc F7\r\n123");
         script.settle();
         let text = String::from_utf8_lossy(&script.output).into_owned();
@@ -293,26 +293,26 @@ mod tests {
     #[test]
     fn wrong_bytes_are_refused_and_hold_nothing() {
         for input in [&b"ms b 6 c Oabc\r\n123"[..], b"get a ", b"set a 0 0 99999999\r\nxx", b"get"] {
-            let mut script = Script::new(config(0), usize::MAX);
+            let mut script = script::open(config(0), usize::MAX);
             script.send(input);
-            let state = script.kv.hand_over(ConnectionId { slot: 0, generation: 1 }).unwrap();
+            let state = script.app.hand_over(ConnectionId { slot: 0, generation: 1 }).unwrap();
             for place in 0..state.len() {
                 for value in [0, 1, 3, 0x7f, 0xff] {
                     let mut wrong = state.clone();
                     wrong[place] = value;
-                    let mut other = Script::new(config(0), usize::MAX);
-                    other.kv = Kv::new(config(0));
-                    if other.kv.take_over(&mut other.link, &wrong) {
+                    let mut other = script::open(config(0), usize::MAX);
+                    other.app = Kv::new(config(0));
+                    if other.app.take_over(&mut other.link, &wrong) {
                         // Whatever it is, it ends like any other.
-                        other.kv.ended(other.link.id, nom_stack::application::Ended::Reset);
+                        other.app.ended(other.link.id, nom_stack::application::Ended::Reset);
                     }
                     assert_eq!(
-                        (other.kv.store().counts().items, other.kv.store().counts().used_bytes),
+                        (other.app.store().counts().items, other.app.store().counts().used_bytes),
                         (0, 0)
                     );
                 }
-                let mut other = Script::new(config(0), usize::MAX);
-                assert!(!other.kv.take_over(&mut other.link, &state[..place]) || input.starts_with(b"ms"));
+                let mut other = script::open(config(0), usize::MAX);
+                assert!(!other.app.take_over(&mut other.link, &state[..place]) || input.starts_with(b"ms"));
             }
         }
     }

@@ -1,7 +1,7 @@
 //! Single requests and their exact answers, and what counts as an operation.
 
 use super::{ask, config, text};
-use crate::script::Script;
+use crate::script;
 use std::string::String;
 use std::vec::Vec;
 
@@ -99,7 +99,7 @@ fn each_operation_counts_once() {
         ("mg a\r\nmg a q\r\nms a 1\r\nx\r\nmd a q\r\nma a\r\nma a !\r\nms a 1 !\r\nx\r\n", 5, 2),
         ("mn\r\nme a\r\nflush_all\r\nverbosity 1\r\n", 0, 0),
     ] {
-        let mut script = Script::new(config(), usize::MAX);
+        let mut script = script::open(config(), usize::MAX);
         script.send(input.as_bytes());
         assert_eq!((script.link.accepted, script.link.refused), (accepted, refused), "{input}");
     }
@@ -109,7 +109,7 @@ fn each_operation_counts_once() {
 fn the_short_way_and_the_long_way_answer_and_count_alike() {
     // A second space is all that it takes to be sent the long way.
     let both = |gets: &dyn Fn(&str) -> String, capacity: usize| {
-        let mut script = Script::new(config(), capacity);
+        let mut script = script::open(config(), capacity);
         for len in [0, 1, 99, 128, 129, 1000] {
             script.send(std::format!("set k{len} {len} 0 {len}\r\n{}\r\n", "v".repeat(len)).as_bytes());
         }
@@ -130,7 +130,7 @@ fn the_short_way_and_the_long_way_answer_and_count_alike() {
         let counted: Vec<&str> =
             stats.lines().filter(|line| counted.iter().any(|name| line.contains(name))).collect();
         assert!(counted.len() >= 3, "{stats}");
-        (String::from(answers), counted.join("\n"), script.link.accepted, script.kv.store().counts())
+        (String::from(answers), counted.join("\n"), script.link.accepted, script.app.store().counts())
     };
     for capacity in [usize::MAX, 2048] {
         for end in ["\r\n", "\n"] {

@@ -65,14 +65,15 @@ fn configuration(value: &Value) -> String {
         Offloads::Merging => "merging",
         Offloads::All => "all",
     };
-    // One connection more for the one that looks whether it serves.
+    // As many again for those of the block before, of which the guest may not have heard yet that they ended, and one for
+    // who looks whether it serves.
     format!(
         "listen = {}\naddress = {GUEST}/{PREFIX_LEN}\nconnections = {}\nwait = {wait}\nbatch = {batch}\n\
          batch.bound = {}\nack.delay = {} us\noffloads = {offloads}\nmemory.items = 8 MiB\n\
          memory.send = 512 KiB\nmemory.receive = 512 KiB\ntuner = off\nkernel.heap = 12 MiB\nimage.trusted = yes\n\
          management.token = {TOKEN}\n",
         PROBE.port,
-        knobs.connections_max + 1,
+        2 * knobs.connections_max + 1,
         knobs.batch_bound,
         knobs.ack_delay_ns / 1_000,
     )
