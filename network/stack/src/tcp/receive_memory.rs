@@ -15,8 +15,8 @@ use alloc::vec;
 const NONE: u32 = u32::MAX;
 /// Smallest piece.
 const SMALLEST: usize = 2048;
-/// Sizes that there are: 2 KiB to 2 MiB.
-const ORDERS: usize = 11;
+/// Sizes that there are: 2 KiB to 4 MiB.
+const ORDERS: usize = 12;
 const USED: u8 = 0x80;
 const INSIDE: u8 = 0xff;
 
