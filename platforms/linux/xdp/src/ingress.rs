@@ -8,6 +8,10 @@ use std::collections::VecDeque;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::rc::Rc;
 
+/// So much of each new frame is asked for at once: headers and a small request. Another processor wrote them, and the way from
+/// its cache is long; for all frames together it is one way.
+const FETCH_LEN: usize = 128;
+
 /// What the device is, as far as receiving is another thing on it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Kind {
@@ -112,6 +116,9 @@ impl Ingress for XdpIngress {
             new = self.rings.ring.waiting();
         }
         let chunk_len = self.device.socket.chunk_len as u64;
+        for ahead in 0..new {
+            self.device.socket.memory.fetch(self.rings.ring.peek(ahead).addr as usize, FETCH_LEN);
+        }
         for _ in 0..new {
             let found = self.rings.ring.pop();
             let (chunk, start) = ((found.addr / chunk_len) as usize, found.addr % chunk_len);

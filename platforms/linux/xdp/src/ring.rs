@@ -86,10 +86,15 @@ impl<T: Copy> Ring<T> {
 
     /// As the consumer: reads one cell. The caller has seen that one waits.
     pub(crate) fn pop(&mut self) -> T {
-        // SAFETY: the cell lies in the mapping, and was published by the producer; any bytes are a valid `T` (numbers).
-        let value = unsafe { self.cell(self.ours).read() };
+        let value = self.peek(0);
         self.ours = self.ours.wrapping_add(1);
         value
+    }
+
+    /// As the consumer: what the cell so many places ahead has. The caller has seen that it waits.
+    pub(crate) fn peek(&self, ahead: u32) -> T {
+        // SAFETY: the cell lies in the mapping, and was published by the producer; any bytes are a valid `T` (numbers).
+        unsafe { self.cell(self.ours.wrapping_add(ahead)).read() }
     }
 
     /// As the consumer: gives what was read back.
