@@ -146,15 +146,19 @@ impl Tuning {
     }
 
     /// Looks, and says what to do or to tell. `quoted` is what the board says.
-    /// `announced` is what is known to come.
+    /// `announced` is what is known to come. A price that comes between two looks at the load does not wait for a third. What
+    /// earns more is given to `put` at once.
     pub fn look(
         &mut self,
         now_ns: u64,
         figures: &Figures,
         quoted: Option<Quoted>,
         announced: Option<Announced>,
+        put: &mut dyn FnMut(Setting),
     ) -> Option<Decision> {
-        self.see(now_ns, &figures.reading);
+        if now_ns >= self.looked_ns + LOOK_NS {
+            self.see(now_ns, &figures.reading);
+        }
         let tuner = self.tuner.as_mut()?;
         let moment = Moment {
             now_ns,
@@ -163,7 +167,7 @@ impl Tuning {
             arrival_per_s: self.arrival_per_s,
             connections: f64::from(figures.connections),
         };
-        let mut decision = tuner.decide(&moment);
+        let mut decision = tuner.decide_and(&moment, put);
         match &self.window {
             // What happens before the setting has settled says nothing about it.
             None if now_ns >= tuner.settled_ns() => self.window = Some((now_ns, *figures)),

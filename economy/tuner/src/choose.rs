@@ -151,7 +151,7 @@ impl Present {
         (point, late): (&Point, tail::Fraction),
         noise: &Noise,
     ) -> Self {
-        Self {
+        let mut present = Self {
             throughput: Same::within(point.throughput_per_s, noise.throughput),
             useful_bytes: Same::within(point.useful_bytes, noise.bytes),
             wire_bytes: Same::within(point.wire_bytes, noise.bytes),
@@ -166,12 +166,23 @@ impl Present {
             mean: Same::within(point.mean_ns, noise.latency),
             jitter: Same::within(point.jitter_ns, noise.latency),
             late,
-            value: evaluator.evaluate(&flow(point, kind, arrival_per_s, late.counted)).total(),
+            value: 0.0,
             needs: evaluator.needs(),
-            arrival_per_s: match kind {
-                LoadKind::Open => arrival_per_s,
-                LoadKind::Closed => f64::INFINITY,
-            },
+            arrival_per_s: f64::NAN,
+        };
+        present.under(evaluator, kind, arrival_per_s, point);
+        present
+    }
+
+    /// The same point under other arrivals: what is within noise of it stays as it was.
+    pub fn under(&mut self, evaluator: &Evaluator, kind: LoadKind, arrival_per_s: f64, point: &Point) {
+        let bound_per_s = match kind {
+            LoadKind::Open => arrival_per_s,
+            LoadKind::Closed => f64::INFINITY,
+        };
+        if self.arrival_per_s != bound_per_s {
+            self.value = evaluator.evaluate(&flow(point, kind, arrival_per_s, self.late.counted)).total();
+            self.arrival_per_s = bound_per_s;
         }
     }
 

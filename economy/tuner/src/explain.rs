@@ -3,6 +3,7 @@
 use crate::{Announced, Estimate, Quoted};
 use alloc::boxed::Box;
 use alloc::string::{String, ToString};
+use alloc::sync::Arc;
 use core::fmt;
 use nom_money::{Prices, print_duration};
 use nom_points::Setting;
@@ -42,7 +43,7 @@ pub struct Better {
     /// What is new.
     pub cause: &'static str,
     /// The load class.
-    pub class: String,
+    pub class: Arc<str>,
     /// Operations that arrive in a second.
     pub arrival_per_s: f64,
     /// Active connections.

@@ -13,6 +13,7 @@ use crate::usual::Usual;
 use crate::{Mode, Rules};
 use alloc::format;
 use alloc::string::String;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use explore::Explorer;
 use nom_money::{NANO, Prices, print_duration};
@@ -89,6 +90,8 @@ pub struct Tuner {
     /// Since when another setting has been the better one.
     better_since_ns: Option<u64>,
     class: Option<usize>,
+    /// What the classes are called in explanations.
+    names: Vec<Arc<str>>,
     /// Another class that is seen, and since when.
     other_class: Option<(usize, u64)>,
     arrival_per_s: f64,
@@ -127,6 +130,7 @@ impl Tuner {
     /// A tuner that begins with the configured setting.
     pub fn new(contract: Contract, points: Points, rules: Rules) -> Self {
         let limit_ns = contract.limit_ns();
+        let names = points.classes.iter().map(|class| class.name.as_str().into()).collect();
         let known = points
             .classes
             .iter()
@@ -149,6 +153,7 @@ impl Tuner {
             news: None,
             better_since_ns: None,
             class: None,
+            names,
             other_class: None,
             arrival_per_s: 0.0,
             connections: 0.0,
@@ -217,6 +222,12 @@ impl Tuner {
     /// Looks whether another setting should be in force. Cheap enough for every price change and every few
     /// milliseconds; `None` when there is nothing to do and nothing to say.
     pub fn decide(&mut self, moment: &Moment) -> Option<Decision> {
+        self.decide_and(moment, &mut |_| ())
+    }
+
+    /// The same, and what earns more is put in force by `put` before it is told why: explaining takes longer than weighing.
+    /// A change for another reason, and one that is only told, is not put there.
+    pub fn decide_and(&mut self, moment: &Moment, put: &mut dyn FnMut(Setting)) -> Option<Decision> {
         if self.rules.mode == Mode::Off {
             return None;
         }
@@ -258,7 +269,7 @@ impl Tuner {
                 None => None,
             };
         }
-        self.choose(moment.now_ns, class, quoted)
+        self.choose(moment.now_ns, class, quoted, put)
             .or_else(|| self.frozen(class))
             .or_else(|| self.explore(moment.now_ns, class, quoted))
     }

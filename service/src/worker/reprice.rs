@@ -1,6 +1,7 @@
 //! A new price: the tuner is asked, the knobs change, and what came before the price is settled at the old one.
 
 use super::{Worker, reading};
+use crate::configuration::Configuration;
 use crate::home::Home;
 use crate::management::{KnobChange, Level, Message};
 use crate::setting;
@@ -12,6 +13,7 @@ use nom_feeds::quote::Limits;
 use nom_ledger::{Reading, Trouble, Window};
 use nom_money::Prices;
 use nom_points::Setting;
+use nom_stack::Engine;
 use nom_stack::application::Application;
 use nom_stack::port::{Egress, Ingress};
 use nom_tuner::{Decision, Quoted, Why};
@@ -146,9 +148,14 @@ impl<I: Ingress, E: Egress, A: Application> Worker<I, E, A> {
             latency_square_sum: self.engine.meter().latency_square_sum() + squares,
             connections: self.engine.application().guests() + guests,
         };
-        match self.tuning.look(seen_ns, &figures, quoted(&self.prices), self.foreseen.announced()) {
+        let (engine, configuration) = (&mut self.engine, &self.configuration);
+        let mut at = None;
+        let mut put = |setting| at = Some(in_force(engine, configuration, home, setting));
+        let (quoted, announced) = (quoted(&self.prices), self.foreseen.announced());
+        match self.tuning.look(seen_ns, &figures, quoted, announced, &mut put) {
             Some(Decision { change: Some(setting), why }) => {
-                self.change(home, setting, &why, seen_ns, priced.is_some())
+                let at = at.unwrap_or_else(|| in_force(&mut self.engine, &self.configuration, home, setting));
+                self.tell_of(setting, &why, seen_ns, (at, priced.is_some()))
             }
             Some(Decision { change: None, why }) => self.log(seen_ns, Level::Info, why.line()),
             None => {}
@@ -158,24 +165,30 @@ impl<I: Ingress, E: Egress, A: Application> Worker<I, E, A> {
     /// Does what was decided for another reason than a price.
     pub(super) fn decided(&mut self, home: &mut impl Home, decision: Decision, seen_ns: u64) {
         match decision.change {
-            Some(setting) => self.change(home, setting, &decision.why, seen_ns, false),
+            Some(setting) => {
+                let at = in_force(&mut self.engine, &self.configuration, home, setting);
+                self.tell_of(setting, &decision.why, seen_ns, (at, false));
+            }
             None => self.log(seen_ns, Level::Info, decision.why.line()),
         }
     }
 
-    fn change(&mut self, home: &mut impl Home, setting: Setting, why: &Why, seen_ns: u64, priced: bool) {
+    /// Tells of a setting that is in force since then, because of a price or not.
+    fn tell_of(
+        &mut self,
+        setting: Setting,
+        why: &Why,
+        seen_ns: u64,
+        ((in_force_ns, in_force_unix_ns), priced): ((u64, u64), bool),
+    ) {
         let before = core::mem::replace(&mut self.setting, setting);
-        let knobs = setting::knobs(setting, &self.configuration.knobs);
-        self.engine.set_knobs(knobs, home.now_ns());
-        home.lead(&knobs);
-        let in_force_ns = home.now_ns();
         self.setting_ns = in_force_ns;
         self.knob_changes += 1;
         self.channel.push(&Message::Knobs(KnobChange {
             number: self.knob_changes,
             price_generation: self.prices.generation,
             provider_unix_ns: if priced { self.prices.provider_unix_ns } else { 0 },
-            in_force_unix_ns: home.unix_ns(),
+            in_force_unix_ns,
             published_ns: if priced { self.prices.published_ns } else { 0 },
             seen_ns,
             in_force_ns,
@@ -184,4 +197,17 @@ impl<I: Ingress, E: Egress, A: Application> Worker<I, E, A> {
             why: why.line(),
         }));
     }
+}
+
+/// Puts a setting in force on all cores; since when it is, by both clocks.
+fn in_force<I: Ingress, E: Egress, A: Application>(
+    engine: &mut Engine<I, E, A>,
+    configuration: &Configuration,
+    home: &mut impl Home,
+    setting: Setting,
+) -> (u64, u64) {
+    let knobs = setting::knobs(setting, &configuration.knobs);
+    engine.set_knobs(knobs, home.now_ns());
+    home.lead(&knobs);
+    (home.now_ns(), home.unix_ns())
 }

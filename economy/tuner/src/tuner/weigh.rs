@@ -65,9 +65,9 @@ impl Scales<'_> {
     }
 
     /// The present point at these arrivals, with the noise between it and a candidate.
-    fn weigh_against(&self, present: usize, arrival_per_s: f64, noise: &Noise) -> Present {
+    fn weigh_against(&self, present: usize, arrival_per_s: f64) -> Present {
         let weighed = (&self.load.points[present], self.known[present].late);
-        Present::new(&self.evaluator, self.load.kind, arrival_per_s, weighed, noise)
+        Present::new(&self.evaluator, self.load.kind, arrival_per_s, weighed, &self.noise)
     }
 
     /// Whether a point may be chosen for what it is taken to bring: what was never seen must be tried first.
@@ -140,8 +140,9 @@ impl Scales<'_> {
         Estimate::holding(&self.evaluator, self.held).profit.total() - now
     }
 
-    /// The gain of a change to a place (none is serving nothing), counting only what differs beyond noise.
-    fn gain(&self, to: Option<usize>, arrival_per_s: f64) -> f64 {
+    /// The gain of a change to a place (none is serving nothing), counting only what differs beyond noise from `weighed`,
+    /// the present point where there is one.
+    fn gain(&self, to: Option<usize>, arrival_per_s: f64, weighed: Option<&mut Present>) -> f64 {
         let Some(place) = to else { return self.gain_of_nothing(arrival_per_s) };
         if let Some(learnt) = self.learnt {
             let Outlook { gain, deviation, .. } = self.outlook(learnt, place, arrival_per_s);
@@ -155,22 +156,28 @@ impl Scales<'_> {
             return if nothing > 0.0 && gain >= nothing { sure.max(nothing) } else { sure };
         }
         let point = &self.load.points[place];
-        match self.present {
-            Some(present) => self
-                .weigh_against(present, arrival_per_s, &self.noise)
-                .gain_beyond_noise(&self.evaluator, (point, &self.known[place].late)),
-            None => {
+        match (self.present, weighed) {
+            (Some(present), Some(weighed)) => {
+                weighed.under(&self.evaluator, self.load.kind, arrival_per_s, &self.load.points[present]);
+                weighed.gain_beyond_noise(&self.evaluator, (point, &self.known[place].late))
+            }
+            _ => {
                 let now = self.current(arrival_per_s).map_or(0.0, |now| now.profit.total());
                 estimate(&self.evaluator, self.load.kind, arrival_per_s, point).profit.total() - now
             }
         }
     }
 
-    /// The gain, and the least gain should a part more or fewer arrive than are seen.
-    fn gains(&self, place: Option<usize>, arrival_per_s: f64, part: f64) -> (f64, f64) {
-        let at = |factor: f64| self.gain(place, arrival_per_s * factor);
-        let gain = at(1.0);
-        (gain, gain.min(at(1.0 - part)).min(at(1.0 + part)))
+    /// The least gain should a part more or fewer arrive than are seen.
+    fn least_gain(
+        &self,
+        place: Option<usize>,
+        arrival_per_s: f64,
+        part: f64,
+        mut weighed: Option<&mut Present>,
+    ) -> f64 {
+        let mut at = |factor: f64| self.gain(place, arrival_per_s * factor, weighed.as_deref_mut());
+        at(1.0 - part).min(at(1.0 + part))
     }
 
     /// The best of what is trusted and allowed, by its figures alone.
@@ -178,50 +185,53 @@ impl Scales<'_> {
         crate::choose::best_of(&self.evaluator, self.load, arrival_per_s, rules, |place| self.trusted(place))
     }
 
-    /// Of the points (with their place; none is serving nothing) whose gain is beyond noise the one that gains most, or serving nothing.
+    /// Of the points (with their place; none is serving nothing) whose gain is beyond noise the one that gains most, or serving
+    /// nothing; with that gain.
     fn best_beyond_noise(
         &self,
-        present: usize,
+        weighed: &Present,
         arrival_per_s: f64,
         rules: &Rules,
-    ) -> Option<(Option<usize>, Estimate)> {
+    ) -> Option<(Option<usize>, Estimate, f64)> {
         let kind = self.load.kind;
-        let weighed = self.weigh_against(present, arrival_per_s, &self.noise);
         let estimated =
             |place: usize| estimate(&self.evaluator, kind, arrival_per_s, &self.load.points[place]);
-        let may = |place: usize| self.trusted(place) && estimated(place).within(rules);
+        let may = |place: usize| Some(estimated(place)).filter(|it| it.within(rules) && self.trusted(place));
         // Almost always the one that gains most may be chosen: only if not, each is asked.
-        let most = |may: &dyn Fn(usize) -> bool, ask: bool| {
+        let most = |ask: bool| {
             let (mut chosen, mut most) = (None, f64::NEG_INFINITY);
             for (place, point) in self.load.points.iter().enumerate() {
                 let candidate = (point, &self.known[place].late);
                 let gain = match self.learnt {
+                    None if Some(place) == self.present => 0.0,
                     None => weighed.gain_beyond_noise(&self.evaluator, candidate),
-                    Some(_) => self.gain(Some(place), arrival_per_s),
+                    Some(_) => self.gain(Some(place), arrival_per_s, None),
                 };
-                if gain > most && (!ask || may(place)) {
+                if gain > most && (!ask || may(place).is_some()) {
                     (chosen, most) = (Some((gain, place)), gain);
                 }
             }
             chosen
         };
-        let chosen = match most(&may, false) {
-            Some((_, place)) if !may(place) => most(&may, true),
-            chosen => chosen,
-        };
-        let nothing = || Estimate::holding(&self.evaluator, self.held);
-        let gain_of_nothing = nothing().profit.total() - weighed.value();
-        match chosen {
-            Some((gain, place)) if !rules.may_stop || gain >= gain_of_nothing => {
-                Some((Some(place), estimated(place)))
-            }
-            _ => rules.may_stop.then(|| (None, nothing())),
+        let estimate = |(gain, place)| may(place).map(|it| (Some(place), it, gain));
+        let chosen = most(false).and_then(|first| estimate(first).or_else(|| most(true).and_then(estimate)));
+        if !rules.may_stop {
+            return chosen;
         }
+        let nothing = Estimate::holding(&self.evaluator, self.held);
+        let gain_of_nothing = nothing.profit.total() - weighed.value();
+        chosen.filter(|(_, _, gain)| *gain >= gain_of_nothing).or(Some((None, nothing, gain_of_nothing)))
     }
 }
 
 impl Tuner {
-    pub(super) fn choose(&mut self, now_ns: u64, class: usize, quoted: &Quoted) -> Option<Decision> {
+    pub(super) fn choose(
+        &mut self,
+        now_ns: u64,
+        class: usize,
+        quoted: &Quoted,
+        put: &mut dyn FnMut(Setting),
+    ) -> Option<Decision> {
         self.distrusted.retain(|distrusted| distrusted.until_ns > now_ns);
         let mut rules = self.rules;
         rules.may_stop &= now_ns >= self.looking_until_ns
@@ -244,11 +254,17 @@ impl Tuner {
         let allowed = current.is_some_and(|current| current.within(&rules));
         // What breaks a limit is left at once, and so is what was never profiled.
         let free = !rules.hysteresis || !allowed;
-        let chosen = match scales.present {
-            Some(present) if !free => scales.best_beyond_noise(present, arrival, &rules),
-            _ => scales.best(arrival, &rules).map(|best| (load.find(best.setting), best)),
+        let mut weighed =
+            scales.present.filter(|_| !free).map(|present| scales.weigh_against(present, arrival));
+        let now = current.map_or(0.0, |current| current.profit.total());
+        let chosen = match &weighed {
+            Some(weighed) => scales.best_beyond_noise(weighed, arrival, &rules),
+            None => scales.best(arrival, &rules).map(|best| {
+                let gain = best.profit.total() - now;
+                (load.find(best.setting), best, gain)
+            }),
         };
-        let Some((place, chosen)) = chosen else {
+        let Some((place, chosen, gain)) = chosen else {
             // Nothing is allowed and stopping is forbidden: the owner's rules contradict each other.
             let line = format!(
                 "keep {}: no setting keeps the hard limits, and serving nothing is forbidden",
@@ -257,13 +273,9 @@ impl Tuner {
             return (self.advised.replace(self.setting) != Some(self.setting))
                 .then_some(Decision { change: None, why: Why::Said(line) });
         };
-        let now = current.map_or(0.0, |current| current.profit.total());
         let part = f64::from(rules.arrivals_margin_percent) / 100.0;
-        let (gain, least) = if free {
-            (chosen.profit.total() - now, chosen.profit.total() - now)
-        } else {
-            scales.gains(place, arrival, part)
-        };
+        let least =
+            if free { gain } else { gain.min(scales.least_gain(place, arrival, part, weighed.as_mut())) };
         let cost = current.map_or(0.0, |current| current.profit.revenue) * seconds(rules.change_cost_ns);
         let pays = if free { !allowed || gain > 0.0 } else { least * seconds(rules.expected_stay_ns) > cost };
         if chosen.setting == self.setting || !pays {
@@ -282,11 +294,14 @@ impl Tuner {
         if self.rules.mode == Mode::Observe && self.advised == Some(chosen.setting) {
             return None;
         }
+        if self.rules.mode == Mode::On {
+            put(chosen.setting);
+        }
         let why = Why::Better(Box::new(Better {
             observing: self.rules.mode == Mode::Observe,
             from: self.setting,
             cause,
-            class: self.points.classes[class].name.clone(),
+            class: self.names[class].clone(),
             arrival_per_s: arrival,
             connections: self.connections,
             quoted: *quoted,
