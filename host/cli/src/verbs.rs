@@ -299,7 +299,7 @@ pub static VERBS: &[(Verb, Act)] = &[
                 choice(
                     "claim",
                     "NAME",
-                    "paper: these claims alone, separated by commas (batching, profit, nine, open, cores, two, days, systems, earnings, native, bytes, replay)",
+                    "paper: these claims alone, separated by commas (systems, earnings, profit, nine, batching, open, cores, two, together, days, native, bytes, replay)",
                 ),
                 choice(
                     "resume",

@@ -404,6 +404,13 @@ fn figures(contest: &str, goals: Goals, rounds: &[Vec<Round>], linux: &str) -> V
         figures.extend(plain(&format!("vm_{name}_many_deviation_us"), "us", None, &[side], &|one| {
             one.many.deviation_us
         }));
+        for (load, of) in
+            [("many", (|one: &Round| one.many) as fn(&Round) -> Seen), ("single", |one| one.single)]
+        {
+            let of_side = rounds.iter().flatten().filter(|round| round.side == side);
+            let runs: Vec<f64> = of_side.filter_map(|round| of(round).late).collect();
+            figures.extend(Figure::of(&format!("{contest}.vm_{name}_{load}_late_part"), "", None, &runs));
+        }
         figures.extend(plain(&format!("vm_{name}_single_per_s"), "1/s", None, &[side], &single));
         let name_of = format!("vm_{name}_single_deviation_us");
         figures.extend(plain(&name_of, "us", None, &[side], &deviation_us));
@@ -425,7 +432,7 @@ mod tests {
     #[test]
     fn ours_stands_against_linux_of_the_same_round() {
         let round = |side, rate, deviation_us, first_answer_ms| {
-            let seen = Seen { operations: 1.0, rate, mean_us: 1.0, deviation_us, misses: 0 };
+            let seen = Seen { operations: 1.0, rate, mean_us: 1.0, deviation_us, misses: 0, late: Some(0.5) };
             let wire = Some(Wire { mean_us: 1.0, deviation_us: deviation_us / 2.0, p99_us: 1.0 });
             let (many_us, single_us) = ([1.0; 2], [1.0; 2]);
             Round { side, first_answer_ms, many: seen, many_us, single: seen, single_us, wire }

@@ -55,7 +55,7 @@ pub fn measure(settings: &Settings, progress: &mut dyn FnMut(&str)) -> Outcome<V
             }
             _ => {}
         }
-        let crate::wrk::Seen { requests: operations, rate, mean_us, deviation_us } = seen;
+        let crate::wrk::Seen { requests: operations, rate, mean_us, deviation_us, .. } = seen;
         Ok(Heard { operations, rate, mean_us, deviation_us })
     };
     let questions = [(0, ", 612 bytes"), (1, ", 175 bytes")];

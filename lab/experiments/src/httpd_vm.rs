@@ -8,7 +8,7 @@ use crate::first_answer::Probe;
 use crate::guests::{self, Contest, Goals, TOKEN};
 use crate::linux_guest::service::Service;
 use crate::tap_home::{GUEST, PREFIX_LEN};
-use crate::wrk::Wrk;
+use crate::wrk::{self, Wrk};
 use nom_machine::machine::Nameless;
 use nom_machine::scratch::Scratch;
 use nom_machine::trouble::{Context, Outcome};
@@ -70,8 +70,8 @@ fn measure_with(
     };
     let ask = |target, connections| {
         let seen = wrk.run(target, PATH, connections)?;
-        let (operations, rate) = (seen.requests, seen.rate);
-        Ok(Seen { operations, rate, mean_us: seen.mean_us, deviation_us: seen.deviation_us, misses: 0 })
+        let wrk::Seen { requests: operations, rate, mean_us, deviation_us, late } = seen;
+        Ok(Seen { operations, rate, mean_us, deviation_us, misses: 0, late: Some(late) })
     };
     let contest = Contest {
         name,

@@ -6,9 +6,9 @@
 //!   messages; `netpipe.vm_latency_polling_ratio` where ours polls while the guest's processor is demoted (nice 19);
 //! - `netpipe.vm_throughput_ratio`: messages of 64 KiB, ours asleep between them;
 //! - `netpipe.vm_SIDE_one_way_us`, and the curve, `netpipe.vm_SIDE_LENGTH_mbit_per_s`;
-//! - the paper's two scenarios, with messages of 1,024 bytes ([`scenarios`]): `paper.netpipe.vm_many_ratio` where they follow each other
-//!   without being sent back (`NPtcp -s`), `_single_ratio` and `_jitter_halting_ratio` where each is sent back, by a
-//!   transmitter that notes every one of them ([`pinger`]).
+//! - the paper's two scenarios, with messages of 1,024 bytes that are sent back ([`scenarios`]): `paper.netpipe.vm_many_ratio` with
+//!   several on their way at once, so that both directions are busy, `_single_ratio` with one; by a transmitter that notes
+//!   how long each of them took ([`pinger`]).
 
 mod pinger;
 
@@ -23,7 +23,7 @@ use nom_machine::trouble::{Context, Outcome, Trouble};
 use nom_machine::{artefacts, image, kvm, packages};
 use nom_netpipe::PORT;
 pub use nom_netpipe::schedule::Schedule;
-use pinger::Pinged;
+use pinger::Both;
 use std::io::ErrorKind;
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::Path;
@@ -53,18 +53,6 @@ const POLLING: usize = 2;
 /// Messages of the paper's scenarios.
 const PAPER: Schedule = Schedule { start: 1_024, end: 1_024, perturbation: 0 };
 
-/// What is transmitted to a receiver.
-#[derive(Debug, Clone, Copy)]
-struct Mode {
-    schedule: Schedule,
-    /// Messages follow each other, instead of each being sent back.
-    streams: bool,
-}
-
-const CURVE: Mode = Mode { schedule: SCHEDULE, streams: false };
-const MANY: Mode = Mode { schedule: PAPER, streams: true };
-const SINGLE: Mode = Mode { schedule: PAPER, streams: false };
-
 /// Seconds that a message took one way, for each length.
 type Curve = Vec<(u32, f64)>;
 
@@ -81,14 +69,14 @@ pub fn measure(settings: &Settings, progress: &mut dyn FnMut(&str)) -> Outcome<V
         return Err(Trouble::new("one processor for each side is needed: run this where there are two"));
     }
     let program = packages::ensure("NPtcp", "netpipe-tcp", progress)?;
-    let (sides, linux) = sides(settings, CURVE, progress)?;
+    let (sides, linux) = sides(settings, SCHEDULE, progress)?;
     let mut rounds: [Vec<Curve>; SIDES.len()] = Default::default();
     for run in 0..settings.runs.unwrap_or(RUNS) {
         let _ = settings.quiet(QUIET, LOOK, LOOKS, run, progress);
         // In turns: who comes first changes with every round.
         for place in 0..SIDES.len() {
             let which = (place + run) % SIDES.len();
-            let curve = in_own_network(|| measured(&sides[which], || transmit(&program, CURVE)))?;
+            let curve = in_own_network(|| measured(&sides[which], || transmit(&program)))?;
             let (short, long) = (us(&curve), mbit_per_s(curve[curve.len() - 1]));
             progress(&format!("  {}: {short:.1} us one way, {long:.0} Mbit/s", SIDES[which]));
             rounds[which].push(curve);
@@ -99,86 +87,82 @@ pub fn measure(settings: &Settings, progress: &mut dyn FnMut(&str)) -> Outcome<V
 
 /// The paper's two scenarios, in turns.
 pub fn scenarios(settings: &Settings, progress: &mut dyn FnMut(&str)) -> Outcome<Vec<Figure>> {
-    let program = packages::ensure("NPtcp", "netpipe-tcp", progress)?;
-    let (many, linux) = sides(settings, MANY, progress)?;
-    let (single, _) = sides(settings, SINGLE, progress)?;
-    let (mut streamed, mut pinged): ([Vec<f64>; SIDES.len()], [Vec<Pinged>; SIDES.len()]) =
-        Default::default();
+    let (sides, linux) = sides(settings, PAPER, progress)?;
+    let mut seen: [Vec<Both>; SIDES.len()] = Default::default();
     let mut disturbed = 0;
     for run in 0..settings.runs.unwrap_or(RUNS) {
         disturbed += settings.quiet(QUIET, LOOK, LOOKS, run, progress);
         for place in 0..SIDES.len() {
             let which = (place + run) % SIDES.len();
-            let curve = in_own_network(|| measured(&many[which], || transmit(&program, MANY)))?;
-            let seen = in_own_network(|| measured(&single[which], || pinger::run(GUEST)))?;
+            let both = in_own_network(|| measured(&sides[which], || pinger::run(GUEST)))?;
+            let Both { many, single } = both;
             progress(&format!(
-                "  {}: streaming {:.0} Mbit/s; sent back after {:.0} us, deviation {:.1} us",
+                "  {}: {} on their way {:.0}/s, {:.0} us, deviation {:.1} us; one {:.0}/s, {:.0} us, deviation {:.1} us",
                 SIDES[which],
-                mbit_per_s(curve[0]),
-                seen.mean_us,
-                seen.deviation_us
+                pinger::MANY,
+                many.per_s,
+                many.mean_us,
+                many.deviation_us,
+                single.per_s,
+                single.mean_us,
+                single.deviation_us
             ));
-            streamed[which].push(mbit_per_s(curve[0]));
-            pinged[which].push(seen);
+            seen[which].push(both);
         }
     }
-    let figures = scenario_figures(&streamed, &pinged, &linux);
+    let figures = scenario_figures(&seen, &linux);
     let disturbed = Figure::of("paper.netpipe.vm_disturbed_rounds", "", None, &[disturbed as f64]);
     Ok(figures.into_iter().chain(disturbed).map(|figure| figure.emulated(!settings.kvm)).collect())
 }
 
-fn scenario_figures(
-    streamed: &[Vec<f64>; SIDES.len()],
-    pinged: &[Vec<Pinged>; SIDES.len()],
-    linux: &str,
-) -> Vec<Figure> {
-    let over = |name: &str, ours: &[f64], theirs: &[f64]| {
-        let runs: Vec<f64> = ours.iter().zip(theirs).map(|(ours, theirs)| ours / theirs).collect();
+fn scenario_figures(seen: &[Vec<Both>; SIDES.len()], linux: &str) -> Vec<Figure> {
+    type Of = fn(&Both) -> f64;
+    let ratio = |name: &str, side: usize, better: Of| {
+        let runs: Vec<f64> =
+            seen[0].iter().zip(&seen[side]).map(|(linux, ours)| better(ours) / better(linux)).collect();
         Figure::of(&format!("paper.netpipe.vm_{name}"), "x", None, &runs).map(|figure| figure.against(linux))
     };
-    let of = |side: usize, what: fn(&Pinged) -> f64| pinged[side].iter().map(what).collect::<Vec<_>>();
-    let soon = |side| of(side, |seen| 1.0 / seen.mean_us);
-    let steady = |side| of(side, |seen| 1.0 / seen.deviation_us);
-    let halting = 1;
+    const HALTING: usize = 1;
     let mut figures: Vec<Figure> = [
-        over("many_ratio", &streamed[halting], &streamed[0]),
-        over("many_polling_ratio", &streamed[POLLING], &streamed[0]),
-        over("single_ratio", &soon(halting), &soon(0)),
-        over("single_polling_ratio", &soon(POLLING), &soon(0)),
-        over("jitter_halting_ratio", &steady(halting), &steady(0)),
-        over("jitter_polling_ratio", &steady(POLLING), &steady(0)),
+        ratio("many_ratio", HALTING, |both| both.many.per_s),
+        ratio("many_polling_ratio", POLLING, |both| both.many.per_s),
+        ratio("many_jitter_ratio", HALTING, |both| 1.0 / both.many.deviation_us),
+        ratio("many_jitter_polling_ratio", POLLING, |both| 1.0 / both.many.deviation_us),
+        ratio("single_ratio", HALTING, |both| both.single.per_s),
+        ratio("single_polling_ratio", POLLING, |both| both.single.per_s),
+        ratio("jitter_halting_ratio", HALTING, |both| 1.0 / both.single.deviation_us),
+        ratio("jitter_polling_ratio", POLLING, |both| 1.0 / both.single.deviation_us),
     ]
     .into_iter()
     .flatten()
     .collect();
     for (side, name) in SIDES.iter().enumerate() {
-        let one = |what: &str, unit, runs: &[f64]| {
-            Figure::of(&format!("paper.netpipe.vm_{name}_{what}"), unit, None, runs)
+        let one = |what: &str, unit, of: Of| {
+            let runs: Vec<f64> = seen[side].iter().map(of).collect();
+            Figure::of(&format!("paper.netpipe.vm_{name}_{what}"), unit, None, &runs)
         };
-        // Bits to messages, one way each.
-        let messages: Vec<f64> =
-            streamed[side].iter().map(|mbit| mbit * 1e6 / 8.0 / f64::from(PAPER.start)).collect();
-        let us: Vec<f64> = messages.iter().map(|per_s| 1e6 / per_s).collect();
-        figures.extend(one("streaming_mbit_per_s", "Mbit/s", &streamed[side]));
-        figures.extend(one("many_per_s", "1/s", &messages));
-        figures.extend(one("many_us", "us", &us));
-        figures.extend(one("single_per_s", "1/s", &of(side, |seen| 1e6 / seen.mean_us)));
-        figures.extend(one("single_us", "us", &of(side, |seen| seen.mean_us)));
-        figures.extend(one("single_deviation_us", "us", &of(side, |seen| seen.deviation_us)));
+        figures.extend(one("many_per_s", "1/s", |both| both.many.per_s));
+        figures.extend(one("many_us", "us", |both| both.many.mean_us));
+        figures.extend(one("many_deviation_us", "us", |both| both.many.deviation_us));
+        figures.extend(one("many_late_part", "", |both| both.many.late));
+        figures.extend(one("single_per_s", "1/s", |both| both.single.per_s));
+        figures.extend(one("single_us", "us", |both| both.single.mean_us));
+        figures.extend(one("single_deviation_us", "us", |both| both.single.deviation_us));
+        figures.extend(one("single_late_part", "", |both| both.single.late));
     }
     figures
 }
 
 /// Builds the sides; the name of the Linux one.
-fn sides(settings: &Settings, mode: Mode, progress: &mut dyn FnMut(&str)) -> Outcome<(Vec<Side>, String)> {
+fn sides(
+    settings: &Settings,
+    schedule: Schedule,
+    progress: &mut dyn FnMut(&str),
+) -> Outcome<(Vec<Side>, String)> {
     let programs = artefacts::guest(&["nom-kernel", "nom-netpipe-guest"], progress)?;
     let ours = |wait| {
         let applications = [("netpipe", programs[1].as_path())];
-        let mut configuration = configuration(wait, mode.schedule, None);
-        if mode.streams {
-            configuration.push_str("netpipe.streams = yes\n");
-        }
-        Nameless::new(&image::assemble(&programs[0], &configuration, &applications)?)
+        Nameless::new(&image::assemble(&programs[0], &configuration(wait, schedule, None), &applications)?)
     };
     let (halting, polling) = (ours("halt")?, ours("poll")?);
     if settings.kvm {
@@ -190,7 +174,7 @@ fn sides(settings: &Settings, mode: Mode, progress: &mut dyn FnMut(&str)) -> Out
     let receiver = Service {
         program: "NPtcp",
         package: "netpipe-tcp",
-        arguments: mode.arguments(),
+        arguments: lengths(schedule),
         // It asks the system which number TCP has.
         files: vec![
             ("/etc/protocols", "tcp 6 TCP\n".into()),
@@ -236,18 +220,6 @@ pub fn lengths(schedule: Schedule) -> Vec<String> {
         .to_vec()
 }
 
-impl Mode {
-    /// What NPtcp is told, whichever side it is.
-    fn arguments(self) -> Vec<String> {
-        let mut arguments = lengths(self.schedule);
-        if self.streams {
-            // It wants a connection for each trial then.
-            arguments.extend(["-s", "-r"].map(String::from));
-        }
-        arguments
-    }
-}
-
 /// One guest from its start to its end.
 fn measured<R>(side: &Side, ask: impl Fn() -> Outcome<R>) -> Outcome<R> {
     let mut guest = Guest::start_as(side.plan.clone(), &side.kernel, side.initial.as_ref())?;
@@ -284,14 +256,14 @@ pub fn wait_for_network(guest: &mut Guest) -> Outcome<()> {
 }
 
 /// Runs a transmitter to its end, in the network and on the processor of the thread that calls.
-fn transmit(program: &Path, mode: Mode) -> Outcome<Curve> {
+fn transmit(program: &Path) -> Outcome<Curve> {
     let folder = Scratch::new()?;
     let file = folder.file("netpipe");
     let mut command = dying_with_us(program);
-    command.args(["-h", &GUEST.to_string()]).args(mode.arguments()).arg("-o").arg(&file);
+    command.args(["-h", &GUEST.to_string()]).args(lengths(SCHEDULE)).arg("-o").arg(&file);
     let said = to_its_end(&mut command, MEASUREMENT)?;
     let text = std::fs::read_to_string(&file).unwrap_or_default();
-    read(&text, mode.schedule).ok_or_else(|| Trouble::new(format!("NPtcp measured nothing: {said}")))
+    read(&text, SCHEDULE).ok_or_else(|| Trouble::new(format!("NPtcp measured nothing: {said}")))
 }
 
 /// Runs NPtcp; what it said.
@@ -366,6 +338,7 @@ fn figures(rounds: &[Vec<Curve>; SIDES.len()], linux: &str) -> Vec<Figure> {
 
 #[cfg(test)]
 mod tests {
+    use super::pinger::Pinged;
     use super::*;
 
     fn text(seconds: f64) -> String {
@@ -397,15 +370,17 @@ mod tests {
 
     #[test]
     fn the_scenarios_stand_against_linux() {
-        let seen = |mean_us, deviation_us| vec![Pinged { mean_us, deviation_us }];
-        let streamed = [vec![100.0], vec![819.2], vec![50.0]];
-        let figures =
-            scenario_figures(&streamed, &[seen(300.0, 30.0), seen(100.0, 10.0), seen(50.0, 60.0)], "Linux");
+        let seen = |us: f64, deviation_us| {
+            let single = Pinged { per_s: 1e6 / us, mean_us: us, deviation_us, late: 0.0 };
+            let many = Pinged { per_s: 16.0 * single.per_s, deviation_us: 2.0 * deviation_us, ..single };
+            vec![Both { many, single }]
+        };
+        let figures = scenario_figures(&[seen(300.0, 30.0), seen(100.0, 10.0), seen(50.0, 60.0)], "Linux");
         let of = |name: &str| figures.iter().find(|figure| figure.name == name).unwrap().value;
-        assert!((of("paper.netpipe.vm_many_ratio") - 8.192).abs() < 1e-9);
+        assert!((of("paper.netpipe.vm_many_ratio") - 3.0).abs() < 1e-9);
         assert!((of("paper.netpipe.vm_single_polling_ratio") - 6.0).abs() < 1e-9);
         assert!((of("paper.netpipe.vm_jitter_halting_ratio") - 3.0).abs() < 1e-9);
-        assert!((of("paper.netpipe.vm_jitter_polling_ratio") - 0.5).abs() < 1e-9);
-        assert!((of("paper.netpipe.vm_halting_many_per_s") - 1e5).abs() < 1e-6);
+        assert!((of("paper.netpipe.vm_many_jitter_polling_ratio") - 0.5).abs() < 1e-9);
+        assert!((of("paper.netpipe.vm_halting_many_per_s") - 1.6e5).abs() < 1e-6);
     }
 }

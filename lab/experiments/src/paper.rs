@@ -15,17 +15,21 @@
 mod adapting;
 mod batching;
 mod beyond;
+mod cells;
 mod chart;
 mod claims;
 mod days;
+mod earnings;
 mod kept;
 mod levers;
 mod money;
+mod native;
 mod open;
 mod profit;
 mod report;
 mod server;
 mod systems;
+mod together;
 
 use crate::Settings;
 use crate::figures::Figure;
@@ -42,7 +46,11 @@ const QUICK_BEGINS: Duration = Duration::from_secs(750);
 
 /// Measures all claims, or the one that was named, and writes the report.
 pub fn measure(settings: &Settings, progress: &mut dyn FnMut(&str)) -> Outcome<Vec<Figure>> {
-    play(&wanted(settings.claim.as_deref())?, settings, progress)
+    let wanted = wanted(settings.claim.as_deref())?;
+    if settings.kvm && wanted.iter().any(|claim| !claim.virtual_time) {
+        systems::require_kvm(settings, progress)?;
+    }
+    play(&wanted, settings, progress)
 }
 
 fn play(
@@ -66,9 +74,12 @@ fn play(
         }
     }
     let (mut figures, mut lost) = (Vec::new(), 0);
-    for place in 0..sections.len() {
+    // What is reckoned comes first, whatever the report's order: a run that is interrupted has that much.
+    let mut order: Vec<usize> = (0..sections.len()).collect();
+    order.sort_by_key(|place| !sections[*place].0.virtual_time);
+    for (number, place) in order.into_iter().enumerate() {
         let claim = sections[place].0;
-        let at = format!("[{}/{}, {} s]", place + 1, sections.len(), begun.elapsed().as_secs());
+        let at = format!("[{}/{}, {} s]", number + 1, sections.len(), begun.elapsed().as_secs());
         if sections[place].1.is_some() {
             progress(&format!("{at} {}: kept from a run that was interrupted", claim.name));
             continue;
@@ -163,7 +174,7 @@ mod tests {
         assert!(value("paper.nine_headroom_cases") >= 2.0 && value("paper.nine_headroom_ratio_min") > 1.0);
         assert!(value("paper.cores_changes") >= 1.0 && value("paper.open_kv_overload_gain_ratio") > 1.02);
         let report = std::fs::read_to_string(folder.file("report.html")).unwrap();
-        assert_eq!(report.matches("<figure><svg").count(), 12 + 1 + 2 + 2 + 1, "charts");
+        assert_eq!(report.matches("</figcaption><svg").count(), 12 + 1 + 2 + 2 + 1, "charts");
         assert!(!report.contains("NaN") && !report.contains("src=") && !report.contains("href=\"http"));
         assert!(folder.file("profit-3.svg").is_file() && folder.file("batching.json").is_file());
     }
@@ -182,7 +193,7 @@ mod tests {
         let again = Settings { resume: true, ..fresh.clone() };
         assert_eq!(run(&again), 0, "taken from the folder");
         let report = std::fs::read_to_string(folder.file("report.html")).unwrap();
-        assert_eq!(report.matches("<figure><svg").count(), 9);
+        assert_eq!(report.matches("</figcaption><svg").count(), 9);
         assert!(run(&Settings { runs: Some(2), ..again }) > 0, "another run's section is none of ours");
         assert!(run(&fresh) > 0);
         let left = std::fs::read_dir(folder.path()).unwrap().filter_map(Result::ok);
@@ -191,11 +202,11 @@ mod tests {
 
     #[test]
     fn a_claim_that_is_not_there_is_named_with_those_that_are() {
-        assert!(wanted(Some("x")).err().unwrap().to_string().contains("there are batching, profit"));
+        assert!(wanted(Some("x")).err().unwrap().to_string().contains("there are systems, earnings, profit"));
         assert_eq!(wanted(None).unwrap().len(), CLAIMS.len());
         assert_eq!(wanted(Some("days")).unwrap().len(), 1);
         let two: Vec<&str> = wanted(Some("nine, batching")).unwrap().iter().map(|claim| claim.name).collect();
-        assert_eq!(two, ["batching", "nine"]);
+        assert_eq!(two, ["nine", "batching"]);
         assert!(wanted(Some("nine,x")).is_err() && wanted(Some("")).is_err());
     }
 }

@@ -26,8 +26,9 @@ pub fn batching(settings: &Settings, _: &mut dyn FnMut(&str)) -> Outcome<Found> 
         ],
         ..Found::default()
     };
-    let mut words = Vec::new();
-    for costs in &APPLICATIONS {
+    // Of all applications first the sweeps and then the frontiers, as the paper has them.
+    let (mut words, mut frontiers) = (Vec::new(), Vec::new());
+    for (number, costs) in APPLICATIONS.iter().enumerate() {
         let pair = Swept::pair(costs, answers(settings));
         let [_, swept] = &*pair;
         let most =
@@ -49,15 +50,15 @@ pub fn batching(settings: &Settings, _: &mut dyn FnMut(&str)) -> Outcome<Found> 
         let curve =
             |name: &str, points: Vec<(f64, f64)>| Series { name: name.into(), points, words: Vec::new() };
         found.charts.push(plot(
-            &format!("{}: throughput with many clients", costs.name),
-            "delay, us",
-            &format!("{}: answers a second, many clients", costs.name),
+            &format!("Figure {}: {}, throughput with many clients", 11 + number, costs.name),
+            "batching delay, us",
+            "answers a second",
             &[curve("many", swept.many.iter().map(|seen| (seen.delay_us, seen.per_s)).collect())],
         ));
         found.charts.push(plot(
-            &format!("{}: latency of one client", costs.name),
-            "delay, us",
-            &format!("{}: mean latency of one client, us", costs.name),
+            &format!("Figure {}: {}, latency of a single client", 11 + number, costs.name),
+            "batching delay, us",
+            "mean latency, us",
             &[curve("single", swept.single.iter().map(|seen| (seen.delay_us, seen.mean_us)).collect())],
         ));
         let point = |place: &usize| (swept.many[*place].per_s, swept.single[*place].mean_us);
@@ -67,10 +68,10 @@ pub fn batching(settings: &Settings, _: &mut dyn FnMut(&str)) -> Outcome<Found> 
             points: places.iter().map(point).collect(),
             words: places.iter().map(|place| DELAYS_US[*place].to_string()).collect(),
         };
-        found.charts.push(plot(
-            &format!("{}: the frontier", costs.name),
+        frontiers.push(plot(
+            &format!("Figure {}: {}, the frontier (numbers are delays)", 14 + number, costs.name),
             "answers a second with many clients",
-            &format!("{}: mean latency of one client, us (numbers: delay)", costs.name),
+            "mean latency of a single client, us",
             &[marks("on the frontier", &front), marks("others", &others)],
         ));
         let one = |name: &str, unit, value| {
@@ -81,13 +82,14 @@ pub fn batching(settings: &Settings, _: &mut dyn FnMut(&str)) -> Outcome<Found> 
         found.figures.extend(one("latency_slope", "us/us", slope));
         found.figures.extend(one("frontier_points", "", front.len() as f64));
         words.push(format!(
-            "{} serves most at {} us ({:+.1}%) and has {} delays on its frontier",
+            "{} serves most at {} us ({:+.1}%) and has {} on its frontier",
             costs.name,
             most.delay_us,
             (gain - 1.0) * 100.0,
-            front.len()
+            if front.len() == 1 { "one delay".into() } else { format!("{} delays", front.len()) }
         ));
     }
+    found.charts.append(&mut frontiers);
     found.ours = format!("{}. A microsecond of delay costs a single client one.", words.join("; "));
     Ok(found)
 }

@@ -1,9 +1,9 @@
 //! Beyond the paper, in the model: loads below and above capacity, a core with a price, two applications with one guest.
 
 use super::adapting::{Game, Load, Outcome as Played, Step};
-use super::chart::{Series, bars, plot};
+use super::chart::{Series, bars, plot, short};
 use super::claims::{APPLICATIONS, Found, answers};
-use super::money::{self, LIMIT_US, Strategies, Swept, contracts, strategies};
+use super::money::{self, LIMIT_US, Swept, contracts};
 use super::open::{DOOR, Seen, WAKE_US, capacity_per_s, delayed, play, waiting};
 use super::server::Costs;
 use crate::Settings;
@@ -61,14 +61,24 @@ fn word(setting: Setting) -> String {
     }
 }
 
+/// The same where delays are what differs.
+fn delay_word(setting: Setting) -> String {
+    if setting == delayed(0) { "0 us".into() } else { word(setting) }
+}
+
 /// Ratios over all games, and which of them had something to win.
-#[derive(Default)]
 struct Over {
     least: Option<f64>,
     headroom: Option<f64>,
+    word: fn(Setting) -> String,
 }
 
 impl Over {
+    /// Over games whose settings are told in these words.
+    fn new(word: fn(Setting) -> String) -> Self {
+        Self { least: None, headroom: None, word }
+    }
+
     /// A row of the table; nothing is compared with a fixed setting that makes no profit.
     fn row(&mut self, names: [&str; 2], played: &Played, found: &mut Found) {
         let Played { fixed, fixed_setting, adaptive, oracle, chosen } = played;
@@ -80,8 +90,8 @@ impl Over {
             let ratio = adaptive.profit / fixed.profit;
             self.headroom = Some(self.headroom.map_or(ratio, |least| least.min(ratio)));
         }
-        let dollars =
-            |made: f64| if made.abs() < 0.01 { format!("{made:.2e} $") } else { format!("{made:.3} $") };
+        let dollars = |made: f64| format!("{} $", short(made));
+        let word = self.word;
         found.rows.push(vec![
             names[0].into(),
             names[1].into(),
@@ -132,14 +142,16 @@ pub fn open(settings: &Settings, _: &mut dyn FnMut(&str)) -> Outcome<Found> {
     let answers = answers(settings) / 4;
     let mut found = Found {
         configuration: format!(
-            "Model in virtual time: Poisson arrivals, {PARTS:?} of the capacity without a delay, each for 30 s at 1 $/Gbit and \
-             then at 10 $/Gbit; delays {DELAYS_US:?} us on a core that does not sleep; {DOOR} requests at the server at once, \
-             who comes beyond that is refused, unpaid and unbilled. Contracts as in the claim profit."
+            "Model in virtual time: Poisson arrivals, {} of the capacity without a delay, each for 30 s at 1 $/Gbit and \
+             then at 10 $/Gbit; delays of {} us on a core that does not sleep; {DOOR} requests at the server at once, \
+             who comes beyond that is refused, unpaid and unbilled. Contracts as in the claim profit.",
+            listed(&PARTS),
+            listed(&DELAYS_US)
         ),
         rows: vec![HEAD.map(String::from).into()],
         ..Found::default()
     };
-    let (mut over, mut gains) = (Over::default(), Vec::new());
+    let (mut over, mut gains) = (Over::new(delay_word), Vec::new());
     for costs in &APPLICATIONS[..2] {
         let loads = loads(costs, &DELAYS_US.map(delayed), &PARTS, answers);
         let steps: Vec<Step> = money::PRICES
@@ -157,9 +169,9 @@ pub fn open(settings: &Settings, _: &mut dyn FnMut(&str)) -> Outcome<Found> {
             words: Vec::new(),
         };
         found.charts.push(plot(
-            &format!("{}: latency under open loads", costs.name),
-            "delay, us",
-            &format!("{}: mean latency, us, by load", costs.name),
+            &format!("{}: latency under open loads, in parts of the capacity", costs.name),
+            "batching delay, us",
+            "mean latency, us",
             &loads.iter().map(curve).collect::<Vec<_>>(),
         ));
         let flooded = &loads[PARTS.len() - 1].scored;
@@ -185,6 +197,11 @@ pub fn open(settings: &Settings, _: &mut dyn FnMut(&str)) -> Outcome<Found> {
     Ok(found)
 }
 
+/// Figures in a sentence.
+fn listed<F: ToString>(all: &[F]) -> String {
+    all.iter().map(F::to_string).collect::<Vec<_>>().join(", ")
+}
+
 fn core(dollars_an_hour: f64) -> PerCoreNs {
     PerCoreNs((dollars_an_hour / 3_600.0 / 1e9 * 1e18) as i128)
 }
@@ -195,14 +212,16 @@ pub fn cores(settings: &Settings, _: &mut dyn FnMut(&str)) -> Outcome<Found> {
     let parts = &PARTS[..4];
     let mut found = Found {
         configuration: format!(
-            "Model in virtual time: Poisson arrivals, {parts:?} of the capacity, each for 30 s at {CORE_PRICES:?} $ an hour of a \
+            "Model in virtual time: Poisson arrivals, {} of the capacity, each for 30 s at {} $ an hour of a \
              core, bandwidth free; waking takes the core and the request {WAKE_US} us. An operation is worth 0.002 $ a million, \
-             less 0.000005 $ a million for each microsecond of mean latency."
+             less 0.000005 $ a million for each microsecond of mean latency.",
+            listed(parts),
+            listed(&CORE_PRICES)
         ),
         rows: vec![HEAD.map(String::from).into()],
         ..Found::default()
     };
-    let mut over = Over::default();
+    let mut over = Over::new(word);
     let contract = Contract::refund_per_operation(WORTH, REFUND);
     let mut kinds = 0;
     for costs in &APPLICATIONS[..2] {
@@ -239,12 +258,7 @@ pub fn cores(settings: &Settings, _: &mut dyn FnMut(&str)) -> Outcome<Found> {
             (word(waiting(wait)), loads.iter().map(cost).collect::<Vec<f64>>())
         });
         let names: Vec<String> = parts.iter().map(|part| format!("{}%", (part * 100.0).round())).collect();
-        found.charts.push(bars(
-            &format!("{}: cores in use", costs.name),
-            &names,
-            &columns,
-            &format!("{}: cores in use, by load", costs.name),
-        ));
+        found.charts.push(bars(&format!("{}: cores in use, by load", costs.name), &names, &columns, "cores"));
     }
     found.figures.extend(over.figures("cores"));
     found.figures.extend(Figure::of("paper.cores_changes", "", None, &[kinds.saturating_sub(1) as f64]));
@@ -276,14 +290,14 @@ pub fn two(settings: &Settings, _: &mut dyn FnMut(&str)) -> Outcome<Found> {
     let mut beside_oracle: (f64, f64) = (f64::INFINITY, 0.0);
     let (mut names, mut columns) = (Vec::new(), [Vec::new(), Vec::new(), Vec::new()]);
     let all = contracts();
-    for (first, a) in &all {
-        for (second, b) in all.iter().filter(|(second, _)| second != first) {
-            let own = |at: usize, contract: &Contract| {
-                let Strategies { adaptive, .. } = strategies(contract, &pairs[at][0], &pairs[at][1]);
-                adaptive.total()
-            };
+    // Of each application, with each contract: what it makes alone is what it makes beside the other.
+    let tuned = pairs.each_ref().map(|pair| {
+        all.each_ref().map(|(_, contract)| money::adaptive(contract, &pair[0], &pair[1]).total())
+    });
+    for (place, (first, a)) in all.iter().enumerate() {
+        for (other, (second, b)) in all.iter().enumerate().filter(|(other, _)| *other != place) {
             let shared = money::shared([(a, &pairs[0][1]), (b, &pairs[1][1])]);
-            let own = own(0, a) + own(1, b);
+            let own = tuned[0][place] + tuned[1][other];
             if shared.fixed <= 0.0 {
                 continue;
             }
@@ -294,9 +308,9 @@ pub fn two(settings: &Settings, _: &mut dyn FnMut(&str)) -> Outcome<Found> {
             found.rows.push(vec![
                 (*first).into(),
                 (*second).into(),
-                format!("{:.3} $", shared.fixed),
-                format!("{:.3} $", shared.oracle),
-                format!("{own:.3} $"),
+                format!("{:.1} $", shared.fixed),
+                format!("{:.1} $", shared.oracle),
+                format!("{own:.1} $"),
                 format!("{ratio:.4}"),
                 format!("{part:.4}"),
             ]);
@@ -311,10 +325,10 @@ pub fn two(settings: &Settings, _: &mut dyn FnMut(&str)) -> Outcome<Found> {
     let titles = ["one fixed delay", "one delay, oracle", "each its own"];
     let series: Vec<(String, Vec<f64>)> = titles.map(String::from).into_iter().zip(columns).collect();
     found.charts.push(bars(
-        "two applications",
+        "Two applications (kv + httpd): profit of both in two minutes",
         &names,
         &series,
-        "dollars of both in two minutes, kv + httpd",
+        "dollars",
     ));
     found.figures.extend(Figure::of("paper.two_own_shared_ratio_min", "x", Some(">=0.99"), &[least]));
     found.figures.extend(Figure::of("paper.two_own_shared_ratio_max", "x", None, &[most]));

@@ -3,17 +3,23 @@
 use std::fmt::Write as _;
 
 const WIDTH: f64 = 640.0;
-const HEIGHT: f64 = 300.0;
+const HEIGHT: f64 = 310.0;
 const LEFT: f64 = 64.0;
 const RIGHT: f64 = 12.0;
 const TOP: f64 = 26.0;
-const BOTTOM: f64 = 58.0;
+const BOTTOM: f64 = 64.0;
 /// How wide a letter is, about.
-const LETTER: f64 = 6.6;
+const LETTER: f64 = 7.0;
 /// Colours that differ in print and for those who see fewer of them.
-const COLOURS: [&str; 5] = ["#0b6e8a", "#e08a1e", "#6b7a90", "#b3446c", "#4a8f3c"];
+const COLOURS: [&str; 6] = ["#0b6e8a", "#e08a1e", "#6b7a90", "#b3446c", "#4a8f3c", "#2b2f6b"];
 /// Most series of a chart.
 pub const SERIES_MAX: usize = COLOURS.len();
+
+/// What is drawn, and what it is called.
+pub struct Chart {
+    pub title: String,
+    pub svg: String,
+}
 
 /// A series of a chart: a name and its figures.
 pub struct Series {
@@ -24,7 +30,7 @@ pub struct Series {
 }
 
 /// Bars in groups: a row of names below, a figure of each series above each name.
-pub fn bars(title: &str, groups: &[String], series: &[(String, Vec<f64>)], unit: &str) -> String {
+pub fn bars(title: &str, groups: &[String], series: &[(String, Vec<f64>)], unit: &str) -> Chart {
     let figures =
         || series.iter().flat_map(|(_, figures)| figures.iter().copied()).filter(|figure| figure.is_finite());
     let top = figures().fold(0.0, f64::max);
@@ -57,11 +63,11 @@ pub fn bars(title: &str, groups: &[String], series: &[(String, Vec<f64>)], unit:
         }
     }
     legend(&mut out, series.iter().map(|(name, _)| name.as_str()));
-    out + "</svg>\n"
+    Chart { title: title.into(), svg: out + "</svg>\n" }
 }
 
 /// Lines, or marks with words.
-pub fn plot(title: &str, x_name: &str, y_name: &str, series: &[Series]) -> String {
+pub fn plot(title: &str, x_name: &str, y_name: &str, series: &[Series]) -> Chart {
     let all = || series.iter().flat_map(|series| &series.points);
     let range = |pick: fn(&(f64, f64)) -> f64| {
         all()
@@ -99,7 +105,7 @@ pub fn plot(title: &str, x_name: &str, y_name: &str, series: &[Series]) -> Strin
         }
     }
     legend(&mut out, series.iter().map(|series| series.name.as_str()));
-    out + "</svg>\n"
+    Chart { title: title.into(), svg: out + "</svg>\n" }
 }
 
 /// From a figure to a place, and back to round figures.
@@ -134,7 +140,7 @@ impl Axis {
 fn frame(title: &str, y_name: &str, y: &Axis) -> String {
     let mut out = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-label=\"{}\" \
-         font-family=\"system-ui, sans-serif\" font-size=\"12\">\n<rect width=\"100%\" height=\"100%\" fill=\"#fff\"/>\n",
+         font-family=\"system-ui, sans-serif\" font-size=\"13.5\">\n<rect width=\"100%\" height=\"100%\" fill=\"#fff\"/>\n",
         escape(title)
     );
     for tick in y.ticks() {
@@ -212,7 +218,8 @@ mod tests {
             &["x".into(), "y".into()],
             &[("p".into(), vec![1.0, -2.0]), ("q".into(), vec![3.0, f64::NAN])],
             "$",
-        );
+        )
+        .svg;
         assert_eq!(
             chart.matches("<rect").count(),
             1 + 3 + 2,
@@ -221,7 +228,7 @@ mod tests {
         assert!(chart.contains("a &lt; b") && !chart.contains("NaN"));
         let line = Series { name: "l".into(), points: vec![(0.0, 1.0), (1.0, 2.0)], words: Vec::new() };
         let marks = Series { name: "m".into(), points: vec![(0.5, 1.5)], words: vec!["14".into()] };
-        let chart = plot("t", "x", "y", &[line, marks]);
+        let chart = plot("t", "x", "y", &[line, marks]).svg;
         assert_eq!((chart.matches("<circle").count(), chart.matches("<polyline").count()), (3, 1), "{chart}");
         assert!(chart.contains(">14</text>"));
     }

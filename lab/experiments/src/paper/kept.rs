@@ -66,7 +66,7 @@ pub fn keep(folder: &Path, claim: &Claim, found: &Found, settings: &Settings) ->
     let json: String = found.figures.iter().map(|figure| figure.json() + "\n").collect();
     put(&folder.join(format!("{}.json", claim.name)), &json)?;
     for (number, chart) in found.charts.iter().enumerate() {
-        put(&folder.join(format!("{}-{}.svg", claim.name, number + 1)), chart)?;
+        put(&folder.join(format!("{}-{}.svg", claim.name, number + 1)), &chart.svg)?;
     }
     let section = report::section(claim, Ok(found));
     put(&section_of(folder, claim), &(key(settings) + &section))?;

@@ -46,9 +46,10 @@ pub fn bytes(settings: &Settings, progress: &mut dyn FnMut(&str)) -> Outcome<Fou
     Ok(Found {
         configuration: "`nom bench httpd --bytes`: this project's documents, asked for by Zipf's law over one connection.".into(),
         rows: rows(&figures),
+        tables: Vec::new(),
         charts: vec![
-            bars("profit of compression", &groups, &made, "dollars for a million answers, by when files are compressed"),
-            bars("bytes of compression", &groups, &sent, "bytes an answer"),
+            bars("Profit of a million answers, by when files are compressed", &groups, &made, "dollars"),
+            bars("Bytes of an answer, by when files are compressed", &groups, &sent, "bytes"),
         ],
         figures,
         ours,
@@ -70,6 +71,7 @@ pub fn replay(settings: &Settings, progress: &mut dyn FnMut(&str)) -> Outcome<Fo
         let output = dying_with_us(&program)
             .args(["run", "--seconds", &RECORDED_S.to_string(), "--json"])
             .arg(&file)
+            .args(settings.kvm.then_some("--kvm"))
             .stdin(Stdio::null())
             .output()
             .context(|| format!("cannot start {command}"))?;
@@ -106,11 +108,12 @@ pub fn replay(settings: &Settings, progress: &mut dyn FnMut(&str)) -> Outcome<Fo
             ]
             .into(),
         ],
+        tables: Vec::new(),
         charts: vec![bars(
-            "measured replay",
+            "Measured replay: profit over that of the best fixed setting",
             &names,
             &[("tuner over best fixed".into(), vec![low, ratio, high])],
-            "profit over that of the best fixed setting, with its 95% interval",
+            "times, with its 95% interval",
         )],
         ours: format!(
             "The tuner makes {ratio:.4} ({low:.4} to {high:.4}) of the best fixed setting of the same rounds; by the points, \

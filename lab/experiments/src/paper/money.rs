@@ -1,8 +1,9 @@
 //! The paper's two minutes: a price of 1 $/Gbit and many clients, then 10 $/Gbit and a single one.
 
+use super::open::delayed;
 use super::server::{Costs, Seen, play};
 use nom_money::{BonusPerByte, Nano, PerByte, Prices, RefundPerByte};
-use nom_points::{Batching, Class, Late, LoadKind, Noise, Point, Points, Range, Setting, Wait};
+use nom_points::{Class, Late, LoadKind, Measured, Noise, Point, Points, Range, Setting};
 use nom_tuner::{Moment, Quoted, Rules, Tuner};
 use nom_utility::{Contract, Flow, LimitKind, TailRule};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -39,27 +40,26 @@ pub fn contracts() -> [(&'static str, Contract); 5] {
     ]
 }
 
-/// The paper's own three: what is seen of latency are its mean and deviation.
-pub fn paper_contracts() -> [(&'static str, Contract); 3] {
-    let [_, (_, penalty), (_, refund), _, (_, bonus)] = contracts();
-    [("penalty", penalty), ("refund", refund), ("bonus", bonus)]
-}
-
 /// What a tuner is told, and what it is scored on.
 type Pair = Arc<[Swept; 2]>;
 
 /// What was played already, by application and number of answers: a handful.
 static PLAYED: Mutex<Vec<(&str, usize, Pair)>> = Mutex::new(Vec::new());
 
-/// Both loads of an application with every delay.
+/// Both loads of an application with every setting: answers of the model, or what was measured.
 pub struct Swept {
-    pub costs: Costs,
+    pub name: &'static str,
+    /// Outbound bytes of an answer.
+    pub answer_len: f64,
+    /// Clients of the larger load.
+    pub clients: usize,
+    pub settings: Vec<Setting>,
     pub many: Vec<Seen>,
     pub single: Vec<Seen>,
 }
 
 impl Swept {
-    /// Plays them, so many answers each.
+    /// Plays the delays of the model, so many answers each.
     fn of(costs: &Costs, answers: usize, seed: u64) -> Self {
         let sweep = |clients: usize| {
             let one = |delay: &u64| {
@@ -74,7 +74,14 @@ impl Swept {
             };
             DELAYS_US.iter().map(one).collect()
         };
-        Self { costs: *costs, many: sweep(costs.many), single: sweep(1) }
+        Self {
+            name: costs.name,
+            answer_len: costs.answer_len,
+            clients: costs.many,
+            settings: DELAYS_US.map(delayed).to_vec(),
+            many: sweep(costs.many),
+            single: sweep(1),
+        }
     }
 
     /// What a tuner is told, and what everything is scored on: other answers of the same server. Several claims ask for the
@@ -97,43 +104,70 @@ impl Swept {
         Flow {
             operations_per_s: seen.per_s,
             late: seen.late as f64 / seen.samples as f64,
-            ..Flow::paper(seen.per_s * self.costs.answer_len, seen.mean_us * 1e3, seen.jitter_us * 1e3)
+            ..Flow::paper(seen.per_s * self.answer_len, seen.mean_us * 1e3, seen.jitter_us * 1e3)
         }
     }
 
-    /// Dollars of a second with a delay: profit, and what users paid.
+    /// Dollars of a second with a setting: profit, and what users paid.
     fn rate(&self, contract: &Contract, second: u64, place: usize) -> (f64, f64) {
         let profit = contract.evaluate(&self.flow(&self.phase(second)[place]), &prices(second));
         (profit.total(), profit.revenue)
     }
 
-    /// Points of a tuner.
-    fn points(&self) -> Points {
+    /// A setting throughout.
+    pub fn held(&self, contract: &Contract, place: usize) -> Made {
+        Made::of(|second| self.rate(contract, second, place))
+    }
+
+    /// What a server counts in a window of a second of this phase.
+    fn window(&self, second: u64, place: usize, window_ns: u64) -> Measured {
+        let seen = &self.phase(second)[place];
+        let operations = (seen.per_s * window_ns as f64 / 1e9) as u64;
+        let bytes = (operations as f64 * self.answer_len) as u64;
+        let late = (seen.late as f64 / seen.samples as f64 * operations as f64) as u64;
+        Measured {
+            window_ns,
+            operations,
+            arrived: operations,
+            useful_bytes: bytes,
+            wire_bytes: bytes,
+            // Cores have no price here.
+            core_ns: window_ns,
+            memory_bytes: 0,
+            measured: operations,
+            late,
+            mean_ns: seen.mean_us * 1e3,
+            jitter_ns: seen.jitter_us * 1e3,
+        }
+    }
+
+    /// Points of a tuner: as they were profiled, or of which nothing is known.
+    fn points(&self, profiled: bool) -> Points {
         let noise = Noise { throughput: 0.005, bytes: 0.001, cores: 0.01, memory: 0.01, latency: 0.01 };
+        let point = |(seen, setting): (&Seen, &Setting)| match profiled {
+            false => Point::unmeasured(*setting),
+            true => Point {
+                throughput_per_s: seen.per_s,
+                useful_bytes: self.answer_len,
+                wire_bytes: self.answer_len,
+                mean_ns: seen.mean_us * 1e3,
+                jitter_ns: seen.jitter_us * 1e3,
+                samples: seen.samples,
+                late: vec![Late { threshold_ns: LIMIT_US * 1_000, above: seen.late }],
+                ..Point::unmeasured(*setting)
+            },
+        };
         let class = |name: &str, seen: &[Seen], connections| Class {
             name: name.into(),
             kind: LoadKind::Closed,
             utilisation: Range::ALL,
             connections,
             measured: None,
-            points: seen
-                .iter()
-                .enumerate()
-                .map(|(place, seen)| Point {
-                    throughput_per_s: seen.per_s,
-                    useful_bytes: self.costs.answer_len,
-                    wire_bytes: self.costs.answer_len,
-                    mean_ns: seen.mean_us * 1e3,
-                    jitter_ns: seen.jitter_us * 1e3,
-                    samples: seen.samples,
-                    late: vec![Late { threshold_ns: LIMIT_US * 1_000, above: seen.late }],
-                    ..Point::unmeasured(setting(place))
-                })
-                .collect(),
+            points: seen.iter().zip(&self.settings).map(point).collect(),
         };
         let few = Range { from: 0.0, to: 1.5 };
         Points {
-            application: self.costs.name.into(),
+            application: self.name.into(),
             noise,
             capacity_per_s: self.many.iter().map(|seen| seen.per_s).fold(0.0, f64::max),
             classes: vec![
@@ -142,22 +176,64 @@ impl Swept {
             ],
         }
     }
+
+    /// What a tuner makes that lives through both minutes: ten looks a second and a window of a second that it is
+    /// shown, as a service does.
+    fn tuned(&self, contract: &Contract, points: Points, rules: Rules) -> Made {
+        let mut tuner = Tuner::new(*contract, points, Rules { fallback: self.settings[0], ..rules });
+        let (mut made, mut window) = (Made::default(), None);
+        for look in 0..2 * PHASE_S * LOOKS {
+            let (second, now_ns) = (look / LOOKS, look * LOOK_NS + 1);
+            let place = |tuner: &Tuner| self.settings.iter().position(|known| *known == tuner.setting());
+            let serving = place(&tuner);
+            if look == PHASE_S * LOOKS {
+                // What is seen from here on belongs to another load.
+                window = None;
+            }
+            let mut decision = tuner.decide(&Moment {
+                now_ns,
+                quoted: Some(Quoted {
+                    prices: prices(second),
+                    generation: 1 + second / PHASE_S,
+                    valid_until_ns: 0,
+                }),
+                // While nothing is served nobody asks.
+                arrival_per_s: serving.map_or(0.0, |place| self.phase(second)[place].per_s),
+                connections: if second < PHASE_S { self.clients as f64 } else { 1.0 },
+                announced: None,
+            });
+            match window {
+                None if now_ns >= tuner.settled_ns() => window = Some(now_ns),
+                Some(from) if now_ns - from >= tuner.window_ns(LOOKS * LOOK_NS) => {
+                    if let (None, Some(place)) = (&decision, serving) {
+                        decision = tuner.observe(now_ns, &self.window(second, place, now_ns - from));
+                    }
+                    window = Some(now_ns);
+                }
+                _ => {}
+            }
+            if decision.is_some_and(|decision| decision.change.is_some()) {
+                window = None;
+            }
+            let (profit, revenue) =
+                place(&tuner).map_or((0.0, 0.0), |place| self.rate(contract, second, place));
+            made.phases[usize::from(second >= PHASE_S)] += profit / LOOKS as f64;
+            made.revenue += revenue / LOOKS as f64;
+        }
+        made
+    }
 }
+
+/// Looks of a tuner in a second, and the time between two.
+const LOOKS: u64 = 10;
+const LOOK_NS: u64 = 100_000_000;
 
 fn prices(second: u64) -> Prices {
     Prices { bandwidth: Some(PRICES[usize::from(second >= PHASE_S)]), ..Prices::NONE }
 }
 
-fn setting(place: usize) -> Setting {
-    let batching = match DELAYS_US[place] {
-        0 => Batching::RunToCompletion,
-        delay_us => Batching::Hold { delay_ns: delay_us * 1_000 },
-    };
-    Setting::Serve { wait: Wait::Poll, batching, ack_delay_ns: None }
-}
-
 /// Dollars of the two minutes: profit of each phase, and what users paid in both.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Made {
     pub phases: [f64; 2],
     pub revenue: f64,
@@ -179,59 +255,44 @@ impl Made {
     }
 }
 
-/// What each way to choose the delay makes.
+/// What each way to choose the setting makes.
 pub struct Strategies {
-    /// The delay of the greatest throughput, as profiled, throughout.
+    /// The setting of the greatest throughput, as profiled, throughout.
     pub throughput: Made,
-    /// The delay of the least latency.
+    /// The setting of the least latency.
     pub latency: Made,
-    /// The fixed delay that made most in the end: nobody knows it beforehand.
+    /// The fixed setting that made most in the end: nobody knows it beforehand.
     pub fixed: Made,
     /// The tuner with profiled points.
     pub adaptive: Made,
-    /// The best delay of each phase, known beforehand.
+    /// The tuner that is told which settings there are and nothing about them.
+    pub online: Made,
+    /// The best setting of each phase, known beforehand.
     pub oracle: Made,
 }
 
 /// Plays all of them: chosen by what is told, scored on what then happens.
 pub fn strategies(contract: &Contract, told: &Swept, scored: &Swept) -> Strategies {
-    let best = |of: &dyn Fn(usize) -> f64| {
-        (0..DELAYS_US.len()).max_by(|a, b| of(*a).total_cmp(&of(*b))).unwrap_or(0)
-    };
-    let held = |place: usize| Made::of(|second| scored.rate(contract, second, place));
-    let mut tuner = Tuner::new(*contract, told.points(), Rules { fallback: setting(0), ..Rules::default() });
-    let adaptive = Made::of(|second| {
-        let seen = |tuner: &Tuner| (0..DELAYS_US.len()).find(|place| setting(*place) == tuner.setting());
-        let phase = scored.phase(second);
-        // Ten looks a second, as a service has.
-        (0..10)
-            .map(|look| {
-                let arrival_per_s = seen(&tuner).map_or(0.0, |place| phase[place].per_s);
-                tuner.decide(&Moment {
-                    now_ns: second * 1_000_000_000 + look * 100_000_000 + 1,
-                    quoted: Some(Quoted {
-                        prices: prices(second),
-                        generation: 1 + second / PHASE_S,
-                        valid_until_ns: 0,
-                    }),
-                    arrival_per_s,
-                    connections: if second < PHASE_S { told.costs.many as f64 } else { 1.0 },
-                    announced: None,
-                });
-                seen(&tuner).map_or((0.0, 0.0), |place| scored.rate(contract, second, place))
-            })
-            .fold((0.0, 0.0), |(made, paid), (more, pays)| (made + more / 10.0, paid + pays / 10.0))
-    });
+    let places = 0..scored.settings.len();
+    let best =
+        |of: &dyn Fn(usize) -> f64| places.clone().max_by(|a, b| of(*a).total_cmp(&of(*b))).unwrap_or(0);
+    let held = |place: usize| scored.held(contract, place);
     Strategies {
         throughput: held(best(&|place| told.many[place].per_s)),
         latency: held(best(&|place| -told.single[place].mean_us)),
         fixed: held(best(&|place| held(place).total())),
-        adaptive,
+        adaptive: adaptive(contract, told, scored),
+        online: scored.tuned(contract, told.points(false), Rules::default().online()),
         oracle: Made::of(|second| {
-            let all = (0..DELAYS_US.len()).map(|place| scored.rate(contract, second, place));
+            let all = places.clone().map(|place| scored.rate(contract, second, place));
             all.fold((0.0, 0.0), |best, one| if one.0 > best.0 { one } else { best })
         }),
     }
+}
+
+/// What the tuner makes with profiled points.
+pub fn adaptive(contract: &Contract, told: &Swept, scored: &Swept) -> Made {
+    scored.tuned(contract, told.points(true), Rules::default())
 }
 
 /// What one delay for several applications makes.
