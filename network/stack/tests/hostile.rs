@@ -26,6 +26,32 @@ fn changed_values_of_connections_are_refused_or_keep_every_promise() {
     assert!(taken > 50 && refused > 200, "{taken} {refused}");
 }
 
+/// Found by the guided fuzzer: time stamps take their place from each segment, and a value may say that there are some.
+#[test]
+fn the_longest_segments_leave_room_for_whatever_else_a_value_says() {
+    // Behind the mark, the state, the addresses, four flags and two shifts.
+    const SEGMENT_MAX: usize = 6 + 1 + 8 + 6 + 4 + 2;
+    /// The last byte of the other side's address.
+    const REMOTE: usize = 6 + 1 + 3;
+    let (mut taken, mut refused) = (0, 0);
+    for value in nom_stack::fuzzing::exported() {
+        let mut longest = value.clone();
+        longest[SEGMENT_MAX..SEGMENT_MAX + 2].copy_from_slice(&1_460_u16.to_le_bytes());
+        // Where nobody answers, so that everything is sent again.
+        longest[REMOTE] = 0xfe;
+        assert!(nom_stack::fuzzing::import(&longest), "1,460 bytes fit without anything else");
+        for place in SEGMENT_MAX + 2..longest.len().min(250) {
+            let mut changed = longest.clone();
+            changed[place] |= 1;
+            match nom_stack::fuzzing::import(&changed) {
+                true => taken += 1,
+                false => refused += 1,
+            }
+        }
+    }
+    assert!(taken > 100 && refused > 20, "{taken} {refused}");
+}
+
 #[test]
 fn seeded_plays_break_no_promise() {
     let mut reached = [0; 8];

@@ -336,8 +336,9 @@ impl Tcp {
         let len = input.word()? as usize;
         let written = input.bytes(len)?;
         sane(input.0.is_empty())?;
+        let segment_longest = c.segment_max.max(c.segment_agreed).saturating_add(u16::from(c.stamp_len()));
         if len > self.config.send_queue_bytes as usize + (1 << 20)
-            || c.segment_max.max(c.segment_agreed) > self.segment_limit()
+            || segment_longest > self.segment_limit()
         {
             return Err(ImportError::TooLarge);
         }
