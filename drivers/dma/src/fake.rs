@@ -2,6 +2,7 @@
 //! them up is found out, and through which a software device reaches only what was registered.
 
 use crate::{Block, DmaMemory, Region, Regions};
+use alloc::boxed::Box;
 use alloc::rc::Rc;
 use alloc::vec;
 use core::cell::Cell;
@@ -10,12 +11,14 @@ use core::ptr::NonNull;
 /// Where the device sees the arena: above 4 GiB, so that truncated addresses are found out too.
 pub const DEVICE_BASE: u64 = 0x7_0000_0000;
 
-/// An arena that a driver and a software device share. Clones are the same arena. It is never freed, like the memory
-/// it stands for.
+/// An arena that a driver and a software device share. Clones are the same arena. Like the memory it stands for it is
+/// never freed, unless somebody knows better: see [`FakeMemory::free`].
 #[derive(Debug, Clone)]
 pub struct FakeMemory {
     base: NonNull<u8>,
     len: usize,
+    /// All that was allocated, `base` within it.
+    whole: NonNull<[u64]>,
     used: Rc<Cell<usize>>,
 }
 
@@ -27,10 +30,20 @@ impl FakeMemory {
     /// An arena of `len` zeroed bytes.
     pub fn new(len: usize) -> Self {
         // Words, so that it starts aligned; leaked, because blocks live for good.
-        let words = vec![0u64; len.div_ceil(8).next_multiple_of(512) + 512].leak();
-        let start = words.as_mut_ptr().cast::<u8>();
+        let words = Box::leak(vec![0u64; len.div_ceil(8).next_multiple_of(512) + 512].into_boxed_slice());
+        let whole = NonNull::from_mut(words);
+        let start = whole.as_ptr().cast::<u8>();
         let base = NonNull::new(start.wrapping_add(start.align_offset(4096))).expect("an arena");
-        Self { base, len, used: Rc::new(Cell::new(0)) }
+        Self { base, len, whole, used: Rc::new(Cell::new(0)) }
+    }
+
+    /// Gives the arena back: for who makes one after the other, as fuzzers do.
+    ///
+    /// # Safety
+    /// Nothing that was taken from it, no block and no piece, is used again, and no clone of it.
+    pub unsafe fn free(self) {
+        // SAFETY: it was leaked from such a box, and the caller is the last who has it.
+        drop(unsafe { Box::from_raw(self.whole.as_ptr()) });
     }
 
     /// The device reads.

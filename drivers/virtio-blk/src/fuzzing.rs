@@ -11,6 +11,14 @@ const LEN: usize = 64 << 10;
 /// Plays the bytes; panics when the driver lets itself be fooled.
 pub fn play(bytes: &[u8]) {
     let mut disk = FakeDisk::new(LEN, 512, false, bytes.first().is_some_and(|byte| byte & 1 == 0));
+    let memory = disk.memory();
+    with(&mut disk, bytes);
+    drop(disk);
+    // SAFETY: the disk is gone, and the driver with its blocks went before it.
+    unsafe { memory.free() };
+}
+
+fn with(disk: &mut FakeDisk, bytes: &[u8]) {
     // The configuration is the disk's word too.
     if let Some([0xff, rest @ ..]) = bytes.get(1..26) {
         disk.device().with(|registers| registers.config.copy_from_slice(&rest[..24]));

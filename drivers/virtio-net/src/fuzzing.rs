@@ -18,6 +18,14 @@ pub fn play(bytes: &[u8]) {
     } else {
         FakeCard::new(mac, RING, 1500, event_index)
     };
+    let memory = card.memory();
+    with(&mut card, bytes);
+    drop(card);
+    // SAFETY: the card is gone, and the driver with its blocks went before it.
+    unsafe { memory.free() };
+}
+
+fn with(card: &mut FakeCard, bytes: &[u8]) {
     let wanted = Wanted { checksum: true, segmentation: true, merging: true };
     let config = Config { receive_buffers: RING, send_frames: RING / 2, wanted, ..Default::default() };
     let Ok(Network { mut receiver, mut sender, mut device }) = start(card.device(), &card.memory(), config)

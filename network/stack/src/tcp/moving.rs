@@ -337,9 +337,7 @@ impl Tcp {
         let written = input.bytes(len)?;
         sane(input.0.is_empty())?;
         let segment_longest = c.segment_max.max(c.segment_agreed).saturating_add(u16::from(c.stamp_len()));
-        if len > self.config.send_queue_bytes as usize + (1 << 20)
-            || segment_longest > self.segment_limit()
-        {
+        if len > self.config.send_queue_bytes as usize + (1 << 20) || segment_longest > self.segment_limit() {
             return Err(ImportError::TooLarge);
         }
         let fin_outstanding = u32::from(c.closed && !c.fin_acknowledged);
