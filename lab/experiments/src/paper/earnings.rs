@@ -5,7 +5,7 @@ use super::cells::{APPLICATIONS, SCENARIOS, WAYS, cell, ours};
 use super::chart::{bars, short};
 use super::claims::Found;
 use super::kept::Measured;
-use super::money::{LIMIT_US, Made, Strategies, Swept, contracts, strategies};
+use super::money::{LIMIT_US, Made, Strategies, Swept, contracts, online, part, strategies};
 use super::open::waiting;
 use super::server::Seen;
 use crate::Settings;
@@ -80,8 +80,8 @@ fn swept(measured: &Measured, place: usize, sides: &[(&str, Setting)]) -> Option
 }
 
 /// A line of the table: what each way to choose made under a contract.
-fn row(application: &str, name: &str, linux: Made, ways: &Strategies) -> Vec<String> {
-    let Strategies { throughput, latency, adaptive, online, oracle, .. } = ways;
+fn row(application: &str, name: &str, linux: Made, ways: &Strategies, online: &Made) -> Vec<String> {
+    let Strategies { throughput, latency, adaptive, oracle, .. } = ways;
     let dollars = |made: &Made| format!("{} $", short(made.total()));
     let minutes = |made: &Made| made.phases.map(|made| format!("{} $", short(made))).join(" + ");
     let ratio = match linux.total() > 0.0 {
@@ -127,8 +127,9 @@ fn earned(measured: &Measured, emulated: bool) -> Outcome<Found> {
             let Some(contract) = contract.filter(|_| !counts || a && b) else { continue };
             let linux = linux.held(contract, 0);
             let ways = strategies(contract, &nom, &nom);
-            let Strategies { throughput, latency, fixed, adaptive, online, oracle } = &ways;
-            found.rows.push(row(application, name, linux, &ways));
+            let online = &online(contract, &nom);
+            let Strategies { throughput, latency, fixed, adaptive, oracle } = &ways;
+            found.rows.push(row(application, name, linux, &ways, online));
             for (column, made) in
                 columns.iter_mut().zip([&linux, throughput, latency, adaptive, online, oracle])
             {
@@ -140,8 +141,8 @@ fn earned(measured: &Measured, emulated: bool) -> Outcome<Found> {
                 cases += 1;
                 more += usize::from(adaptive.total() > linux.total());
             }
-            never_worse &= adaptive.total() >= fixed.total() - 0.01 * fixed.revenue;
-            least = least.min((adaptive.total() - fixed.total()) / fixed.revenue.max(f64::MIN_POSITIVE));
+            never_worse &= part(*adaptive, *fixed) >= -0.01;
+            least = least.min(part(*adaptive, *fixed));
             if linux.total() > 0.0 {
                 let ratio = adaptive.total() / linux.total();
                 ahead = ahead.min(ratio);

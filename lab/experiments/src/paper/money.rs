@@ -255,6 +255,13 @@ impl Made {
     }
 }
 
+/// How much more the first one made, as a part of what users paid under the second one. What is less than a billionth comes
+/// of adding up in another order.
+pub fn part(adaptive: Made, fixed: Made) -> f64 {
+    let part = (adaptive.total() - fixed.total()) / fixed.revenue.max(f64::MIN_POSITIVE);
+    if part.abs() < 1e-9 { 0.0 } else { part }
+}
+
 /// What each way to choose the setting makes.
 pub struct Strategies {
     /// The setting of the greatest throughput, as profiled, throughout.
@@ -265,8 +272,6 @@ pub struct Strategies {
     pub fixed: Made,
     /// The tuner with profiled points.
     pub adaptive: Made,
-    /// The tuner that is told which settings there are and nothing about them.
-    pub online: Made,
     /// The best setting of each phase, known beforehand.
     pub oracle: Made,
 }
@@ -282,7 +287,6 @@ pub fn strategies(contract: &Contract, told: &Swept, scored: &Swept) -> Strategi
         latency: held(best(&|place| -told.single[place].mean_us)),
         fixed: held(best(&|place| held(place).total())),
         adaptive: adaptive(contract, told, scored),
-        online: scored.tuned(contract, told.points(false), Rules::default().online()),
         oracle: Made::of(|second| {
             let all = places.clone().map(|place| scored.rate(contract, second, place));
             all.fold((0.0, 0.0), |best, one| if one.0 > best.0 { one } else { best })
@@ -293,6 +297,11 @@ pub fn strategies(contract: &Contract, told: &Swept, scored: &Swept) -> Strategi
 /// What the tuner makes with profiled points.
 pub fn adaptive(contract: &Contract, told: &Swept, scored: &Swept) -> Made {
     scored.tuned(contract, told.points(true), Rules::default())
+}
+
+/// What the tuner makes that is told which settings there are and nothing about them.
+pub fn online(contract: &Contract, scored: &Swept) -> Made {
+    scored.tuned(contract, scored.points(false), Rules::default().online())
 }
 
 /// What one delay for several applications makes.

@@ -2,7 +2,7 @@
 
 use super::chart::bars;
 use super::claims::{APPLICATIONS, Found, answers, costs_line};
-use super::money::{Strategies, Swept, contracts, strategies};
+use super::money::{self, Strategies, Swept, contracts, strategies};
 use crate::Settings;
 use crate::figures::Figure;
 use nom_machine::trouble::Outcome;
@@ -43,8 +43,9 @@ pub fn profit(settings: &Settings, _: &mut dyn FnMut(&str)) -> Outcome<Found> {
         let mut columns: [Vec<f64>; 6] = Default::default();
         let mut names = Vec::new();
         for (name, contract) in contracts() {
-            let Strategies { throughput, latency, fixed, adaptive, online, oracle } =
+            let Strategies { throughput, latency, fixed, adaptive, oracle } =
                 strategies(&contract, told, scored);
+            let online = money::online(&contract, scored);
             let all = [throughput, latency, fixed, adaptive, online, oracle];
             let best = oracle.total();
             found.rows.push(
@@ -87,8 +88,9 @@ pub fn profit(settings: &Settings, _: &mut dyn FnMut(&str)) -> Outcome<Found> {
     found.figures.extend(Figure::of("paper.online_oracle_ratio_min", "", None, &[from_nothing]));
     found.ours = format!(
         "Adapting makes at least {least:.4} of the best fixed delay in every case; {}. From nothing (online) it makes at least \
-         {from_nothing:.2} of the oracle: it has a minute to learn a load, and in a closed loop it learns how late a delay makes \
-         answers, not how many more it would let the clients ask for.",
+         {from_nothing:.2} of the oracle: trying may cost a hundredth of an hour's revenue, which is a third of these two minutes; \
+         in a closed loop it learns how late a delay makes answers, not how many more it would let the clients ask for; and it \
+         serves at a loss while it looks (refund).",
         match gained {
             Some(gained) =>
                 format!("where the oracle could make 10% more than it, at least {gained:.3} of it"),
@@ -136,7 +138,7 @@ pub fn nine(settings: &Settings, _: &mut dyn FnMut(&str)) -> Outcome<Found> {
         let three = contracts().into_iter().filter(|(name, _)| ["penalty", "refund", "bonus"].contains(name));
         for (name, contract) in three {
             let Strategies { fixed, adaptive, oracle, .. } = strategies(&contract, told, scored);
-            let part = (adaptive.total() - fixed.total()) / fixed.revenue.max(f64::MIN_POSITIVE);
+            let part = money::part(adaptive, fixed);
             let headroom = oracle.total() / fixed.total();
             let void = fixed.total() <= 0.0;
             cells += 1;

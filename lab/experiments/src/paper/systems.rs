@@ -249,10 +249,10 @@ fn shown(mut figures: Vec<Figure>, absent: &[String], emulated: bool) -> Outcome
         .sum();
     let rounds = figures.iter().find(|figure| figure.name.ends_with("vm_linux_many_per_s"));
     let rounds = rounds.map_or(0, |figure| figure.runs);
+    let on_the_wire = on_the_wire(&found.figures);
     found.ours = format!(
         "Ours is ahead in throughput, latency and jitter in {ahead} of {cases} cases{how}{}. Rounds of each application: {rounds}; \
-         {disturbed:.0} of all began while others used the machine. What one client's jitter has in it beside the guest is \
-         the client's and the host's own: on the wire, without the client, the difference is larger. {}",
+         {disturbed:.0} of all began while others used the machine. {on_the_wire}{}",
         match behind.as_slice() {
             [] => String::new(),
             behind => format!(", and behind in {}", behind.join(", ")),
@@ -261,6 +261,23 @@ fn shown(mut figures: Vec<Figure>, absent: &[String], emulated: bool) -> Outcome
     );
     found.figures.append(&mut figures);
     Ok(found)
+}
+
+/// What one client's jitter is without the client.
+fn on_the_wire(figures: &[Figure]) -> String {
+    let times = |application: &str| {
+        let name = format!("paper.{application}_single_wire_jitter_ratio");
+        let figure = figures.iter().find(|figure| figure.name == name)?;
+        Some(format!("{application}'s is {} times less than Linux'", short(figure.value)))
+    };
+    let said: Vec<String> = APPLICATIONS.into_iter().filter_map(times).collect();
+    match said.as_slice() {
+        [] => String::new(),
+        said => format!(
+            "One client's jitter has the client's and the host's own in it; on the wire, without these, {}. ",
+            said.join(", and ")
+        ),
+    }
 }
 
 /// Table 2: what guests make the machine do, a second and an operation.
@@ -342,6 +359,11 @@ pub mod tests {
         assert_eq!((value("paper.cases"), value("paper.cases_ahead")), (6.0, 4.0));
         assert!(
             found.ours.contains("in 4 of 6 cases") && found.ours.contains("kv many, jitter (1)"),
+            "{}",
+            found.ours
+        );
+        assert!(
+            found.ours.contains("kv's is 4 times less than Linux', and httpd's is 4 times"),
             "{}",
             found.ours
         );
