@@ -15,6 +15,7 @@ mod tcp;
 mod web;
 
 pub use cache::Allowed;
+use keys::FORMER;
 pub use keys::{KEYS, Key, help};
 pub use live::{Changed, LIVE};
 pub use netpipe::Netpipe;
@@ -291,7 +292,6 @@ impl Configuration {
         };
         configuration.check_dhcp(&lines)?;
         configuration.check_names(&lines)?;
-        lines.value("processors", "1", whole(1, 1))?;
         configuration.check_cores(&lines)?;
         if configuration.item_bytes_max > configuration.items_bytes / configuration.cores {
             let of_whom = if configuration.cores > 1 { ", of which each core has its part" } else { "" };
@@ -357,6 +357,9 @@ impl<'a> Lines<'a> {
                     _ => return wrong(number, format!("'{}': application.NAME.KEY is expected", shown(key))),
                 },
             };
+            if let Some((_, instead)) = FORMER.iter().find(|(name, _)| *name == key) {
+                return wrong(number, format!("{key}: {instead}"));
+            }
             let Some(known) = KEYS.iter().find(|known| known.name == key) else {
                 let nearest = nearest::nearest(key, KEYS.iter().map(|known| known.name));
                 let hint = nearest.map(|name| format!("; did you mean '{name}'?")).unwrap_or_default();

@@ -65,30 +65,38 @@ mod tests {
         assert_eq!(nothing, "");
     }
 
-    /// Whoever measures the points again hears here when the demonstration shows nothing any more.
+    /// Whoever measures the points again hears here when the demonstrations show nothing any more.
     #[test]
-    fn the_prices_of_the_example_move_a_knob_between_its_points() {
-        let folder = artefacts::root().unwrap().join("examples");
-        let schedule = nom_feeds::Schedule::parse(&read_text(&folder.join("day.prices")).unwrap()).unwrap();
+    fn the_prices_of_the_examples_move_a_knob_between_their_points() {
         let there_and_back = [(8, "wait=halt batch=2ms".into()), (15, "wait=halt batch=0".into())];
-        for home in ["guest", "linux"] {
-            let typed = Typed::default().with("on", home);
-            let text = added(&typed, read_text(&folder.join("kv.conf")).unwrap()).unwrap();
-            let configuration = nom_service::configuration::Configuration::parse(&text).unwrap();
-            let (contract, points) = (configuration.contract.unwrap(), configuration.points.unwrap());
-            let mut tuner = Tuner::new(contract, points, Rules::default());
-            let mut moves = Vec::new();
-            for now_s in 1..20 {
-                let now_ns = now_s * 1_000_000_000;
-                let step = schedule.at(now_ns);
-                let quoted =
-                    Some(Quoted { prices: step.prices, generation: step.generation, valid_until_ns: 0 });
-                let moment =
-                    Moment { now_ns, quoted, announced: None, arrival_per_s: 6_000.0, connections: 5.0 };
-                let change = tuner.decide(&moment).and_then(|decision| decision.change);
-                moves.extend(change.map(|setting| (now_s, setting.to_string())));
-            }
-            assert_eq!(moves, there_and_back, "{home}");
+        for (home, prices, refund) in [
+            ("guest", "day.prices", "3 $/(Mop s)"),
+            ("linux", "day.prices", "3 $/(Mop s)"),
+            ("guest", "scarce.prices", "60 $/(Mop s)"),
+        ] {
+            assert_eq!(moves(home, prices, refund), there_and_back, "{home}, {prices}");
         }
+    }
+
+    /// When the tuner changes what, in the example's first round of prices.
+    fn moves(home: &str, prices: &str, refund: &str) -> Vec<(u64, String)> {
+        let folder = artefacts::root().unwrap().join("examples");
+        let schedule = nom_feeds::Schedule::parse(&read_text(&folder.join(prices)).unwrap()).unwrap();
+        let text = read_text(&folder.join("kv.conf")).unwrap();
+        let text = added(&Typed::default().with("on", home), text).unwrap();
+        let text = nom_machine::configuration::with(&text, &[("refund", refund)]);
+        let configuration = nom_service::configuration::Configuration::parse(&text).unwrap();
+        let (contract, points) = (configuration.contract.unwrap(), configuration.points.unwrap());
+        let mut tuner = Tuner::new(contract, points, Rules::default());
+        let mut moves = Vec::new();
+        for now_s in 1..20 {
+            let now_ns = now_s * 1_000_000_000;
+            let step = schedule.at(now_ns);
+            let quoted = Some(Quoted { prices: step.prices, generation: step.generation, valid_until_ns: 0 });
+            let moment = Moment { now_ns, quoted, announced: None, arrival_per_s: 6_000.0, connections: 5.0 };
+            let change = tuner.decide(&moment).and_then(|decision| decision.change);
+            moves.extend(change.map(|setting| (now_s, setting.to_string())));
+        }
+        moves
     }
 }

@@ -257,7 +257,7 @@ pub static VERBS: &[(Verb, Act)] = &[
             name: "test",
             words: "[PART]...",
             words_max: 8,
-            help: "everything that a submission is checked by: style, unit, guest, devices, switch, end-to-end, replay, counts, bad-input",
+            help: "everything that a submission is checked by: style, unit, guest, devices, switch, end-to-end, operation, kills, replay, counts, bad-input",
             choices: &[choice(
                 "devices",
                 "",

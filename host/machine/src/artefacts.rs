@@ -1,9 +1,10 @@
 //! What cargo builds for us: the kernel, guest applications and the processes of Linux homes.
 
+use crate::machine::bound_to_us;
 use crate::trouble::{Context, Outcome, Trouble};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::sync::{Mutex, PoisonError};
 
 /// The profile that everything inside a guest is built with; see the root manifest.
@@ -74,7 +75,7 @@ fn build_with(
     if SAID.lock().unwrap_or_else(PoisonError::into_inner).insert(what.clone()) {
         progress(&format!("building {what}"));
     }
-    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    let mut cargo = bound_to_us(Path::new(&std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into())));
     cargo
         .current_dir(root()?)
         .args(["build", "--quiet", "--profile", profile, "--message-format=json-render-diagnostics"])

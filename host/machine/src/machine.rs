@@ -47,17 +47,27 @@ fn inheritable(fd: impl AsFd) -> Outcome<OwnedFd> {
     rustix::io::dup(fd).context(|| "cannot copy a descriptor".into())
 }
 
-/// Makes a command that dies with the thread that starts it and does not hear the terminal's Ctrl-C.
-pub fn dying_with_us(program: &std::path::Path) -> Command {
+/// What a child does before it becomes the program: who was orphaned before the kernel knew that it is to die with its
+/// parent would stay for ever.
+const UNLESS_ORPHANED: &str = "[ \"$PPID\" = \"$0\" ] && exec \"$@\"";
+
+/// Makes a command that dies with the thread that starts it.
+pub fn bound_to_us(program: &std::path::Path) -> Command {
     // Debian's util-linux is essential, so setpriv is there; without it a KILLed nom could leave a child.
-    let mut command = match packages::find("setpriv") {
+    match packages::find("setpriv") {
         Some(setpriv) => {
             let mut command = Command::new(setpriv);
-            command.args(["--pdeathsig", "KILL", "--"]).arg(program);
+            command.args(["--pdeathsig", "KILL", "--", "/bin/sh", "-c", UNLESS_ORPHANED]);
+            command.arg(std::process::id().to_string()).arg(program);
             command
         }
         None => Command::new(program),
-    };
+    }
+}
+
+/// The same for one that does not hear the terminal's Ctrl-C.
+pub fn dying_with_us(program: &std::path::Path) -> Command {
+    let mut command = bound_to_us(program);
     command.process_group(0).stdin(Stdio::null());
     command
 }
@@ -188,6 +198,7 @@ impl Machine {
             .or_else(|| self.serial.last_words());
         let emulator = self.complaints.last_words();
         Trouble::new(match (end, emulator, guest) {
+            (Some(End::Emulator(0)), Some(words), _) => format!("the emulator was ended: {words}"),
             (Some(End::Emulator(_)), Some(words), _) => format!("the emulator refused: {words}"),
             (Some(End::Code(code)), _, Some(words)) => format!("the guest ended with code {code}: {words}"),
             (Some(End::Code(code)), ..) => format!("the guest ended with code {code} and said nothing"),
@@ -234,5 +245,17 @@ mod tests {
         assert!(child.try_wait().unwrap().is_none());
         child.kill().unwrap();
         assert!(!child.wait().unwrap().success());
+    }
+
+    /// As a child finds it whose parent was killed while it was made: another one is its parent by now.
+    #[test]
+    fn an_orphan_does_not_begin() {
+        let wanted = |parent: u32| {
+            let mut command = Command::new("/bin/sh");
+            command.args(["-c", UNLESS_ORPHANED, &parent.to_string(), "echo", "a b", "c"]);
+            String::from_utf8(command.output().unwrap().stdout).unwrap()
+        };
+        assert_eq!(wanted(std::process::id()), "a b c\n");
+        assert_eq!(wanted(std::process::id() + 1), "");
     }
 }

@@ -14,7 +14,7 @@ mod snapshot;
 
 pub use page::page;
 pub use paint::{Line, Paint, ascii, escape, svg};
-pub use screen::{Looks, Screen};
+pub use screen::{GIVE, Looks, Screen};
 pub use snapshot::{
     COURSE_MAX, DECISIONS_MAX, Decision, Fixed, Latency, Money, Price, Request, Snapshot, push,
 };

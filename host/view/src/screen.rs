@@ -9,7 +9,7 @@ use std::os::fd::OwnedFd;
 /// Takes a screen of its own and hides the cursor; lines are not broken.
 const TAKE: &str = "\x1b[?1049h\x1b[?25l\x1b[?7l";
 /// The way back.
-const GIVE: &str = "\x1b[?7h\x1b[?25h\x1b[?1049l";
+pub const GIVE: &str = "\x1b[?7h\x1b[?25h\x1b[?1049l";
 /// A page appears at once, where the terminal knows that (others ignore it).
 const BEGIN: &str = "\x1b[?2026h\x1b[H";
 const END: &str = "\x1b[J\x1b[?2026l";

@@ -397,8 +397,11 @@ pub const KEYS: &[Key] = &[
     ),
     key("drain.limit", "5 s", "5 s", "How long a drain waits for connections before it cuts them."),
     key("image.trusted", "no", "yes", "Read by the kernel: the image may be given devices without an IOMMU."),
-    key("processors", "1", "1", "How many cores the application runs on. Only 1 today."),
 ];
+
+/// Keys of earlier files, and what to do instead.
+pub const FORMER: &[(&str, &str)] =
+    &[("processors", "there is no such key any more; remove the line, and say kv.cores for several cores")];
 
 /// The table as text for people.
 pub fn help() -> String {

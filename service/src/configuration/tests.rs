@@ -45,6 +45,7 @@ fn what_is_wrong_is_said_with_its_line() {
         ("\nlistne = 1", 2, "did you mean 'listen'?"),
         ("memory.item = 1 MiB", 1, "did you mean 'memory.items'?"),
         ("zzzzzzzzzzzzzzzzzzzzzzzzzzz = 1", 1, "unknown key"),
+        ("processors = 1", 1, "remove the line"),
         ("listen", 1, "key = value"),
         ("listen =", 1, "such as listen = 11211"),
         ("listen = 0", 1, "from 1 to 65535"),

@@ -14,6 +14,7 @@ use nom_machine::trouble::{Context, Outcome, Trouble};
 use nom_machine::watch::About;
 use nom_service::configuration::{Configuration, Network};
 use std::os::unix::net::UnixStream;
+use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -60,9 +61,10 @@ impl Process {
 
     fn gone(&mut self) -> Option<Trouble> {
         let status = self.ended()?;
-        Some(Trouble::new(match self.words.last_words() {
-            Some(words) => format!("{}: {words}", self.name),
-            None => format!("{} ended ({status}) and said nothing", self.name),
+        Some(Trouble::new(match (status.signal(), self.words.last_words()) {
+            (Some(signal), _) => format!("{} was ended by signal {signal}, by somebody else", self.name),
+            (None, Some(words)) => format!("{}: {words}", self.name),
+            (None, None) => format!("{} ended ({status}) and said nothing", self.name),
         }))
     }
 }

@@ -4,6 +4,7 @@
 //! owned by a value that ends it. The main thread waits for the service's words, for the clock and for Ctrl-C; the
 //! load has a thread of its own.
 
+mod guard;
 mod guest;
 pub mod ledger;
 mod linux;

@@ -29,6 +29,8 @@ const DRAIN_PATIENCE: Duration = Duration::from_secs(15);
 const DRAIN_MAX: Duration = Duration::from_secs(600);
 /// How long a service may take to end after its last word.
 const END_PATIENCE: Duration = Duration::from_secs(5);
+/// For how long the last words of a service that is gone are waited for.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 /// Columns and rows of a picture.
 const PICTURE: (usize, usize) = (104, 30);
 /// How long one wait for words lasts: clock and Ctrl-C are looked at in between.
@@ -42,7 +44,7 @@ pub fn watch(
     teller: &mut Teller,
     interrupted: &AtomicBool,
 ) -> Outcome<Settled> {
-    let mut management = service.management()?;
+    let mut management = service.management().map_err(|trouble| rather(service, trouble))?;
     // Who cannot be watched serves all the same.
     let hub = Hub::open(service.about(target.port()))
         .inspect_err(|trouble| teller.say(&format!("`nom top` and `nom log` will not find this: {trouble}")))
@@ -66,7 +68,7 @@ pub fn watch(
         place = format!("{place}, {}", web.url());
     }
     let seen = Seen::new(service.terms().clone(), place, options.time);
-    let mut session = Session { figures, ledger, seen, bye: None, hub, web };
+    let mut session = Session { figures, ledger, seen, bye: None, hub, web, gone: None };
     session.wait_for_hello(service, &management, teller, interrupted)?;
     let client = if options.application == "kv" { "memcached client" } else { "browser" };
     teller.say(&format!("{serving}, for any {client}; Ctrl-C settles and ends"));
@@ -79,10 +81,12 @@ pub fn watch(
     while !interrupted.load(Ordering::SeqCst) && options.time.is_none_or(|time| started.elapsed() < time) {
         session.answer_watchers(&mut management)?;
         session.turn(service, &management, teller)?;
-        if load.as_ref().is_some_and(Load::ended) {
+        if load.as_ref().is_some_and(Load::ended) || session.bye.is_some() {
             break;
         }
     }
+    // A process takes SIGTERM from anybody.
+    let by_others = session.bye.is_some();
     if let Some(file) = &options.picture {
         let (columns, rows) = PICTURE;
         let text = svg(&page(session.seen.snapshot(), columns, rows), columns, "the live view of nom run");
@@ -91,11 +95,17 @@ pub fn watch(
     // Whoever presses Ctrl-C twice ends us at once: the terminal is given back before anything is waited for.
     teller.close();
     // The load ends first, so that every answer it got is in the ledger before that is sealed.
-    let report = load.take().map(Load::finish).transpose()?;
+    let report = match load.take().map(Load::finish).transpose() {
+        Ok(report) => report,
+        Err(_) if by_others => None,
+        Err(trouble) => return Err(rather(service, trouble)),
+    };
     if let (Some(file), Some(report)) = (&options.record, &report) {
         write_down(file, report, teller)?;
     }
-    management.say(&Command::Drain)?;
+    if !by_others {
+        management.say(&Command::Drain).map_err(|trouble| rather(service, trouble))?;
+    }
     session.drain(service, &management, teller)?;
     session.web = None;
     let ended = service.ended(END_PATIENCE);
@@ -103,7 +113,22 @@ pub fn watch(
     if !ended {
         return Err(Trouble::new("the service settled but did not end by itself; it was ended by force"));
     }
+    if by_others {
+        return Err(Trouble::new("the service was ended by somebody else; it settled first"));
+    }
     Ok(settled)
+}
+
+/// Why a service does not answer: it is gone, if it is. Its process may need a moment to be seen as ended.
+fn rather(service: &mut dyn Service, trouble: Trouble) -> Trouble {
+    let deadline = Instant::now() + END_PATIENCE;
+    while Instant::now() < deadline {
+        if let Some(gone) = service.gone() {
+            return gone;
+        }
+        std::thread::sleep(TURN);
+    }
+    trouble
 }
 
 /// Figures for collectors, from what the service tells us.
@@ -160,6 +185,8 @@ struct Session {
     bye: Option<Bye>,
     hub: Option<Hub>,
     web: Option<Web>,
+    /// When a process of the service was first seen to be gone.
+    gone: Option<Instant>,
 }
 
 impl Session {
@@ -218,22 +245,25 @@ impl Session {
         management: &Management,
         teller: &mut Teller,
     ) -> Outcome<bool> {
-        match management.hear(TURN) {
-            Ok(Heard::Message(message, line)) => self.take(*message, &line, teller).map(|()| true),
+        let heard = match management.hear(TURN) {
+            Err(Silence::Yet) => match service.gone() {
+                None => return Ok(false),
+                // What it said last may still be on its way.
+                Some(trouble) => {
+                    let seen = *self.gone.get_or_insert_with(Instant::now);
+                    return if seen.elapsed() < LAST_WORDS { Ok(false) } else { Err(trouble) };
+                }
+            },
+            heard => heard,
+        };
+        match heard {
+            Ok(Heard::Message(message, line)) => self.take(*message, &line, teller)?,
             Ok(Heard::Malformed(text)) => {
                 teller.say(&format!("a line of the service is malformed and was dropped: {text}"));
-                Ok(true)
             }
-            Err(silence) => match service.gone() {
-                Some(trouble) => Err(trouble),
-                None if silence == Silence::ForGood => {
-                    // The process may need a moment to be seen as ended.
-                    service.ended(END_PATIENCE);
-                    Err(service.gone().unwrap_or_else(|| Trouble::new("the service closed its channel")))
-                }
-                None => Ok(false),
-            },
+            Err(_) => return Err(rather(service, Trouble::new("the service closed its channel"))),
         }
+        Ok(true)
     }
 
     fn take(&mut self, message: Message, line: &str, teller: &mut Teller) -> Outcome<()> {

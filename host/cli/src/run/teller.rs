@@ -1,5 +1,6 @@
 //! Tells what happens: to a person as a page or as lines, to a program as lines of JSON, to both when both listen.
 
+use super::guard::Guard;
 use nom_machine::trouble::{Context, Outcome};
 use nom_view::{Looks, Plain, Screen, Snapshot, is_terminal};
 use std::fs::File;
@@ -18,6 +19,8 @@ pub struct Teller {
     /// A terminal on which a page can be drawn, and how.
     terminal: Option<(Terminal, Looks)>,
     screen: Option<Screen<Terminal>>,
+    /// Gives the screen back should we be killed.
+    guard: Option<Guard>,
     /// What was said while a page was shown.
     kept: Vec<String>,
 }
@@ -70,13 +73,14 @@ impl Teller {
         };
         let looks = Looks::of(|name| std::env::var(name).ok());
         let terminal = looks.filter(|_| seen && !plain).map(|looks| (people, looks));
-        Ok(Self { json, plain: Plain::new(Box::new(people)), terminal, screen: None, kept: Vec::new() })
+        let plain = Plain::new(Box::new(people) as Out);
+        Ok(Self { json, plain, terminal, screen: None, guard: None, kept: Vec::new() })
     }
 
     /// Tells only a program.
     pub fn listening(json: Out) -> Self {
         let plain = Plain::new(Box::new(std::io::sink()) as Out);
-        Self { json: Some(json), plain, terminal: None, screen: None, kept: Vec::new() }
+        Self { json: Some(json), plain, terminal: None, screen: None, guard: None, kept: Vec::new() }
     }
 
     /// One JSON object. A reader that is gone does not end the service: it only hears no more.
@@ -91,6 +95,7 @@ impl Teller {
     /// From here on there is a page, where one can be drawn.
     pub fn open(&mut self) {
         if let Some((terminal, looks)) = self.terminal {
+            self.guard = terminal.descriptor().and_then(Guard::of);
             self.screen = Some(Screen::take(terminal, terminal.descriptor(), looks));
         }
     }
@@ -98,6 +103,7 @@ impl Teller {
     /// The terminal is given back, and what was said meanwhile is said there.
     pub fn close(&mut self) {
         self.screen = None;
+        self.guard = None;
         for text in std::mem::take(&mut self.kept) {
             self.plain.say(&text);
         }

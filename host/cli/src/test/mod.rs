@@ -12,6 +12,7 @@ mod eyes;
 mod guards;
 mod guest;
 mod hostile;
+mod killed;
 mod liar;
 mod lives;
 mod monitor;
@@ -112,14 +113,20 @@ const PARTS: &[Part] = &[
     ("netpipe", "a guest and Debian's NPtcp, in both roles", netpipe::netpipe),
     ("end-to-end", "real clients against running services", services::services),
     ("operation", "orders, figures, ledger files and prices, as a person types them", operation::operation),
+    (
+        "kills",
+        "whoever is killed, whenever: nothing is left, and who lives on says so or serves on",
+        killed::killed,
+    ),
     ("replay", "one recording, the same answers in every home", replay::replay),
     ("counts", "what may not become dearer unnoticed", guards::guards),
     ("browser", "the live page and the report, in a browser without a screen", browser::browser),
     ("bad-input", "what must be refused in one clear line", bad_input::bad_input),
 ];
 
-/// Parts that run only when they are named: the laws are among the unit tests, and a browser is a large package.
-const WHEN_NAMED: [&str; 2] = ["laws", "browser"];
+/// Parts that run only when they are named: the laws are among the unit tests, a browser is a large package, and killing
+/// takes its time.
+const WHEN_NAMED: [&str; 3] = ["laws", "kills", "browser"];
 
 /// The command.
 pub fn test(typed: &Typed) -> Outcome<ExitCode> {

@@ -57,7 +57,7 @@ fn operated(arguments: &[&str], has_file: bool) -> Outcome<(String, u64)> {
     orders(&port, has_file)?;
     let page = counted(metrics, accepted)?;
     let page = (page, accepted);
-    let least = accepted + drained(&mut started, metrics)?;
+    let least = accepted + drained(&mut started, metrics)?.accepted;
     ended_well(&mut started)?;
     // Whoever left was owed answers, and not all of his questions may have been looked at.
     let counted = number(&started, "others_accepted")?;
@@ -201,9 +201,8 @@ fn prometheus((page, accepted): &(String, u64)) -> Verdict {
     read().into()
 }
 
-/// Somebody is owed answers and does not read them: the service drains, says so, and waits for him until he leaves. The
-/// operations that were certainly done.
-fn drained(started: &mut Started, metrics: u16) -> Outcome<u64> {
+/// Somebody is owed answers and does not read them: the service drains, says so, and waits for him until he leaves.
+pub fn drained(started: &mut Started, metrics: u16) -> Outcome<Client> {
     let mut client = Client::connect(started.port)?;
     let value = vec![b'v'; LARGE];
     let set = [format!("set owed 0 0 {LARGE}\r\n").as_bytes(), &value, b"\r\n"].concat();
@@ -212,11 +211,12 @@ fn drained(started: &mut Started, metrics: u16) -> Outcome<u64> {
     // It has begun to answer.
     let answer = [format!("VALUE owed 0 {LARGE}\r\n").as_bytes(), &value, b"\r\nEND\r\n"].concat();
     client.expect(&answer)?;
+    client.accepted += 1;
     started.signal("TERM")?;
     let deadline = Instant::now() + END;
     loop {
         match get(metrics, "/ready") {
-            Ok((503, body)) if body.contains("it drains") => return Ok(client.accepted + 1),
+            Ok((503, body)) if body.contains("it drains") => return Ok(client),
             Ok((200, _)) if Instant::now() < deadline => std::thread::sleep(Duration::from_millis(5)),
             other => return Err(Trouble::new(format!("/ready is {other:?} while it drains"))),
         }

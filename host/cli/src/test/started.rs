@@ -58,17 +58,39 @@ impl Started {
     }
 
     fn start(port: u16, arguments: &[&str]) -> Outcome<Self> {
+        let mut started = Self::launch(arguments, |_| {})?;
+        started.up()?;
+        started.port = port;
+        Ok(started)
+    }
+
+    /// Starts it with these arguments and waits for nothing.
+    pub fn launch(arguments: &[&str], prepare: impl FnOnce(&mut Command)) -> Outcome<Self> {
         let mut command = dying_with_us(&ourselves()?);
         command.args(["run", "--json", "-"]).args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped());
+        prepare(&mut command);
         let mut child = command.spawn().context(|| "cannot start nom".into())?;
         let json = Serial::read(child.stdout.take().expect("stdout is a pipe"));
         let words = Serial::read(child.stderr.take().expect("stderr is a pipe"));
-        let started = Self { child, json, words, port };
-        if started.words.wait_for(UP, |line| line.contains("serving on")).is_none() {
-            let last = started.words.last_words().unwrap_or_default();
+        Ok(Self { child, json, words, port: 0 })
+    }
+
+    /// Waits until it serves, and hears on which port.
+    pub fn up(&mut self) -> Outcome<()> {
+        if self.words.wait_for(UP, |line| line.contains("serving on")).is_none() {
+            let last = self.words.last_words().unwrap_or_default();
             return Err(Trouble::new(format!("the service did not come up: {last}")));
         }
-        Ok(started)
+        self.port = self.told_port("serving on localhost:").unwrap_or(0);
+        Ok(())
+    }
+
+    /// The port that it says behind these words.
+    pub fn told_port(&self, words: &str) -> Outcome<u16> {
+        let lines = self.words.lines();
+        let said = lines.iter().find_map(|line| line.text.split_once(words));
+        said.and_then(|(_, rest)| rest.split(|letter: char| !letter.is_ascii_digit()).next()?.parse().ok())
+            .ok_or_else(|| Trouble::new(format!("it does not say {words:?} and a port")))
     }
 
     /// Its process id.
@@ -87,14 +109,18 @@ impl Started {
 
     /// Waits for its end; the code.
     pub fn wait(&mut self, timeout: Duration) -> Outcome<i32> {
+        self.ended(timeout)?.ok_or_else(|| Trouble::new("it was killed"))
+    }
+
+    /// The same; no code when it was killed.
+    pub fn ended(&mut self, timeout: Duration) -> Outcome<Option<i32>> {
         let deadline = Instant::now() + timeout;
         loop {
             match self.child.try_wait().context(|| "cannot wait for nom".into())? {
                 Some(status) => {
                     self.json.wait_end(Duration::from_secs(2));
                     self.words.wait_end(Duration::from_secs(2));
-                    let killed = || Trouble::new("it was killed");
-                    return status.code().ok_or_else(killed);
+                    return Ok(status.code());
                 }
                 None if Instant::now() > deadline => return Err(Trouble::new("it did not end in time")),
                 None => std::thread::sleep(Duration::from_millis(20)),

@@ -3,7 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::io::{ErrorKind, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
 
 /// The listener and its peer. Whoever comes while a peer is connected is turned away.
 #[derive(Debug)]
@@ -69,6 +69,17 @@ impl Management {
     }
 }
 
+/// Nobody is to knock at a door behind which nobody is any more. Who has given up the right to remove it leaves it to the
+/// one who comes next. (A restart that succeeds becomes another program, and nothing is dropped.)
+impl Drop for Management {
+    fn drop(&mut self) {
+        let address = self.listener.local_addr();
+        if let Some(path) = address.as_ref().ok().and_then(SocketAddr::as_pathname) {
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -91,6 +102,7 @@ mod tests {
         assert_eq!((management.read(&mut bytes), management.peer()), (0, 0));
         let _third = UnixStream::connect(&path).unwrap();
         assert_eq!(management.peer(), 2);
-        let _ = std::fs::remove_file(path);
+        drop(management);
+        assert!(!path.exists());
     }
 }
