@@ -30,7 +30,7 @@ const DRAIN_MAX: Duration = Duration::from_secs(600);
 /// How long a service may take to end after its last word.
 const END_PATIENCE: Duration = Duration::from_secs(5);
 /// For how long the last words of a service that is gone are waited for.
-const LAST_WORDS: Duration = Duration::from_secs(1);
+const LAST_WORDS: Duration = Duration::from_secs(5);
 /// Columns and rows of a picture.
 const PICTURE: (usize, usize) = (104, 30);
 /// How long one wait for words lasts: clock and Ctrl-C are looked at in between.
@@ -81,7 +81,16 @@ pub fn watch(
     while !interrupted.load(Ordering::SeqCst) && options.time.is_none_or(|time| started.elapsed() < time) {
         session.answer_watchers(&mut management)?;
         session.turn(service, &management, teller)?;
-        if load.as_ref().is_some_and(Load::ended) || session.bye.is_some() {
+        if session.bye.is_some() {
+            break;
+        }
+        if load.as_ref().is_some_and(Load::ended) {
+            // One without an end failed, perhaps because the service ends: then that is about to say so.
+            let patience = if options.load_time.is_none() { END_PATIENCE } else { Duration::ZERO };
+            let deadline = Instant::now() + patience;
+            while session.bye.is_none() && Instant::now() < deadline {
+                session.turn(service, &management, teller)?;
+            }
             break;
         }
     }

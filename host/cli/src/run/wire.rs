@@ -17,7 +17,7 @@ const DRIVER: &str = "tun";
 /// What whoever uses one opens.
 const WAY_IN: &str = "/dev/net/tun";
 /// How long the emulator may take to make one, and how often it is looked whether it has.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(30);
 const LOOK_INTERVAL: Duration = Duration::from_millis(1);
 
 /// A TAP device with the host's end of its network.
