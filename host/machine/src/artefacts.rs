@@ -4,7 +4,7 @@ use crate::machine::bound_to_us;
 use crate::trouble::{Context, Outcome, Trouble};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::sync::{Mutex, PoisonError};
 
 /// The profile that everything inside a guest is built with; see the root manifest.
