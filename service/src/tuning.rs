@@ -12,6 +12,10 @@ use nom_ledger::Reading;
 use nom_points::{Measured, Points, Setting};
 use nom_tuner::{Announced, Decision, Mode, Moment, Quoted, Rules, Tuner};
 
+mod waiting;
+
+use waiting::Waiting;
+
 /// Time between two looks at the load.
 pub const LOOK_NS: u64 = 10_000_000;
 /// Time over which a change of arrivals is looked for.
@@ -34,6 +38,10 @@ pub struct Figures {
     pub latency_square_sum: u128,
     /// Connections that are open.
     pub connections: u32,
+    /// Frames that this core took and sent.
+    pub frames: [u64; 2],
+    /// Those that it holds now, on their way in and out.
+    pub gathered: [u32; 2],
 }
 
 /// The tuner with its senses.
@@ -57,12 +65,14 @@ pub struct Tuning {
     window_ns: u64,
     /// Where the window that is being measured began; none when the setting changed in it.
     window: Option<(u64, Figures)>,
+    /// What was counted waiting in it.
+    waiting: Waiting,
 }
 
 impl Tuning {
     /// A tuner by the configuration, or none where there is nothing to decide by.
-    pub fn new(configuration: &Configuration, fallback: Setting, now_ns: u64) -> Self {
-        let rules = rules(configuration, false, fallback);
+    pub fn new(configuration: &Configuration, start: Setting, now_ns: u64) -> Self {
+        let rules = rules(configuration, false, start);
         let mode = rules.mode;
         let (tuner, opening) = match (&configuration.contract, &configuration.points) {
             _ if mode == Mode::Off => (None, None),
@@ -83,6 +93,7 @@ impl Tuning {
             steady_ns: SMOOTHING_NS,
             window_ns: configuration.window_ns,
             window: None,
+            waiting: Waiting::default(),
         }
     }
 
@@ -170,15 +181,22 @@ impl Tuning {
         let mut decision = tuner.decide_and(&moment, put);
         match &self.window {
             // What happens before the setting has settled says nothing about it.
-            None if now_ns >= tuner.settled_ns() => self.window = Some((now_ns, *figures)),
+            None if now_ns >= tuner.settled_ns() => {
+                self.window = Some((now_ns, *figures));
+                self.waiting = Waiting::default();
+            }
             None => {}
             Some((start_ns, start)) if now_ns - start_ns >= tuner.window_ns(self.window_ns) => {
                 if decision.is_none() {
-                    decision = tuner.observe(now_ns, &measured(start, figures, now_ns - start_ns));
+                    let window_ns = now_ns - start_ns;
+                    let counted_ns = self.waiting.least_ns(start.frames, figures.frames, window_ns);
+                    let seen = Measured { counted_ns, ..measured(start, figures, window_ns) };
+                    decision = tuner.observe(now_ns, &seen);
                 }
                 self.window = Some((now_ns, *figures));
+                self.waiting = Waiting::default();
             }
-            Some(_) => {}
+            Some(_) => self.waiting.look(figures.gathered),
         }
         if decision.as_ref().is_some_and(|decision| decision.change.is_some()) {
             self.window = None;
@@ -218,7 +236,7 @@ impl Tuning {
 }
 
 /// The owner's rules, as the configuration says them.
-fn rules(configuration: &Configuration, frozen: bool, fallback: Setting) -> Rules {
+fn rules(configuration: &Configuration, frozen: bool, start: Setting) -> Rules {
     let mode = match configuration.tuning {
         _ if frozen => Mode::Off,
         configuration::Tuning::Off => Mode::Off,
@@ -227,7 +245,7 @@ fn rules(configuration: &Configuration, frozen: bool, fallback: Setting) -> Rule
     };
     let rules = Rules {
         mode,
-        fallback,
+        start,
         may_stop: configuration.may_stop,
         spending_max: configuration.spending_max,
         latency_max_ns: configuration.latency_max_ns,
@@ -260,6 +278,7 @@ fn measured(start: &Figures, end: &Figures, window_ns: u64) -> Measured {
         late: to.late - from.late,
         mean_ns,
         jitter_ns: root(variance),
+        counted_ns: 0.0,
     }
 }
 
@@ -298,6 +317,8 @@ mod tests {
             },
             latency_square_sum: latencies.iter().map(|ns| u128::from(ns * ns)).sum(),
             connections: 1,
+            frames: [0; 2],
+            gathered: [0; 2],
         };
         let window = measured(&at(10, &[5]), &at(13, &[5, 100, 200, 300]), 1_000);
         assert_eq!((window.operations, window.measured, window.mean_ns), (3, 3, 200.0));

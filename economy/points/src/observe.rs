@@ -26,6 +26,9 @@ pub struct Measured {
     pub mean_ns: f64,
     /// Their standard deviation.
     pub jitter_ns: f64,
+    /// How long frames waited at least, by how many were counted waiting and how many came: no clock had a part in it.
+    /// 0 where too few were counted to say anything.
+    pub counted_ns: f64,
 }
 
 impl Measured {

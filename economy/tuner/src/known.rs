@@ -38,6 +38,11 @@ impl Known {
         self.profiled_ns.is_some() || self.windows >= KNOWN_WINDOWS
     }
 
+    /// Whether clients said what they waited for.
+    pub fn was_profiled(&self) -> bool {
+        self.profiled_ns.is_some()
+    }
+
     /// Whether it was measured at all.
     pub fn was_seen(&self) -> bool {
         self.profiled_ns.is_some() || self.windows > 0

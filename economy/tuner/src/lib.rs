@@ -29,6 +29,7 @@ mod known;
 mod learn;
 mod press;
 mod rules;
+mod sight;
 mod size;
 #[cfg(test)]
 mod tests;

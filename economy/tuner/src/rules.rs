@@ -19,11 +19,11 @@ pub enum Mode {
 pub struct Rules {
     /// Whether the tuner acts.
     pub mode: Mode,
-    /// The setting at the start.
-    pub fallback: Setting,
+    /// The setting at the start. Nothing returns to it later.
+    pub start: Setting,
     /// Whether serving nothing may be chosen.
     pub may_stop: bool,
-    /// Longest time to serve nothing before serving again to see the load, when under another load serving would pay.
+    /// Longest time to serve nothing before serving again to see the load, when under some load serving would pay.
     /// (When it pays under no load, only a price can change that, and prices are seen.)
     pub stop_max_ns: u64,
     /// How long to serve then, at least.
@@ -90,7 +90,7 @@ impl Default for Rules {
         const MS: u64 = 1_000_000;
         Self {
             mode: Mode::On,
-            fallback: Setting::serve(Wait::Halt, Batching::RunToCompletion),
+            start: Setting::serve(Wait::Halt, Batching::RunToCompletion),
             may_stop: true,
             stop_max_ns: 60_000 * MS,
             look_ns: 1_000 * MS,

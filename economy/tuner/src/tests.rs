@@ -287,6 +287,7 @@ fn seen(mean_us: f64, core_ns: u64, late: u64) -> Measured {
         late,
         mean_ns: mean_us * 1000.0,
         jitter_ns: 1_000.0,
+        counted_ns: 0.0,
     }
 }
 
@@ -470,4 +471,33 @@ fn a_stop_under_overload_ends_when_the_load_has_gone() {
         tuner.decide(&at(now_ms, connections));
     }
     assert_eq!((tuner.setting(), tuner.class()), (setting(0), Some("few")));
+}
+
+#[test]
+fn who_looks_again_serves_with_what_costs_least_under_the_load_that_was_seen_last() {
+    // Under few the quick one pays. Under many all are late and every core is lost: 200 us lose a quarter of it.
+    let late = |delay_us, core_ns| Point {
+        late: vec![Late { threshold_ns: 750_000, above: 100_000 }],
+        ..point(delay_us, 40e3, 900.0, core_ns)
+    };
+    let few = vec![point(0, 40e3, 60.0, 20_000.0), late(200, 5_000.0)];
+    let many = vec![late(0, 20_000.0), late(200, 5_000.0)];
+    let all = |limit_ns| {
+        let rules = Rules { latency_max_ns: limit_ns, ..Rules::default() };
+        let classes = vec![
+            class("few", LoadKind::Open, (0.0, 50.0), few.clone()),
+            class("many", LoadKind::Open, (50.0, f64::INFINITY), many.clone()),
+        ];
+        Tuner::new(penalty(), points(classes), rules)
+    };
+    let looked = |mut tuner: Tuner| {
+        (0..100_000).step_by(10).find_map(|now_ms| {
+            let busy = Moment { connections: 100.0, ..moment(now_ms, core("20 $/core/h")) };
+            let said = tuner.decide(&busy)?;
+            said.line().starts_with("look again").then_some(said.change).flatten()
+        })
+    };
+    assert_eq!(looked(all(None)), Some(setting(200)));
+    // Where no setting keeps the owner's limit under many, the one that keeps it under few is taken.
+    assert_eq!(looked(all(Some(500_000))), Some(setting(0)));
 }

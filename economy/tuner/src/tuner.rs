@@ -8,6 +8,7 @@ use crate::choose::{Held, best};
 use crate::explain::Why;
 use crate::known::{Known, Spread};
 use crate::learn::Learnt;
+use crate::sight::Sight;
 use crate::trial::{DISTRUSTED_MAX, Distrusted, Trial};
 use crate::usual::Usual;
 use crate::{Mode, Rules};
@@ -17,7 +18,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use explore::Explorer;
 use nom_money::{NANO, Prices, print_duration};
-use nom_points::{Measured, Points, Setting, frontier, twins};
+use nom_points::{Class, Measured, Points, Setting, frontier, twins};
 use nom_utility::Contract;
 use weigh::Cause;
 
@@ -107,6 +108,7 @@ pub struct Tuner {
     place: Option<usize>,
     place_of: Option<(usize, Setting)>,
     spread: Spread,
+    sight: Sight,
     /// What is learnt while serving, and of which class and load the points were told by it.
     learnt: Option<Learnt>,
     told: Option<(usize, f64)>,
@@ -141,13 +143,14 @@ impl Tuner {
             place: None,
             place_of: None,
             spread: Spread::default(),
+            sight: Sight::default(),
             learnt: rules.learn.then(|| Learnt::new(&points, limit_ns)),
             told: None,
             explorer: Explorer::default(),
             contract,
             points,
             rules,
-            setting: rules.fallback,
+            setting: rules.start,
             changed_ns: None,
             stay_ns: 0,
             news: None,
@@ -260,7 +263,7 @@ impl Tuner {
         if self.learnt.is_some() {
             self.tell(class);
         }
-        if let Some(look) = self.look_again(moment.now_ns, quoted) {
+        if let Some(look) = self.look_again(moment.now_ns, class, quoted) {
             return Some(look);
         }
         if self.is_exploring() {
@@ -326,8 +329,10 @@ impl Tuner {
         }
     }
 
-    /// Ends a stop that has lasted long when another load would pay: while nothing is served the load cannot be seen.
-    fn look_again(&mut self, now_ns: u64, quoted: &Quoted) -> Option<Decision> {
+    /// Ends a stop that has lasted long when under some load serving would pay: while nothing is served the load cannot be
+    /// seen. It is looked for with what costs least under the load seen last, which is the best guess there is: what another
+    /// load would want may be the dearest of all under this one.
+    fn look_again(&mut self, now_ns: u64, class: usize, quoted: &Quoted) -> Option<Decision> {
         let stopped_ns = now_ns.saturating_sub(self.changed_ns?);
         if self.setting != Setting::Nothing
             || self.rules.mode != Mode::On
@@ -336,12 +341,18 @@ impl Tuner {
             return None;
         }
         let evaluator = self.contract.at(&quoted.prices);
-        let paying = self.points.classes.iter().find_map(|class| {
-            best(&evaluator, class, self.arrival_per_s, &self.rules, |_| true)
+        let (paying, name) = (0..self.points.classes.len()).find_map(|class| {
+            let (load, arrival_per_s) = self.usual_load(class);
+            let known = |setting| load.find(setting).is_some_and(|place| !load.points[place].is_unmeasured());
+            best(&evaluator, &load, arrival_per_s, &self.rules, known)
                 .filter(|best| best.setting != Setting::Nothing)
-                .map(|best| (best.setting, class.name.clone()))
-        });
-        let (setting, name) = paying?;
+                .map(|best| (best.setting, load.name))
+        })?;
+        self.find_place(class);
+        let serving = Rules { may_stop: false, ..self.rules };
+        // Where every setting breaks a limit under that load, one that keeps it under the other is the least evil.
+        let least = self.scales(class, quoted).best(self.arrival_per_s, &serving);
+        let setting = least.map_or(paying, |least| least.setting);
         self.put(setting, now_ns);
         self.stay_ns = self.rules.look_ns;
         self.looking_until_ns = now_ns.saturating_add(self.rules.look_ns);
@@ -352,6 +363,19 @@ impl Tuner {
                 print_duration(stopped_ns)
             )),
         })
+    }
+
+    /// A class with the load that its points stand for, and what is known of them there.
+    fn usual_load(&self, class: usize) -> (Class, f64) {
+        let mut load = self.points.classes[class].clone();
+        let arrival_per_s = load.measured() * self.points.capacity_per_s;
+        if let Some(learnt) = &self.learnt {
+            let (limit_ns, capacity_per_s) = (self.contract.limit_ns(), self.points.capacity_per_s);
+            for (place, point) in load.points.iter_mut().enumerate() {
+                learnt.tell((class, place), arrival_per_s, limit_ns, capacity_per_s, point);
+            }
+        }
+        (load, arrival_per_s)
     }
 
     /// Says once a class that its settings cannot be told apart.

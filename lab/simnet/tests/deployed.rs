@@ -616,3 +616,37 @@ fn an_answer_that_is_larger_than_the_inbox_is_read_at_once() {
     let messages = server.borrow_mut().messages();
     assert_eq!(said(&messages, "the answer is longer than"), 1, "{messages:?}");
 }
+
+#[test]
+fn what_is_counted_waiting_is_as_long_as_what_the_stamps_say() {
+    // Little's law: what waits on average is what comes in a second times how long each waits.
+    let mut simulation = Simulation::new(11);
+    let configuration = Configuration::parse("batch = 2 ms\nwindow = 500 ms\n").unwrap();
+    let (server_id, server) = simulation.add(serving(configuration, COST, Vec::new(), 11));
+    let config = Config::new([2, 0, 0, 0, 0, 2], Ipv4Addr::new(10, 0, 2, 2), 24);
+    let (client_id, _) =
+        simulation.add(Player::new(config, Device::default(), recording(3), (SERVER, 11211), 9));
+    simulation.connect(End { node: server_id, port: 0 }, End { node: client_id, port: 0 }, Link::gigabit());
+    let figures = || {
+        let server = server.borrow();
+        let engine = server.worker().engine();
+        let (counters, meter) = (engine.counters(), engine.meter());
+        ([counters.frames_in, counters.frames_out], meter.measured(), meter.latency_sum_ns())
+    };
+    simulation.run_until(SECOND / 2);
+    let (from, looks) = (figures(), 3_000);
+    let mut waited = [0.0; 2];
+    for _ in 0..looks {
+        simulation.run_until(simulation.now_ns() + SECOND / 1_000);
+        let gathered = server.borrow().worker().engine().gathered();
+        for (sum, waiting) in waited.iter_mut().zip(gathered) {
+            *sum += f64::from(waiting);
+        }
+    }
+    let to = figures();
+    let way =
+        |way: usize| waited[way] / f64::from(looks) / (to.0[way] - from.0[way]) as f64 * 3.0 * SECOND as f64;
+    let counted_ns = way(0) + way(1);
+    let stamped_ns = (to.2 - from.2) as f64 / (to.1 - from.1) as f64;
+    assert!((0.8..1.1).contains(&(counted_ns / stamped_ns)), "{counted_ns} {stamped_ns}");
+}

@@ -378,6 +378,11 @@ impl<I: Ingress, E: Egress, A: Application> Engine<I, E, A> {
         true
     }
 
+    /// Frames that are held now on their way in, and queued on their way out: how many gather, counted without a clock.
+    pub fn gathered(&self) -> [u32; 2] {
+        [self.held.len() as u32, self.out.queued()]
+    }
+
     /// Changes the terms of one connection. False when there is no such connection.
     pub fn set_terms(&mut self, id: ConnectionId, terms: Terms, now_ns: u64) -> Result<bool, TooManyTerms> {
         let place = self.tcp.terms.place(terms)?;

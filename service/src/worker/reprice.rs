@@ -147,6 +147,8 @@ impl<I: Ingress, E: Egress, A: Application> Worker<I, E, A> {
             reading: priced.unwrap_or_else(|| reading::reading(&self.engine, home)),
             latency_square_sum: self.engine.meter().latency_square_sum() + squares,
             connections: self.engine.application().guests() + guests,
+            frames: [self.engine.counters().frames_in, self.engine.counters().frames_out],
+            gathered: self.engine.gathered(),
         };
         let (engine, configuration) = (&mut self.engine, &self.configuration);
         let mut at = None;

@@ -37,6 +37,7 @@ impl Tuner {
         {
             return None;
         }
+        let seen = &self.sighted(class, seen);
         self.seen = Some((*seen, self.arrival_per_s));
         if self.rules.learn {
             self.learn(now_ns, class, seen);
@@ -47,7 +48,30 @@ impl Tuner {
                 }
             }
         }
-        self.judge(now_ns, class, seen).or_else(|| self.disagreement(class, seen))
+        self.judge(now_ns, class, seen)
+            .or_else(|| self.lost_sight())
+            .or_else(|| self.disagreement(class, seen))
+    }
+
+    /// What was seen, as far as it can be true. A profile is the better witness where there is one, see [`Self::learn`].
+    fn sighted(&mut self, class: usize, seen: &Measured) -> Measured {
+        let place = self.points.classes[class].find(self.setting);
+        if place.is_none_or(|place| self.known[class][place].was_profiled()) {
+            return *seen;
+        }
+        self.sight.look(class, self.setting, seen);
+        self.sight.corrected(seen)
+    }
+
+    /// Says once that the server does not see its latency.
+    fn lost_sight(&mut self) -> Option<Decision> {
+        let times = self.sight.news()?;
+        let why = Why::Said(format!(
+            "{}: more requests wait here than the latency seen here allows; until both agree again, {times:.1} times what is \
+             seen counts: look at the stamps of arrivals, or profile",
+            self.setting
+        ));
+        Some(Decision { change: None, why })
     }
 
     /// Learns from what was seen of the present setting, and tells it to the points.

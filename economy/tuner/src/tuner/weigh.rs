@@ -181,7 +181,7 @@ impl Scales<'_> {
     }
 
     /// The best of what is trusted and allowed, by its figures alone.
-    fn best(&self, arrival_per_s: f64, rules: &Rules) -> Option<Estimate> {
+    pub fn best(&self, arrival_per_s: f64, rules: &Rules) -> Option<Estimate> {
         crate::choose::best_of(&self.evaluator, self.load, arrival_per_s, rules, |place| self.trusted(place))
     }
 

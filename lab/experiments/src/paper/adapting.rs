@@ -132,7 +132,7 @@ impl Game<'_> {
             // Nobody has to serve at a loss.
             if made.profit > 0.0 { made } else { Made::default() }
         });
-        let rules = Rules { fallback: settings[0], ..Rules::default() };
+        let rules = Rules { start: settings[0], ..Rules::default() };
         let mut tuner = Tuner::new(self.contract, self.points(), rules);
         let (mut adaptive, mut chosen) = (Made::default(), Vec::new());
         for (place, step) in steps.iter().enumerate() {

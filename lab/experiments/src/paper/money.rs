@@ -180,7 +180,7 @@ impl Swept {
     /// What a tuner makes that lives through both minutes: ten looks a second and a window of a second that it is
     /// shown, as a service does.
     fn tuned(&self, contract: &Contract, points: Points, rules: Rules) -> Made {
-        let mut tuner = Tuner::new(*contract, points, Rules { fallback: self.settings[0], ..rules });
+        let mut tuner = Tuner::new(*contract, points, Rules { start: self.settings[0], ..rules });
         let (mut made, mut window) = (Made::default(), None);
         for look in 0..2 * PHASE_S * LOOKS {
             let (second, now_ns) = (look / LOOKS, look * LOOK_NS + 1);

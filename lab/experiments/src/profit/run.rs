@@ -135,10 +135,10 @@ impl Scene<'_> {
         silent_from_s: Option<f64>,
         mut say: impl FnMut(f64, &str),
     ) -> Earned {
-        let rules = Rules { fallback: setting(0), ..Rules::default() };
+        let rules = Rules { start: setting(0), ..Rules::default() };
         let rules = if knowledge == Knowledge::Frozen { rules } else { rules.online() };
         let mut tuner = Tuner::new(self.contract, self.points(knowledge), rules);
-        let mut random = Random::new(self.seed ^ 0x77);
+        let (mut random, mut counts) = (Random::new(self.seed ^ 0x77), Random::new(self.seed ^ 0xc0));
         let (mut earned, mut revenue_all) = (Earned::default(), 0.0);
         let mut window: Option<usize> = None;
         for look in 0..self.windows() * LOOKS {
@@ -169,6 +169,8 @@ impl Scene<'_> {
                         let arrival = self.now(middle_s).arrival_per_s;
                         let mut seen = self.surface.window(place, arrival, middle_s, window_s, &mut random);
                         seen.mean_ns *= lie;
+                        let served_per_s = seen.operations_per_s();
+                        seen.counted_ns = self.surface.counted_ns(place, served_per_s, window_s, &mut counts);
                         decision = tuner.observe(now_ns, &seen);
                     }
                     window = Some(look);

@@ -27,6 +27,9 @@ const DROWNED_NS: f64 = 20e6;
 const BENT: f64 = 0.08;
 const WANDER: f64 = 0.06;
 const UNEVEN: f64 = 0.04;
+/// How often a server counts what waits, and how much that varies.
+const LOOKS_PER_S: f64 = 100.0;
+const COUNT_UNEVEN: f64 = 0.6;
 
 /// How what gathers counts. The tuner's model is of the first form; it is told nothing of the others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -279,7 +282,18 @@ impl Surface {
             late: (self.late(mean_ns) * operations as f64) as u64,
             mean_ns,
             jitter_ns: mean_ns / 2.0,
+            counted_ns: 0.0,
         }
+    }
+
+    /// How long requests gather at least, by how many wait when the server looks a hundred times a second: as the service
+    /// counts it, less the one that may have woken it and two deviations. It sees no queue and nothing beyond itself.
+    pub fn counted_ns(&self, place: usize, served_per_s: f64, seconds: f64, random: &mut Random) -> f64 {
+        let gathers_ns = self.fitted.share * DELAYS_US[place] as f64 * 1e3;
+        let waiting = served_per_s * gathers_ns / 1e9;
+        let doubt = COUNT_UNEVEN * (waiting + waiting.sqrt()) / (LOOKS_PER_S * seconds).sqrt();
+        let counted = waiting + doubt * random.normal() - 2.0 * doubt - 1.0;
+        counted.max(0.0) * 1e9 / served_per_s.max(1.0)
     }
 
     /// A profile: a point under a load, measured with an error of its own before the run begins.

@@ -139,7 +139,7 @@ impl Case {
         let rules = Rules {
             hysteresis: false,
             // One that is no point of the class, so that whatever is chosen is a change.
-            fallback: Setting::serve(Wait::Poll, Batching::TakeQueued),
+            start: Setting::serve(Wait::Poll, Batching::TakeQueued),
             may_stop: self.may_stop,
             spending_max: self.spending_max_atto.map(Spending),
             latency_max_ns: self.latency_max_ns,
