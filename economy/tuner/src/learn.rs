@@ -74,6 +74,8 @@ struct Family {
     /// W of each member.
     held_ns: Vec<f64>,
     seen: bool,
+    /// Something of it was profiled.
+    profiled: bool,
     /// Of each member.
     was_seen: Vec<bool>,
     /// First figures: core time, bytes, latency.
@@ -136,6 +138,7 @@ impl Family {
             wait,
             ack_delay_ns,
             seen: false,
+            profiled: false,
             was_seen: alloc::vec![false; members],
             unit: [1.0; 3],
             core: Regression::new(CORE, members, classes),
@@ -158,9 +161,14 @@ impl Family {
     /// What latency depends on, in units of the first that was seen, and whether the core is expected to drown.
     /// How busy the core is follows from what settings share: near the brim a small error of one setting's core time would
     /// be a large one of its latency, and what is wrong with it anyway goes into how far its latency is off.
-    fn waiting(&self, held_ns: f64, arrival_per_s: f64) -> ([f64; 3], f64) {
+    /// Without a profile there is nothing but what was seen of few settings to tell what is shared: one that is dear would make
+    /// all others look busy, so each is taken for as busy as it showed itself.
+    fn waiting(&self, at: At, held_ns: f64, arrival_per_s: f64) -> ([f64; 3], f64) {
         let alone = self.alone(held_ns, arrival_per_s);
-        let core_ns = self.core.shared(&alone).max(LEAST) * self.unit[0];
+        let core_ns = match self.profiled {
+            true => self.core.shared(&alone).max(LEAST) * self.unit[0],
+            false => expected(&self.core, at, &alone, self.unit[0]).value,
+        };
         let busy = arrival_per_s * core_ns * 1e-9;
         let within = busy.min(FULL);
         let queue_ns = core_ns * within / (2.0 * (1.0 - within));
@@ -171,7 +179,7 @@ impl Family {
         let alone = self.alone(held_ns, arrival_per_s);
         let core_ns = expected(&self.core, at, &alone, self.unit[0]);
         let wire_bytes = expected(&self.wire, at, &alone, self.unit[1]);
-        let (waiting, busy) = self.waiting(held_ns, arrival_per_s);
+        let (waiting, busy) = self.waiting(at, held_ns, arrival_per_s);
         let mut mean_ns = expected(&self.latency, at.rough(ROUGH * waiting[2]), &waiting, self.unit[2]);
         let mut reckoned = false;
         let drowned = match (self.drowned[at.member], self.served[at.member]) {
@@ -250,6 +258,9 @@ impl Learnt {
                     jitter_ns: point.jitter_ns,
                     late: (above, of),
                 };
+                if let Some((family, _)) = this.places[number][place] {
+                    this.families[family].profiled = true;
+                }
                 this.take(number, place, &figures, &points.noise, limit_ns, 0);
             }
         }
@@ -339,7 +350,7 @@ impl Learnt {
         }
         let wire = figures.wire_bytes / unit[1];
         family.wire.saw(at, &alone, None, (wire, noise(spread.bytes, wire)));
-        let (waiting, busy) = family.waiting(held_ns, arrival);
+        let (waiting, busy) = family.waiting(at, held_ns, arrival);
         let rough = at.rough(ROUGH * waiting[2]);
         let likely_ns = family.latency.expected(rough, &waiting, None).value.max(LEAST) * unit[2];
         let below = |known: Option<(f64, u64)>| known.filter(|(per_s, _)| *per_s < arrival);
@@ -465,7 +476,7 @@ impl Learnt {
         let at = |member: usize| At::new(member, class);
         let rough = |member: usize, waiting: &[f64; 3]| at(member).rough(ROUGH * waiting[2]);
         let alone = |member: usize| family.alone(family.held_ns[member], arrival_per_s);
-        let waiting = |member: usize| family.waiting(family.held_ns[member], arrival_per_s).0;
+        let waiting = |member: usize| family.waiting(at(member), family.held_ns[member], arrival_per_s).0;
         let (alone_a, alone_b) = (alone(a), alone(b));
         let (waiting_a, waiting_b) = (waiting(a), waiting(b));
         let root = |variance: f64, unit: f64| libm::sqrt(variance) * unit;

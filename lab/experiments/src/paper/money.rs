@@ -138,6 +138,7 @@ impl Swept {
             late,
             mean_ns: seen.mean_us * 1e3,
             jitter_ns: seen.jitter_us * 1e3,
+            counted_ns: 0.0,
         }
     }
 
