@@ -3,7 +3,6 @@
 use nom_machine::trouble::{Context, Outcome, Trouble};
 use rustix::process::Pid;
 use rustix::thread::CpuSet;
-use std::process::Command;
 
 /// How the emulator names the threads that execute the guest.
 const PROCESSOR: &str = "CPU ";
@@ -49,20 +48,6 @@ pub fn demote_processors(process: u32) -> Outcome<()> {
         any = true;
     }
     if any { Ok(()) } else { Err(Trouble::new("the emulator has no thread that is named after a processor")) }
-}
-
-/// From now on none of an emulator's threads takes the processor from another one by waking up: each runs until it has nothing
-/// more to do. Any user may ask for that.
-pub fn take_turns(process: u32) -> Outcome<()> {
-    let output = Command::new("chrt")
-        .args(["--all-tasks", "--batch", "--pid", "0", &process.to_string()])
-        .output()
-        .context(|| "cannot start chrt, which util-linux has".into())?;
-    if output.status.success() {
-        return Ok(());
-    }
-    let why = String::from_utf8_lossy(&output.stderr).trim().to_string();
-    Err(Trouble::new(format!("the emulator's threads keep their scheduling policy: {why}")))
 }
 
 /// Processor time that the threads which execute the guest have had so far, and that of the emulator's others.

@@ -3,9 +3,8 @@
 //! processor of the host, the client the other one. What serves, what the peer is and what the client does is data
 //! ([`Contest`]).
 //!
-//! Five sides take turns: the peer under Debian's cloud kernel, ours asleep between requests, ours polling while the
-//! guest's processor is demoted (nice 19) against the emulator's other threads, and the first two again while no thread of
-//! the emulator takes the processor from another one by waking up (`SCHED_BATCH`). The figures, behind the contest's name:
+//! Three sides take turns: the peer under Debian's cloud kernel, ours asleep between requests, and ours polling while the
+//! guest's processor is demoted (nice 19) against the emulator's other threads. The figures, behind the contest's name:
 //!
 //! - `vm_many_ratio`: operations in a second with 64 connections, ours asleep between them;
 //! - `vm_single_ratio`: with one connection; `vm_single_polling_ratio` where ours polls;
@@ -14,8 +13,6 @@
 //!   with 64, ours asleep between them;
 //! - `vm_wire_jitter_ratio`: the same from the request's frame to that of its answer on the guest's TAP device, as the
 //!   host's kernel stamps them ([`wire`]): without the client; `vm_wire_SIDE_us`, `_deviation_us` and `_p99_us` beside it;
-//! - `vm_batch_many_ratio`, `vm_batch_single_ratio`, `vm_batch_jitter_ratio`: the same where either emulator's threads take
-//!   turns so, ours asleep between requests;
 //! - `vm_cpu_ratio`, `vm_single_cpu_ratio`: processor time of an operation, guest and emulator together, ours asleep
 //!   between them: less disturbed by others than rates;
 //! - `vm_LOAD_WHAT_per_operation`: what an operation makes a guest of ours do ([`counted`]);
@@ -103,12 +100,9 @@ enum Side {
     Linux,
     Halting,
     Demoted,
-    LinuxInTurns,
-    HaltingInTurns,
 }
 
-const SIDES: [Side; 5] =
-    [Side::Linux, Side::Halting, Side::Demoted, Side::LinuxInTurns, Side::HaltingInTurns];
+const SIDES: [Side; 3] = [Side::Linux, Side::Halting, Side::Demoted];
 
 impl Side {
     fn name(self) -> &'static str {
@@ -116,8 +110,6 @@ impl Side {
             Self::Linux => "Linux",
             Self::Halting => "nom, halting",
             Self::Demoted => "nom, polling, demoted",
-            Self::LinuxInTurns => "Linux, batch",
-            Self::HaltingInTurns => "nom, halting, batch",
         }
     }
 
@@ -127,19 +119,7 @@ impl Side {
             Self::Linux => "linux",
             Self::Halting => "halting",
             Self::Demoted => "polling",
-            Self::LinuxInTurns => "linux_batch",
-            Self::HaltingInTurns => "halting_batch",
         }
-    }
-
-    /// Whether the emulator's threads take turns.
-    fn in_turns(self) -> bool {
-        matches!(self, Self::LinuxInTurns | Self::HaltingInTurns)
-    }
-
-    /// The Linux that it stands beside.
-    fn peer(self) -> Self {
-        if self.in_turns() { Self::LinuxInTurns } else { Self::Linux }
     }
 }
 
@@ -247,8 +227,9 @@ fn sides(
     settings: &Settings,
     progress: &mut dyn FnMut(&str),
 ) -> Outcome<(Vec<Started>, String)> {
+    let (halting, polling) = ((contest.ours)("halt")?, (contest.ours)("poll")?);
     if settings.kvm {
-        kvm::require(&(contest.ours)("halt")?, &settings.cache)?;
+        kvm::require(&halting, &settings.cache)?;
     }
     let accelerator = if settings.kvm { Accelerator::Kvm } else { Accelerator::Tcg };
     let peer = service::prepare(&contest.peer, place(), &settings.cache, progress)?;
@@ -259,19 +240,13 @@ fn sides(
         command_line: Some(linux_guest::command_line()),
         ..plan.clone()
     };
-    let started = |side: Side| -> Outcome<Started> {
-        let (plan, kernel, initial) = match side {
-            Side::Linux | Side::LinuxInTurns => {
-                (linux.clone(), Nameless::new(&peer.kernel)?, Some(Nameless::new(&peer.initial)?))
-            }
-            Side::Halting | Side::HaltingInTurns => (plan.clone(), (contest.ours)("halt")?, None),
-            Side::Demoted => (plan.clone(), (contest.ours)("poll")?, None),
-        };
-        Ok(Started { side, plan, kernel, initial })
-    };
-    // The paper's scenarios are those of its machines.
-    let sides = SIDES.into_iter().filter(|side| !(contest.exits && side.in_turns()));
-    Ok((sides.map(started).collect::<Outcome<_>>()?, peer.name))
+    let (kernel, initial) = (Nameless::new(&peer.kernel)?, Some(Nameless::new(&peer.initial)?));
+    let sides = vec![
+        Started { side: SIDES[0], plan: linux, kernel, initial },
+        Started { side: SIDES[1], plan: plan.clone(), kernel: halting, initial: None },
+        Started { side: SIDES[2], plan, kernel: polling, initial: None },
+    ];
+    Ok((sides, peer.name))
 }
 
 fn place() -> service::Place {
@@ -293,9 +268,6 @@ fn measured(
     let _apart = emulator_threads::apart(guest.id())?;
     if side == Side::Demoted {
         emulator_threads::demote_processors(guest.id())?;
-    }
-    if side.in_turns() {
-        emulator_threads::take_turns(guest.id())?;
     }
     let target = SocketAddr::from((GUEST, probe.port));
     let timed = |connections| -> Outcome<(Seen, [f64; 2])> {
@@ -365,14 +337,14 @@ fn floor_figures(name: &str, floors: &[Seen]) -> Vec<Figure> {
 /// A figure of a round of ours against Linux' in the same one; above 1 is better where a larger value is.
 fn ratios(rounds: &[Vec<Round>], side: Side, of: impl Fn(&Round) -> f64) -> Vec<f64> {
     let find = |round: &Vec<Round>, side: Side| round.iter().find(|one| one.side == side).copied();
-    let ratio = |round| Some(of(&find(round, side)?) / of(&find(round, side.peer())?));
+    let ratio = |round| Some(of(&find(round, side)?) / of(&find(round, Side::Linux)?));
     rounds.iter().filter_map(ratio).collect()
 }
 
 /// Linux' deviation over that of the steadier of ours in each round that has both.
 fn steadier_of(rounds: &[Vec<Round>], deviation: impl Fn(&Round) -> Option<f64>) -> Vec<f64> {
     let least = |round: &Vec<Round>, linux: bool| {
-        let sides = round.iter().filter(|one| !one.side.in_turns() && (one.side == Side::Linux) == linux);
+        let sides = round.iter().filter(|one| (one.side == Side::Linux) == linux);
         sides.filter_map(&deviation).min_by(f64::total_cmp)
     };
     rounds.iter().filter_map(|round| Some(least(round, true)? / least(round, false)?)).collect()
@@ -385,7 +357,7 @@ fn figures(contest: &str, goals: Goals, rounds: &[Vec<Round>], linux: &str) -> V
     let single_steadiness = |round: &Round| steadiness(round.single);
     let many_steadiness = |round: &Round| steadiness(round.many);
     let soon = |round: &Round| 1.0 / round.first_answer_ms;
-    let (halting, demoted, in_turns) = (Side::Halting, Side::Demoted, Side::HaltingInTurns);
+    let (halting, demoted) = (Side::Halting, Side::Demoted);
     let ratio = |name: &str, goal, runs: Vec<f64>| {
         Figure::of(&format!("{contest}.{name}"), "x", goal, &runs).map(|figure| figure.against(linux))
     };
@@ -407,9 +379,6 @@ fn figures(contest: &str, goals: Goals, rounds: &[Vec<Round>], linux: &str) -> V
         ratio("vm_jitter_halting_ratio", None, ratios(rounds, halting, single_steadiness)),
         ratio("vm_jitter_polling_ratio", None, ratios(rounds, demoted, single_steadiness)),
         ratio("vm_many_jitter_ratio", None, ratios(rounds, halting, many_steadiness)),
-        ratio("vm_batch_many_ratio", None, ratios(rounds, in_turns, many)),
-        ratio("vm_batch_single_ratio", None, ratios(rounds, in_turns, single)),
-        ratio("vm_batch_jitter_ratio", None, ratios(rounds, in_turns, single_steadiness)),
         ratio("vm_cpu_ratio", None, ratios(rounds, halting, |round| 1.0 / round.many_us.iter().sum::<f64>())),
         ratio(
             "vm_single_cpu_ratio",
@@ -474,19 +443,12 @@ mod tests {
                 round(SIDES[1], 800.0, 4.0, 100.0),
                 round(SIDES[2], 500.0, 2.0, 110.0),
             ],
-            vec![
-                round(SIDES[0], 1000.0, 40.0, 3000.0),
-                round(SIDES[1], 2000.0, 4.0, 60.0),
-                round(SIDES[3], 500.0, 60.0, 3000.0),
-                round(SIDES[4], 2000.0, 1.0, 60.0),
-            ],
+            vec![round(SIDES[0], 1000.0, 40.0, 3000.0), round(SIDES[1], 2000.0, 4.0, 60.0)],
         ];
         let figures = figures("kv", Goals::default(), &rounds, "Linux");
         let of = |name: &str| figures.iter().find(|figure| figure.name == name).unwrap();
         assert_eq!((of("kv.vm_many_ratio").min, of("kv.vm_many_ratio").max), (2.0, 8.0));
         assert_eq!(of("kv.vm_single_polling_ratio").value, 5.0);
-        // Who takes turns stands beside a Linux that does so too, and is not among the steadier of the others.
-        assert_eq!((of("kv.vm_batch_many_ratio").value, of("kv.vm_batch_jitter_ratio").value), (4.0, 60.0));
         assert_eq!((of("kv.vm_jitter_ratio").min, of("kv.vm_jitter_ratio").max), (10.0, 20.0));
         assert_eq!(of("kv.vm_jitter_halting_ratio").value, 10.0);
         assert_eq!(of("kv.vm_wire_jitter_ratio").max, 20.0);
