@@ -17,7 +17,8 @@ const CLIENTS: [(&str, &str, &[&str], &str); 3] = [
 
 /// All clients against one guest.
 pub fn web(cases: &mut Cases) -> Outcome<()> {
-    let mut started = Started::new(free_port()?, &["httpd", "--on", "guest"])?;
+    // Our own load goes on beside them, so that content is compressed for others while it compares its own.
+    let mut started = Started::new(free_port()?, &["httpd", "--on", "guest", "--rate", "200"])?;
     let url = format!("http://127.0.0.1:{}/", started.port);
     cases.note("web server in a guest: curl", page(&url));
     for (name, package, arguments, expected) in CLIENTS {
