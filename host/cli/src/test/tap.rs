@@ -18,33 +18,43 @@ const PORT: u16 = 11_211;
 /// How long the first prices may take to be in force.
 const PRICE_PATIENCE: Duration = Duration::from_secs(40);
 
+/// Where a guest on a device that was there is.
+const FOUND: Ipv4Addr = Ipv4Addr::new(10, 88, 1, 253);
+/// How often two cores share a queue.
+const SHARED_TIMES: u32 = 10;
+
 /// Both kinds of devices.
 pub fn tap(cases: &mut Cases) -> Outcome<()> {
-    let mut case = |name: &str, guest: Ipv4Addr, ready: bool, more: &[&str]| {
-        // A thread, because there is no way back from a namespace; whatever it starts is there too.
-        let verdict = std::thread::scope(|scope| {
-            let ran = scope.spawn(|| match namespace::enter() {
-                Err(error) => Verdict::Skipped(format!("no network of its own: {error}")),
-                Ok(()) if ready && packages::find("ip").is_none() => {
-                    Verdict::Skipped("ip is absent (Debian: iproute2)".into())
-                }
-                Ok(()) => one(guest, ready, more).into(),
-            });
-            ran.join().unwrap_or_else(|_| Verdict::Failed("the test's thread ended in a panic".into()))
-        });
-        cases.note(&format!("guest on a TAP device: {name}"), verdict);
-    };
-    case("one that the emulator makes is gone with it", Ipv4Addr::new(10, 77, 0, 2), false, &[]);
-    case("one that was there stays, with its address", Ipv4Addr::new(10, 88, 1, 253), true, &[]);
     let two = [&["--machine", "q35"], TWO_CORES].concat();
-    case("two cores have a pair of queues each", Ipv4Addr::new(10, 77, 0, 2), false, &two);
-    case(
-        "two cores share the one queue of a device that was there",
-        Ipv4Addr::new(10, 88, 1, 253),
-        true,
-        &two,
-    );
+    let made = Ipv4Addr::new(10, 77, 0, 2);
+    case(cases, "one that the emulator makes is gone with it", made, false, &[]);
+    case(cases, "one that was there stays, with its address", FOUND, true, &[]);
+    case(cases, "two cores have a pair of queues each", made, false, &two);
     Ok(())
+}
+
+/// Two cores behind one queue. By itself, because it has been seen to fail: an answer of 300,000 bytes began and did not end.
+pub fn shared(cases: &mut Cases) -> Outcome<()> {
+    let two = [&["--machine", "q35"], TWO_CORES].concat();
+    for _ in 0..SHARED_TIMES {
+        case(cases, "two cores share the one queue of a device that was there", FOUND, true, &two);
+    }
+    Ok(())
+}
+
+fn case(cases: &mut Cases, name: &str, guest: Ipv4Addr, ready: bool, more: &[&str]) {
+    // A thread, because there is no way back from a namespace; whatever it starts is there too.
+    let verdict = std::thread::scope(|scope| {
+        let ran = scope.spawn(|| match namespace::enter() {
+            Err(error) => Verdict::Skipped(format!("no network of its own: {error}")),
+            Ok(()) if ready && packages::find("ip").is_none() => {
+                Verdict::Skipped("ip is absent (Debian: iproute2)".into())
+            }
+            Ok(()) => one(guest, ready, more).into(),
+        });
+        ran.join().unwrap_or_else(|_| Verdict::Failed("the test's thread ended in a panic".into()))
+    });
+    cases.note(&format!("guest on a TAP device: {name}"), verdict);
 }
 
 fn one(guest: Ipv4Addr, ready: bool, more: &[&str]) -> Outcome<()> {
