@@ -363,7 +363,7 @@ mod tests {
             let outcome = run(&MAZE, watch, corpus, 5, Duration::from_secs(60), 1, &mut |_| kept += 1);
             (outcome.kept, kept)
         };
-        let far = [&[0, 8], &0x7eed_c0de_u32.to_le_bytes()[..], b"treaXXXX"].concat();
+        let far = [&[0, 8], &0x7eed_c0de_u32.to_le_bytes()[..], b"treaties"].concat();
         let (known, told) = outcome(vec![far]);
         assert_eq!(
             (known, told),
