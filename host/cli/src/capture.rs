@@ -4,6 +4,7 @@
 //! them on. Each frame is cut to what a line of the management channel carries; its true length is in the file.
 
 use crate::arguments::Typed;
+use crate::interrupted::interrupts;
 use nom_machine::pcapng::Writer;
 use nom_machine::trouble::{Context, Outcome, Trouble};
 use nom_machine::watch::{all, choose};
@@ -12,8 +13,7 @@ use serde_json::Value;
 use std::fs::File;
 use std::io::{BufWriter, ErrorKind, IsTerminal, Write};
 use std::process::ExitCode;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 /// The command.
@@ -29,7 +29,7 @@ pub fn capture(typed: &Typed) -> Outcome<ExitCode> {
         }
         None => Box::new(std::io::stdout()),
     };
-    let interrupted = interrupted()?;
+    let interrupted = interrupts()?;
     watched.ask("capture")?;
     let Some(clock) = watched.line()? else { return Err(Trouble::new("the service has ended")) };
     let clock = Clock::read(&clock)?;
@@ -122,17 +122,6 @@ impl Seen {
         };
         read().ok_or_else(|| Trouble::new("the run tells what is no frame; is it older?"))
     }
-}
-
-/// Ends the capture in order at Ctrl-C; a second one ends it at once.
-fn interrupted() -> Outcome<Arc<AtomicBool>> {
-    let interrupted = Arc::new(AtomicBool::new(false));
-    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
-        signal_hook::flag::register_conditional_shutdown(signal, 130, interrupted.clone())
-            .and_then(|_| signal_hook::flag::register(signal, interrupted.clone()))
-            .context(|| "cannot listen for Ctrl-C".into())?;
-    }
-    Ok(interrupted)
 }
 
 #[cfg(test)]

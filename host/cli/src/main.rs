@@ -11,6 +11,7 @@ mod capture;
 mod connections;
 mod fuzz;
 mod image;
+mod interrupted;
 mod ledger;
 mod log;
 mod order;

@@ -4,7 +4,8 @@
 //! A feed is asked as `priced` asks it: every answer is checked, and what is refused is said and not written down.
 
 use crate::arguments::{Typed, nearest};
-use crate::run::{interrupts, prices as schedules};
+use crate::interrupted::interrupts;
+use crate::run::prices as schedules;
 use crate::service::{progress, read_text};
 use nom_feeds::board::from_board;
 use nom_feeds::priced::{Action, Settings};

@@ -20,6 +20,7 @@ mod web;
 mod wire;
 
 use crate::arguments::Typed;
+use crate::interrupted::interrupts;
 use crate::service;
 use nom_machine::management::Management;
 use nom_machine::metadata::Metadata;
@@ -31,7 +32,6 @@ use session::Settled;
 use std::io::Read;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 use teller::Teller;
@@ -114,18 +114,6 @@ fn serve(
     };
     let target = service.at().unwrap_or((Ipv4Addr::LOCALHOST, port).into());
     session::watch(service.as_mut(), options, target, teller, interrupted)
-}
-
-/// Ctrl-C, a closed terminal and a polite kill all mean the same: settle and end.
-pub fn interrupts() -> Outcome<Arc<AtomicBool>> {
-    let interrupted = Arc::new(AtomicBool::new(false));
-    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM, signal_hook::consts::SIGHUP] {
-        // A second one ends the process at once: somebody means it.
-        signal_hook::flag::register_conditional_shutdown(signal, 130, interrupted.clone())
-            .and_then(|_| signal_hook::flag::register(signal, interrupted.clone()))
-            .context(|| "cannot listen for Ctrl-C".into())?;
-    }
-    Ok(interrupted)
 }
 
 /// The word by which a service knows that it is us who speaks: fresh for every run.

@@ -1,9 +1,10 @@
 //! `nom profile`: measures working points, as the clients perceive them. `nom_experiments::profile` says how.
 
 use super::options::{Options, Place};
+use super::serve;
 use super::teller::Teller;
-use super::{interrupts, serve};
 use crate::arguments::Typed;
+use crate::interrupted::interrupts;
 use crate::service::{configuration, progress};
 use nom_experiments::profile::{Block, Load, Plan, Profile, Subject, measure};
 use nom_machine::trouble::{Context, Outcome, Trouble};

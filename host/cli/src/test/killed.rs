@@ -38,6 +38,8 @@ const APPEAR: Duration = Duration::from_secs(300);
 /// How long a drain waits for clients: until somebody was killed, or not longer than it must.
 const LONG_DRAIN: &str = "drain.limit=40 s";
 const SHORT_DRAIN: &str = "drain.limit=1 s";
+/// How often somebody who means it says so.
+const AGAIN: Duration = Duration::from_millis(100);
 /// The TAP device of a trial.
 const INTERFACE: &str = "nom-kill0";
 
@@ -76,7 +78,8 @@ enum While {
 #[derive(Debug, Clone, Copy)]
 enum Ends {
     Killed,
-    Code(i32),
+    /// At once and unsettled, with 130.
+    AtOnce,
     /// With 1 and one line that says this; what was settled before is told.
     Saying(&'static str),
     /// Settled with 0, or before it could serve, saying so.
@@ -89,7 +92,7 @@ const TRIALS: &[(Home, Victim, &str, While, Ends)] = &[
     (GUEST, Victim::Tool, "KILL", While::Ends, Ends::Killed),
     (GUEST, Victim::Tool, "TERM", While::Starts, Ends::SettledOrInterrupted),
     // The second one means it.
-    (GUEST, Victim::Tool, "TERM", While::Ends, Ends::Code(130)),
+    (GUEST, Victim::Tool, "TERM", While::Ends, Ends::AtOnce),
     (GUEST, EMULATOR, "KILL", While::Starts, Ends::Saying("the emulator ended")),
     (GUEST, EMULATOR, "KILL", While::Serves, Ends::Saying("the emulator ended")),
     (GUEST, EMULATOR, "KILL", While::Ends, Ends::Saying("the emulator ended")),
@@ -99,7 +102,7 @@ const TRIALS: &[(Home, Victim, &str, While, Ends)] = &[
     (LINUX, Victim::Tool, "KILL", While::Serves, Ends::Killed),
     (LINUX, Victim::Tool, "KILL", While::Ends, Ends::Killed),
     (LINUX, Victim::Tool, "TERM", While::Starts, Ends::SettledOrInterrupted),
-    (LINUX, Victim::Tool, "TERM", While::Ends, Ends::Code(130)),
+    (LINUX, Victim::Tool, "TERM", While::Ends, Ends::AtOnce),
     (LINUX, APPLICATION, "KILL", While::Starts, Ends::Saying("kv was ended by signal 9")),
     (LINUX, APPLICATION, "KILL", While::Serves, Ends::Saying("kv was ended by signal 9")),
     (LINUX, APPLICATION, "KILL", While::Ends, Ends::Saying("kv was ended by signal 9")),
@@ -136,6 +139,7 @@ pub fn killed(cases: &mut Cases) -> Outcome<()> {
     for home in [GUEST, LINUX] {
         cases.note(&format!("{}: generators are killed, and it serves on", home.name), generators(home));
     }
+    cases.note("linux: told to end twice at once is told once", told_twice(LINUX));
     cases.note("a live view that is killed gives its terminal back", terminal());
     Ok(())
 }
@@ -185,14 +189,47 @@ fn one(&(home, victim, signal, when, ends): &(Home, Victim, &'static str, While,
             owed = Some(drained(&mut started, metrics)?);
         }
     }
-    match victim {
-        Victim::Tool => started.signal(signal)?,
-        Victim::Process(_, program) => send(signal, mark.wait_for(program)?)?,
-    }
-    let code = started.ended(CLEAN)?;
+    let code = match victim {
+        // He who was told already takes what comes soon for the same request.
+        Victim::Tool if when == While::Ends && signal != "KILL" => insist(&mut started, signal)?,
+        Victim::Tool => {
+            started.signal(signal)?;
+            started.ended(CLEAN)?
+        }
+        Victim::Process(_, program) => {
+            send(signal, mark.wait_for(program)?)?;
+            started.ended(CLEAN)?
+        }
+    };
     // A process that lost its parent drains, and waits no longer for him.
     drop(owed);
     as_expected(&started, code, ends)?;
+    drop(started);
+    mark.clean()
+}
+
+/// Sends a signal again and again until the command has ended.
+fn insist(started: &mut Started, signal: &str) -> Outcome<Option<i32>> {
+    let deadline = Instant::now() + CLEAN;
+    loop {
+        started.signal(signal)?;
+        match started.ended(AGAIN) {
+            Err(_) if Instant::now() < deadline => {}
+            ended => return ended,
+        }
+    }
+}
+
+/// Two signals that come together, as from somebody who tells a whole group of processes, are one request: it settles.
+fn told_twice(home: Home) -> Outcome<()> {
+    let mark = Mark::new()?;
+    let mut started = mark.start(home, SHORT_DRAIN)?;
+    started.up()?;
+    // Whoever is stopped gets both in the moment when he goes on.
+    for signal in ["STOP", "INT", "TERM", "CONT"] {
+        started.signal(signal)?;
+    }
+    ended_well(&mut started)?;
     drop(started);
     mark.clean()
 }
@@ -205,7 +242,7 @@ fn as_expected(started: &Started, code: Option<i32>, ends: Ends) -> Outcome<()> 
     let settled = || started.line("summary").is_some_and(|line| line.contains("\"adds_up\":true"));
     let right = match ends {
         Ends::Killed => code.is_none(),
-        Ends::Code(expected) => code == Some(expected),
+        Ends::AtOnce => code == Some(130),
         Ends::Saying(words) => {
             let told = code == Some(1) && complaints == 1 && last.contains(words);
             told && (!words.contains("settled") || settled())
