@@ -69,17 +69,8 @@ impl Side {
         if !self.open {
             return;
         }
-        while !self.outbox.is_empty() {
-            let len = self.outbox.len().min(io.room());
-            if len == 0 || io.write(&self.outbox[..len]).is_err() {
-                // The stack says when there is room again only to who was refused.
-                if io.write(&self.outbox).is_ok() {
-                    self.outbox.clear();
-                }
-                return;
-            }
-            self.outbox.drain(..len);
-        }
+        let len = io.write_some(&self.outbox);
+        self.outbox.drain(..len);
     }
 }
 

@@ -231,6 +231,8 @@ impl Shards {
 
     /// Whether this core may sleep until somebody wakes it. From now on who has something for it does.
     pub(crate) fn may_rest(&mut self) -> bool {
+        // What was said since this core's last turn has nobody else to show it.
+        self.kick();
         let mut quiet =
             self.ready.is_empty() && self.memory_bytes.load(Ordering::Acquire) == self.heard_bytes;
         for peer in self.peers.iter_mut().flatten() {

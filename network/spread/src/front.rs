@@ -8,7 +8,7 @@ use alloc::rc::Rc;
 use alloc::vec::Vec;
 use core::cell::RefCell;
 use nom_port::{Bell, Receiver, Sender};
-use nom_stack::port::{Arrival, Egress, Frame, Full, Ingress, Offloads};
+use nom_stack::port::{Arrival, Egress, Frame, Full, Ingress, Offloads, Patience};
 
 /// Frames of one other core that are sent in one look.
 const TURN_FRAMES: usize = 64;
@@ -43,6 +43,8 @@ pub struct Counters {
     pub lost: u64,
     /// Frames that were sent for other cores.
     pub sent: u64,
+    /// Times that the device was told again of what it was shown, since it stood still.
+    pub reminders: u64,
 }
 
 /// The device's sending half, for the first core's own frames and for those of the others between them.
@@ -53,6 +55,27 @@ struct Out<E> {
     own: VecDeque<u64>,
     queued: u64,
     completed: u64,
+    /// What the device calls the last frame of all cores.
+    last: u64,
+    patience: Patience,
+}
+
+impl<E: Egress> Out<E> {
+    fn queue(&mut self, frame: Frame<'_>) -> Result<u64, Full> {
+        self.last = self.device.queue(frame)?;
+        Ok(self.last)
+    }
+
+    /// Reminds a device that stands still, whosever frames wait there: other cores' stacks hear nothing of that. Whether it
+    /// had to.
+    fn look_after(&mut self, now_ns: u64) -> bool {
+        let read = self.device.completed();
+        let is_over = self.patience.is_over(read, self.last, now_ns);
+        if is_over {
+            self.device.remind();
+        }
+        is_over
+    }
 }
 
 /// What comes to the first core.
@@ -80,7 +103,14 @@ pub(crate) fn halves<I: Ingress, E: Egress, B: Bell>(
     port: u16,
 ) -> (FrontReceiver<I, E, B>, FrontSender<E>) {
     let own = VecDeque::with_capacity(egress.capacity());
-    let out = Rc::new(RefCell::new(Out { device: egress, own, queued: 0, completed: 0 }));
+    let out = Rc::new(RefCell::new(Out {
+        device: egress,
+        own,
+        queued: 0,
+        completed: 0,
+        last: 0,
+        patience: Patience::default(),
+    }));
     let mine = VecDeque::with_capacity(device.capacity());
     let sender = FrontSender(Rc::clone(&out));
     (FrontReceiver { device, out, peers, port, mine, turn: 0, counters: Counters::default() }, sender)
@@ -145,7 +175,7 @@ impl<I: Ingress, E: Egress, B: Bell> FrontReceiver<I, E, B> {
                 let Some(arrival) = peer.hears.take() else { break };
                 let headers = peer.hears.bytes(&arrival);
                 let frame = Frame { headers, payload: &[], checksum: None, segment_len: None };
-                self.counters.sent += u64::from(out.device.queue(frame).is_ok());
+                self.counters.sent += u64::from(out.queue(frame).is_ok());
                 peer.hears.give_back(arrival);
             }
         }
@@ -160,6 +190,7 @@ impl<I: Ingress, E: Egress, B: Bell> Ingress for FrontReceiver<I, E, B> {
         self.device.look(now_ns);
         self.hand_out();
         self.send_for_others(now_ns);
+        self.counters.reminders += u64::from(self.out.borrow_mut().look_after(now_ns));
         self.mine.len()
     }
 
@@ -219,7 +250,7 @@ impl<E: Egress> Egress for FrontSender<E> {
 
     fn queue(&mut self, frame: Frame<'_>) -> Result<u64, Full> {
         let mut out = self.0.borrow_mut();
-        let name = out.device.queue(frame)?;
+        let name = out.queue(frame)?;
         out.own.push_back(name);
         out.queued += 1;
         Ok(out.queued)
@@ -239,7 +270,5 @@ impl<E: Egress> Egress for FrontSender<E> {
         out.completed
     }
 
-    fn remind(&mut self) {
-        self.0.borrow_mut().device.remind();
-    }
+    // It is reminded by the receiving half, which looks after the frames of all cores.
 }

@@ -6,7 +6,7 @@ use alloc::rc::Rc;
 use alloc::vec;
 use core::cell::{Cell, RefCell};
 use core::net::Ipv4Addr;
-use nom_stack::port::{Arrival, Frame, Full, Offloads};
+use nom_stack::port::{Arrival, Frame, Full, Offloads, REMIND_NS};
 use nom_stack::wire::arp::{Arp, Operation};
 use nom_stack::wire::ethernet::{Ethernet, TYPE_ARP, TYPE_IPV4};
 use nom_stack::wire::ipv4::{self, PROTOCOL_TCP};
@@ -66,6 +66,7 @@ struct Sent {
     frames: Vec<Vec<u8>>,
     read: usize,
     kicks: u32,
+    reminders: u64,
 }
 
 #[derive(Default, Clone)]
@@ -101,6 +102,11 @@ impl Egress for Outgoing {
     }
     fn completed(&mut self) -> u64 {
         self.0.borrow().read as u64
+    }
+    fn remind(&mut self) {
+        let mut sent = self.0.borrow_mut();
+        sent.reminders += 1;
+        sent.read = sent.frames.len();
     }
 }
 
@@ -226,7 +232,7 @@ fn frames_reach_their_core_with_what_the_device_said_of_them() {
     }
     assert_eq!(came, expected);
     let handed = expected[1..].iter().map(|frames| frames.len() as u64).sum();
-    assert_eq!(bench.front.0.counters(), Counters { handed, lost: 0, sent: 0 });
+    assert_eq!(bench.front.0.counters(), Counters { handed, ..Counters::default() });
     assert!(bench.front.0.device().taken.iter().all(Option::is_none), "the device has all its buffers");
 }
 
@@ -284,6 +290,38 @@ fn what_others_send_leaves_in_turns_and_its_own_frames_keep_their_names() {
     }
     assert!(bench.front.0.arm(), "all is sent");
     assert!(bench.sent.borrow().kicks >= 2);
+}
+
+#[test]
+fn a_device_that_forgot_is_reminded_of_the_frames_of_any_core() {
+    let mut bench = bench();
+    let mut now_ns = 10 * REMIND_NS;
+    bench.front.0.look(now_ns);
+    let whole = frame(&[0; 14]);
+    for round in 1..=3 {
+        match round {
+            1 => _ = bench.front.1.queue(whole).expect("there is room"),
+            core => {
+                let sender = &mut bench.backs[core - 2].1;
+                sender.queue(whole).expect("there is room");
+                sender.kick();
+            }
+        }
+        bench.front.0.look(now_ns);
+        bench.front.1.kick();
+        now_ns += REMIND_NS - 1;
+        bench.front.0.look(now_ns);
+        assert_eq!(bench.sent.borrow().reminders, round as u64 - 1, "it may take its time");
+        now_ns += 1;
+        bench.front.0.look(now_ns);
+        let sent = bench.sent.borrow();
+        assert_eq!((sent.reminders, sent.frames.len(), sent.read), (round as u64, round, round));
+        drop(sent);
+        now_ns += 5 * REMIND_NS;
+        bench.front.0.look(now_ns);
+        assert_eq!(bench.sent.borrow().reminders, round as u64, "all is read");
+    }
+    assert_eq!(bench.front.0.counters().reminders, 3);
 }
 
 #[test]

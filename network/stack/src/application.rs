@@ -77,6 +77,21 @@ pub trait Io {
     /// Appends bytes to what is sent: all of them or none. They are copied into a transmit buffer.
     fn write(&mut self, bytes: &[u8]) -> Result<(), NoRoom>;
 
+    /// Appends as many of these bytes as there is room for, and says how many. Whoever could not append all of them is
+    /// called by [`Application::writable`] once there is room for more.
+    fn write_some(&mut self, bytes: &[u8]) -> usize {
+        let mut written = 0;
+        while written < bytes.len() {
+            // Until too little room is seen, whatever came of the first try: only who saw that is told of more.
+            let part = &bytes[written..][..(bytes.len() - written).min(self.room())];
+            if part.is_empty() || self.write(part).is_err() {
+                break;
+            }
+            written += part.len();
+        }
+        written
+    }
+
     /// Appends the application's own memory to what is sent, without copying.
     fn write_pinned(&mut self, pin: Pin) -> Result<(), NoRoom>;
 

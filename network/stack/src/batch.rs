@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 
 use crate::counters::{Counters, Drop, Flush};
 use crate::meter::Meter;
-use crate::port::{Egress, Frame, Offloads, PartialChecksum};
+use crate::port::{Egress, Frame, Offloads, PartialChecksum, Patience};
 use crate::tcp::connection::Connection;
 
 /// Operations that leave with one flush; a further one is measured at once, a little too early.
@@ -25,12 +25,8 @@ pub(crate) struct Outbox<E: Egress> {
     oldest_ns: u64,
     /// The number of the last frame.
     last: u64,
-    /// What was complete when that last changed, and since when.
-    stands: (u64, u64),
+    patience: Patience,
 }
-
-/// A device that has read nothing for so long is told again of what it was shown.
-const REMIND_NS: u64 = 20_000_000;
 
 /// Operations between their answer and their measurement.
 ///
@@ -114,17 +110,14 @@ impl<E: Egress> Outbox<E> {
             queued: 0,
             oldest_ns: 0,
             last: 0,
-            stands: (0, 0),
+            patience: Patience::default(),
         }
     }
 
     /// Reminds a device that stands still although it was shown frames.
     #[inline]
     pub(crate) fn look_after(&mut self, completed: u64, now_ns: u64) {
-        if completed == self.last || completed != self.stands.0 {
-            self.stands = (completed, now_ns);
-        } else if now_ns.saturating_sub(self.stands.1) >= REMIND_NS {
-            self.stands.1 = now_ns;
+        if self.patience.is_over(completed, self.last, now_ns) {
             self.egress.remind();
         }
     }
@@ -263,6 +256,7 @@ impl Gathering {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::port::REMIND_NS;
 
     /// A device that reads nothing until it is reminded.
     struct Deaf {

@@ -118,3 +118,30 @@ pub trait Egress {
     /// Frames were shown long ago and nothing was read since: tells the device again, whether it asked to be told or not.
     fn remind(&mut self) {}
 }
+
+/// A device that has read nothing for so long is told again of what it was shown.
+pub const REMIND_NS: u64 = 20_000_000;
+
+/// How long a device that was shown frames may stand still, for whoever looks after it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Patience {
+    /// What was complete when that last changed, and since when.
+    stands: (u64, u64),
+}
+
+impl Patience {
+    /// Whether a device is to be reminded that has completed so much of what it was shown: once, until it stands still for as
+    /// long again.
+    #[inline]
+    pub fn is_over(&mut self, completed: u64, last: u64, now_ns: u64) -> bool {
+        if completed == last || completed != self.stands.0 {
+            self.stands = (completed, now_ns);
+            return false;
+        }
+        let is_over = now_ns.saturating_sub(self.stands.1) >= REMIND_NS;
+        if is_over {
+            self.stands.1 = now_ns;
+        }
+        is_over
+    }
+}

@@ -242,3 +242,30 @@ impl<A: Application> Script<A> {
         self.app
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::application::Io;
+
+    struct Nobody;
+
+    impl Application for Nobody {
+        fn opened(&mut self, _: &mut impl Io, _: u16, _: bool) {}
+        fn received(&mut self, _: &mut impl Io, bytes: &[u8]) -> usize {
+            bytes.len()
+        }
+        fn writable(&mut self, _: &mut impl Io) {}
+        fn finished(&mut self, _: &mut impl Io) {}
+        fn ended(&mut self, _: ConnectionId, _: Ended) {}
+    }
+
+    #[test]
+    fn who_could_not_write_all_is_told_of_room_and_nobody_else_is() {
+        for room in [0, 1, LOW_ROOM - 1, LOW_ROOM, LOW_ROOM + 900, 6_000] {
+            let mut link = Link::new(0, room);
+            assert_eq!(link.write_some(&[7; 6_000]), room);
+            assert_eq!(link.deliver(&mut Nobody, 9, &mut Vec::new()), room < 6_000, "{room}");
+        }
+    }
+}

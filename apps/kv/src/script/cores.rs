@@ -220,6 +220,47 @@ mod tests {
         assert!(items.iter().all(|items| *items > count as u64 / 3), "{items:?}");
     }
 
+    /// Acknowledgements make room in any amounts: also less than what came of an answer, and yet too much for the stack to
+    /// tell of more.
+    #[test]
+    fn an_answer_comes_to_its_end_in_any_room() {
+        let value = vec![b'v'; 20_000];
+        for room in (2048..9000).step_by(241) {
+            let mut cores = Cores::new(2, &config(), room);
+            for name in 0..4 {
+                let line = alloc::format!("set large{name} 0 0 {}\r\n", value.len());
+                cores.scripts[0].send(&[line.as_bytes(), &value, b"\r\n"].concat());
+                cores.settle();
+            }
+            assert!((1..4).contains(&cores.scripts[0].app.store().counts().items), "both cores have some");
+            cores.scripts[0].output.clear();
+            cores.scripts[0].send(b"get large0 large1 large2 large3\r\n");
+            cores.settle();
+            let expected = 4 * (value.len() + b"VALUE large0 0 20000\r\n\r\n".len()) + b"END\r\n".len();
+            assert_eq!(cores.scripts[0].output.len(), expected, "with room for {room} bytes");
+        }
+    }
+
+    /// A client's acknowledgement can be the last thing that happens before a sleep: the word that it owes an owner leaves.
+    #[test]
+    fn what_was_said_before_a_sleep_is_heard() {
+        let mut cores = Cores::new(2, &config(), 2048);
+        let value = [b'v'; 20_000];
+        let of_other = |number: usize, cores: &mut Cores| {
+            let line = alloc::format!("set key{number} 0 0 20000\r\n");
+            cores.scripts[0].send(&[line.as_bytes(), &value, b"\r\n"].concat());
+            cores.settle();
+            cores.scripts[1].app.store().counts().items == 1
+        };
+        let number = (0..64).find(|number| of_other(*number, &mut cores)).expect("each core has keys");
+        cores.scripts[0].send(alloc::format!("get key{number}\r\n").as_bytes());
+        (0..8).for_each(|_| _ = cores.turn());
+        assert!(cores.scripts.iter_mut().all(|script| script.app.may_rest()), "all wait for the client");
+        cores.scripts[0].deliver(1);
+        assert!(cores.scripts[0].app.may_rest(), "it has no more to do");
+        assert!(!cores.scripts[1].app.may_rest(), "the other one may say more of the value");
+    }
+
     #[test]
     fn all_cores_flush_and_are_counted() {
         let mut cores = Cores::new(3, &config(), usize::MAX);

@@ -205,10 +205,7 @@ impl Kv {
             connection.toured += 1;
             return;
         }
-        let len = inbox.len().min(io.room());
-        if io.write(&inbox[..len]).is_err() {
-            return;
-        }
+        let len = io.write_some(inbox);
         let is_all = len == inbox.len();
         shards.wrote(away, len);
         if let Some((accepted, refused)) = done.filter(|_| is_all) {

@@ -107,12 +107,12 @@ impl Watchers {
         watcher.stuck = false;
         while !watcher.queue.is_empty() {
             let (first, _) = watcher.queue.as_slices();
-            let len = first.len().min(io.room());
-            if len == 0 || io.write(&first[..len]).is_err() {
+            let (len, all) = (io.write_some(first), first.len());
+            watcher.queue.drain(..len);
+            if len < all {
                 watcher.stuck = true;
                 return;
             }
-            watcher.queue.drain(..len);
         }
     }
 

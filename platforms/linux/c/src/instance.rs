@@ -195,12 +195,7 @@ impl Instance {
             return Err(Trouble::new(Code::Refused, "this side was shut: nothing can follow"));
         }
         let mut written = 0;
-        self.drive.with(id, &mut |_, io| {
-            let len = bytes.len().min(io.room());
-            if len > 0 && io.write(&bytes[..len]).is_ok() {
-                written = len;
-            }
-        });
+        self.drive.with(id, &mut |_, io| written = io.write_some(bytes));
         match written {
             0 if !bytes.is_empty() => Err(Trouble::new(Code::Again, "there is no room")),
             _ => Ok(written),

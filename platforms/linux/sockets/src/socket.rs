@@ -187,12 +187,11 @@ impl Socket {
             return;
         }
         while let Some(first) = Some(state.outgoing.as_slices().0).filter(|first| !first.is_empty()) {
-            let len = first.len().min(io.room());
-            // Only who was refused is told of room.
-            if io.write(&first[..len.max(1)]).is_err() {
+            let (len, all) = (io.write_some(first), first.len());
+            state.outgoing.drain(..len);
+            if len < all {
                 break;
             }
-            state.outgoing.drain(..len.max(1));
         }
         if state.outgoing.len() <= OUTGOING_MAX / 2
             && let Some(readiness) = &mut state.readiness
