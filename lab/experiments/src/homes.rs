@@ -30,6 +30,11 @@ pub trait Home {
     /// The clients that wait for other prices are to look again.
     fn wake(&self);
 
+    /// Process id of the emulator, where there is one.
+    fn emulator(&self) -> Option<u32> {
+        None
+    }
+
     /// Why it is gone, if it is.
     fn gone(&mut self) -> Option<Trouble>;
 

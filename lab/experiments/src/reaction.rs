@@ -3,7 +3,9 @@
 //! A provider on this machine writes a price now and then, at moments that have nothing to do with what the service
 //! does; a light load is there, since without one nothing is worth a change. The times of a change are the service's own, out of
 //! its management channel. In a process all clocks are this machine's, so the way is counted from the provider's writing; a guest's
-//! clock is its own, so there it is counted from the board, and what the host hears is a figure beside it.
+//! clock is its own, so there it is counted from the board, and what the host hears is a figure beside it. The guest has a
+//! processor of the host to itself, as it would have where cores are owned; beside it stands one whose processor the
+//! emulator's other threads share, and what the host's scheduler did to both is counted.
 //!
 //! Files: `prices` (a provider that writes when told), `terms` (configurations), `load` (arrivals that step between
 //! two rates), `listening` (what the service says), `floor` (the way without us).
@@ -14,10 +16,10 @@ mod load;
 mod prices;
 mod terms;
 
-use crate::Settings;
+use crate::emulator_threads::{self, Scheduled};
 use crate::figures::Figure;
 use crate::homes::{Guest, Home, Linux};
-use crate::quiet;
+use crate::{Settings, quiet};
 use floor::Floor;
 use listening::Listener;
 use nom_load::random::Random;
@@ -34,6 +36,8 @@ pub const CLAIM: &str = "from a price to the knob at most 200 us (guest, from th
 /// Price changes in each home, and changes of load.
 const PRICES: usize = 300;
 const LOADS: usize = 25;
+/// What a guest may take from the board to the knob.
+const GUEST_MAX_US: f64 = 200.0;
 /// Time between a change and the next price: longer than the tuner stays with what a price brought it to, and of no
 /// rhythm.
 const PAUSE_MS: (u64, u64) = (130, 230);
@@ -50,6 +54,8 @@ struct Way {
     /// When the host heard that the knob was in force.
     heard_unix_ns: u64,
     change: KnobChange,
+    /// What the host's scheduler did with a guest's processor from one to the other.
+    scheduled: Scheduled,
 }
 
 impl Way {
@@ -98,6 +104,7 @@ pub fn measure(settings: &Settings, progress: &mut dyn FnMut(&str)) -> Outcome<V
     let (mut floor, mut bare) = (Floor::new()?, Vec::with_capacity(prices));
     let linux = follow(
         prices,
+        None,
         |source| Linux::start(terms::PRICES, source),
         || {
             bare.push(floor.pass()?);
@@ -118,7 +125,9 @@ pub fn measure(settings: &Settings, progress: &mut dyn FnMut(&str)) -> Outcome<V
         figures.push(quantile("reaction.linux_floor", "us", part, None, &bare));
     }
     progress(&format!("guest: {prices} prices"));
-    let guest = follow(prices, |source| Guest::start(terms::PRICES, Kind::Microvm, source), || Ok(()))?;
+    let start = |source| Guest::start(terms::PRICES, Kind::Microvm, source);
+    let guest = follow(prices, Some(Processor::Own), start, || Ok(()))?;
+    tell_late(&guest, progress);
     let hops: [Hop; 4] = [
         ("reaction.guest", Way::board_to_force_us, Some("<=200")),
         ("reaction.guest_seen", Way::board_to_seen_us, None),
@@ -130,6 +139,13 @@ pub fn measure(settings: &Settings, progress: &mut dyn FnMut(&str)) -> Outcome<V
         let both = [quantile(name, "us", 0.99, goal, &times), quantile(name, "us", 0.5, None, &times)];
         figures.extend(both.map(|figure| figure.emulated(true)));
     }
+    progress(&format!("guest that shares its processor: {prices} prices"));
+    let shared = follow(prices, Some(Processor::Shared), start, || Ok(()))?;
+    tell_late(&shared, progress);
+    let times: Vec<f64> = shared.iter().map(Way::board_to_force_us).collect();
+    for part in [0.99, 0.5] {
+        figures.push(quantile("reaction.guest_shared", "us", part, None, &times).emulated(true));
+    }
     let loads = settings.runs.map_or(LOADS, |runs| runs.min(LOADS));
     progress(&format!("linux: {loads} changes of load"));
     let times = load::follow(loads)?;
@@ -138,15 +154,54 @@ pub fn measure(settings: &Settings, progress: &mut dyn FnMut(&str)) -> Outcome<V
     Ok(figures)
 }
 
+/// Who has the processor of the host that executes a guest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Processor {
+    /// The guest alone: the emulator's other threads, the clients and we have the others.
+    Own,
+    /// Whoever the host's scheduler thinks right.
+    Shared,
+}
+
+/// Tells of what took longer than it should in a guest, and what the host did meanwhile.
+fn tell_late(ways: &[Way], progress: &mut dyn FnMut(&str)) {
+    let late: Vec<&Way> = ways.iter().filter(|way| way.board_to_force_us() > GUEST_MAX_US).collect();
+    for way in &late {
+        let Scheduled { waited_ns, forced } = way.scheduled;
+        progress(&format!(
+            "late: {:.0} us until seen, {:.0} us until decided; from the provider to the answer ({:.0} us) the guest's \
+             processor was taken away {forced} times and waited for {:.0} us",
+            way.board_to_seen_us(),
+            way.seen_to_force_us(),
+            way.written_to_heard_us(),
+            waited_ns as f64 / 1e3,
+        ));
+    }
+    let all: u64 = ways.iter().map(|way| way.scheduled.forced).sum();
+    progress(&format!(
+        "{} of {} prices took more than {GUEST_MAX_US} us; taken away {:.1} times a price",
+        late.len(),
+        ways.len(),
+        all as f64 / ways.len().max(1) as f64
+    ));
+}
+
 /// Writes so many prices, each some time after the knob had followed the one before, and does something else in between.
 fn follow<H: Home>(
     count: usize,
+    processor: Option<Processor>,
     start: impl FnOnce(Prices) -> Outcome<H>,
     mut beside: impl FnMut() -> Outcome<()>,
 ) -> Outcome<Vec<Way>> {
     let prices = Prices::new(&terms::CORE);
     let mut home = start(prices.clone())?;
     let mut listener = Listener::new(&mut home)?;
+    let emulator = home.emulator();
+    let _own = match (processor, emulator) {
+        (Some(Processor::Own), Some(emulator)) => Some(emulator_threads::own_processor(emulator)?),
+        _ => None,
+    };
+    let scheduled = || emulator.map_or(Ok(Scheduled::default()), Scheduled::of);
     let light = load::light(home.port());
     // The first price is not the one of the configured setting: once the load is seen, the knob goes there.
     listener.until(&mut home, "follow the first price", |heard| heard.change.is_some())?;
@@ -158,6 +213,7 @@ fn follow<H: Home>(
         listener.rest(&mut home, pause / 2)?;
         beside()?;
         listener.rest(&mut home, pause / 2)?;
+        let before = scheduled()?;
         let (generation, written_unix_ns) = prices.write();
         home.wake();
         let wanted = |change: &KnobChange| change.price_generation == generation && change.published_ns != 0;
@@ -166,7 +222,8 @@ fn follow<H: Home>(
         })?;
         let (change, heard_unix_ns) =
             listener.change.take().ok_or_else(|| Trouble::new("a change was heard and lost"))?;
-        ways.push(Way { written_unix_ns, heard_unix_ns, change });
+        let scheduled = scheduled()?.since(before);
+        ways.push(Way { written_unix_ns, heard_unix_ns, change, scheduled });
     }
     light.finish()?;
     listener.drain(&mut home)?;

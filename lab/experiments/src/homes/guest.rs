@@ -55,6 +55,10 @@ impl Home for Guest {
         self.metadata.wake();
     }
 
+    fn emulator(&self) -> Option<u32> {
+        Some(self.machine.id())
+    }
+
     fn gone(&mut self) -> Option<Trouble> {
         self.machine.ended().map(|_| self.machine.autopsy())
     }
