@@ -5,7 +5,8 @@ use crate::service::progress;
 use nom_experiments::figures::{Figure, table};
 use nom_experiments::{BENCHES, Bench, Settings};
 use nom_machine::trouble::{Context, Outcome, Trouble};
-use nom_machine::{artefacts, packages, qemu};
+use nom_machine::{artefacts, file, packages, qemu};
+use std::path::Path;
 use std::process::ExitCode;
 
 /// The command.
@@ -27,6 +28,9 @@ pub fn bench(typed: &Typed) -> Outcome<ExitCode> {
 }
 
 fn measure(bench: &Bench, typed: &Typed) -> Outcome<ExitCode> {
+    if let Some(out) = typed.text("json").filter(|file| *file != "-") {
+        file::try_writing(Path::new(out)).context(|| "--json".into())?;
+    }
     packages::ensure(qemu::PROGRAM, qemu::PACKAGE, &mut progress)?;
     let settings = Settings {
         runs: typed.number("runs", 1, 1000)?,

@@ -4,8 +4,9 @@ use crate::arguments::{Typed, nearest};
 use crate::service::progress;
 use nom_fuzz::targets::{TARGETS, find};
 use nom_fuzz::{Target, attempt, memcached};
-use nom_machine::artefacts;
 use nom_machine::trouble::{Context, Outcome, Trouble};
+use nom_machine::{artefacts, file as files};
+use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
 use std::time::Duration;
 
@@ -14,6 +15,9 @@ const SECONDS: u64 = 10;
 
 /// Not a target like the others: what it tries is whether two servers answer the same.
 const BESIDE: &str = "memcached";
+
+/// Longest input that is tried again.
+const INPUT_LEN_MAX: u64 = 16 << 20;
 
 /// The command.
 pub fn fuzz(typed: &Typed) -> Outcome<ExitCode> {
@@ -136,7 +140,7 @@ fn beside(typed: &Typed) -> Outcome<ExitCode> {
 
 fn replay(targets: &[&Target], file: &str) -> Outcome<ExitCode> {
     let [target] = targets else { return Err(Trouble::new("nom fuzz --input FILE: for which TARGET?")) };
-    let input = std::fs::read(file).context(|| format!("cannot read {file}"))?;
+    let input = files::bytes(Path::new(file), INPUT_LEN_MAX)?;
     match attempt(target, &input) {
         None => println!("{}: {} bytes, nothing wrong", target.name, input.len()),
         Some(what) => {

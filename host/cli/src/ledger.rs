@@ -7,6 +7,7 @@
 use crate::arguments::{Typed, nearest};
 use crate::service::{file_or_example, read_text};
 use nom_ledger::{CSV_HEADER, Recovered, Window, closing, recover};
+use nom_machine::file;
 use nom_machine::trouble::{Context, Outcome, Trouble};
 use nom_service::configuration::Configuration;
 use nom_utility::Contract;
@@ -72,11 +73,7 @@ fn contract(typed: &Typed) -> Outcome<Option<Contract>> {
 }
 
 fn read(path: &Path) -> Outcome<Vec<u8>> {
-    let reading = || format!("cannot read {}", path.display());
-    if std::fs::metadata(path).context(reading)?.len() > FILE_LEN_MAX {
-        return Err(Trouble::new(format!("{}: larger than {FILE_LEN_MAX} bytes", path.display())));
-    }
-    std::fs::read(path).context(reading)
+    file::bytes(path, FILE_LEN_MAX)
 }
 
 /// The windows among the lines of `nom run --json`, as an export; an export stays as it is.

@@ -95,6 +95,7 @@ fn shown(schedule: &Schedule) -> String {
 fn show_feed(typed: &Typed, feed: &Feed) -> Outcome<ExitCode> {
     let interrupted = AtomicBool::new(false);
     let mut asking = Asking::new(feed, typed.text("ca"))?;
+    asking.is_silent = true;
     let deadline = Instant::now() + SHOW_PATIENCE;
     while Instant::now() < deadline {
         if let Some(prices) = asking.turn(&interrupted) {
@@ -179,6 +180,8 @@ struct Asking {
     trust: Option<Trust>,
     /// What was said last about a price that did not come.
     reported: Option<String>,
+    /// Whoever asks says it himself.
+    is_silent: bool,
 }
 
 impl Asking {
@@ -186,7 +189,14 @@ impl Asking {
         let settings = Settings::of(vec![feed.clone()]).context(|| "the feed".into())?;
         let priced = Priced::new(settings, u64::from(std::process::id()), 0);
         let trust = feed.url.secure.then(|| trust(authorities)).transpose()?;
-        Ok(Self { priced, started: Instant::now(), connection: None, trust, reported: None })
+        Ok(Self {
+            priced,
+            started: Instant::now(),
+            connection: None,
+            trust,
+            reported: None,
+            is_silent: false,
+        })
     }
 
     fn now_ns(&self) -> u64 {
@@ -210,7 +220,9 @@ impl Asking {
                 Action::Disconnect => self.connection = None,
                 Action::Publish(prices) => published = Some(from_board(&prices).0),
                 Action::Report(text) => {
-                    progress(&text);
+                    if !self.is_silent {
+                        progress(&text);
+                    }
                     self.reported = Some(text);
                 }
             }

@@ -3,7 +3,7 @@
 use crate::arguments::Typed;
 use crate::{points, worth};
 use nom_machine::trouble::{Context, Outcome, Trouble};
-use nom_machine::{artefacts, configuration as lines};
+use nom_machine::{artefacts, configuration as lines, file};
 use nom_service::configuration::Configuration;
 use std::path::{Path, PathBuf};
 
@@ -13,7 +13,7 @@ const CORE_MIB: usize = 4;
 const CORES_MIB: usize = 2;
 
 /// Applications that can be run by name; each has an example.
-pub const NAMES: [&str; 2] = ["kv", "httpd"];
+pub const NAMES: [&str; 3] = ["kv", "httpd", "echo"];
 /// Longest configuration text; more is a mistake, and a guest would refuse it.
 const TEXT_LEN_MAX: u64 = 64 << 10;
 
@@ -32,15 +32,7 @@ pub fn file_or_example(typed: &Typed, option: &str, example: &str) -> Outcome<Pa
 
 /// Reads a text that a person wrote.
 pub fn read_text(path: &Path) -> Outcome<String> {
-    let reading = || format!("cannot read {}", path.display());
-    let len = std::fs::metadata(path).context(reading)?.len();
-    if len > TEXT_LEN_MAX {
-        return Err(Trouble::new(format!(
-            "{}: {len} bytes are more than the {TEXT_LEN_MAX} allowed",
-            path.display()
-        )));
-    }
-    std::fs::read_to_string(path).context(reading)
+    file::text(path, TEXT_LEN_MAX)
 }
 
 /// Which application a person named; kv without a name.
@@ -48,9 +40,10 @@ pub fn application(typed: &Typed) -> Outcome<&'static str> {
     let word = typed.words.first().map(String::as_str).or(typed.text("application"));
     match word {
         None => Ok(NAMES[0]),
-        Some(word) => NAMES.into_iter().find(|name| *name == word).ok_or_else(|| {
-            Trouble::new(format!("no application {word:?}; there are {}", NAMES.join(" and ")))
-        }),
+        Some(word) => NAMES
+            .into_iter()
+            .find(|name| *name == word)
+            .ok_or_else(|| Trouble::new(format!("no application {word:?}; there are {}", NAMES.join(", ")))),
     }
 }
 

@@ -16,14 +16,18 @@ pub static VERBS: &[(Verb, Act)] = &[
     (
         Verb {
             name: "run",
-            words: "[kv|httpd]",
+            words: "[kv|httpd|echo]",
             words_max: 1,
             help: "start a service with prices and a small load, and watch it earn",
             choices: &[
                 choice("seconds", "N", "end after so many seconds (default: until Ctrl-C)"),
                 choice("on", "HOME", "guest (default) or linux"),
-                choice("port", "N", "port on localhost for any client (default 11211; httpd: 8080)"),
-                choice("config", "FILE", "configuration (default examples/kv.conf or examples/httpd.conf)"),
+                choice(
+                    "port",
+                    "N",
+                    "port on localhost for any client (default 11211; httpd: 8080, echo: 7007)",
+                ),
+                choice("config", "FILE", "configuration (default examples/kv.conf, httpd.conf or echo.conf)"),
                 choice("set", "KEY=VALUE", "overrides a line of the configuration; may be repeated"),
                 choice(
                     "points",
@@ -41,7 +45,7 @@ pub static VERBS: &[(Verb, Act)] = &[
                 choice(
                     "rate",
                     "N",
-                    "requests a second of the load, 0 for none (default 6000; httpd: none, or of its page /)",
+                    "requests a second of the load, 0 for none (default 6000; httpd: none, or of its page /; echo: none)",
                 ),
                 choice("connections", "N", "connections of the load (default 4)"),
                 choice("machine", "TYPE", "microvm (default) or q35"),
@@ -257,7 +261,7 @@ pub static VERBS: &[(Verb, Act)] = &[
             name: "test",
             words: "[PART]...",
             words_max: 8,
-            help: "everything that a submission is checked by: style, unit, guest, devices, switch, end-to-end, operation, kills, replay, counts, bad-input",
+            help: "everything that a submission is checked by: style, unit, guest, devices, switch, end-to-end, operation, deaths, replay, counts, bad-input",
             choices: &[choice(
                 "devices",
                 "",

@@ -51,6 +51,12 @@ fn utility(terms: &str) -> Outcome<Vec<(&str, &str)>> {
             )));
         }
         kind if KINDS.contains(&kind) => vec![("utility", kind)],
+        word if word.bytes().all(|letter| letter.is_ascii_alphabetic()) => {
+            let kinds = KINDS.join(", ");
+            return Err(Trouble::new(format!(
+                "--utility {word}: there are {kinds}, or an expression (`nom help configuration` has one)"
+            )));
+        }
         expression => vec![("utility", "own"), ("value", expression)],
     };
     for part in parts {
@@ -126,6 +132,7 @@ mod tests {
     fn what_is_no_utility_is_refused_in_words() {
         for (typed, words) in [
             ("", "is expected"),
+            ("refudn", "there are simple, penalty"),
             ("refund, 3 $", "KEY=VALUE"),
             ("refund, valeu=1 $/Mop", "no term \"valeu\""),
             ("refund, slo=p99 < 1 ms", "no term \"slo\""),

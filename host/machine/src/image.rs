@@ -3,7 +3,8 @@
 //! The form and its checks are the kernel's own (`kernel/core`: `bundle`, `elf`), so that what would be refused at
 //! boot is refused here, in words, before anything is started.
 
-use crate::trouble::{Context, Outcome, Trouble};
+use crate::file;
+use crate::trouble::{Context, Outcome};
 use nom_kernel_core::bundle::{self, Bundle, Kind, Part};
 use nom_kernel_core::elf;
 use std::fmt::Write;
@@ -54,12 +55,7 @@ pub fn check(image: &[u8]) -> Outcome<Bundle<'_>> {
 
 /// Reads and checks an image file.
 pub fn read(path: &Path) -> Outcome<Vec<u8>> {
-    let limit = bundle::LEN_MAX as u64;
-    let len = std::fs::metadata(path).context(|| format!("cannot read {}", path.display()))?.len();
-    if len > limit {
-        return Err(Trouble::new(format!("{}: larger than any image ({limit} bytes)", path.display())));
-    }
-    let image = std::fs::read(path).context(|| format!("cannot read {}", path.display()))?;
+    let image = file::bytes(path, bundle::LEN_MAX as u64)?;
     check(&image).context(|| path.display().to_string())?;
     Ok(image)
 }

@@ -8,6 +8,7 @@
 pub mod artefacts;
 pub mod configuration;
 pub mod content;
+pub mod file;
 pub mod image;
 pub mod kvm;
 pub mod machine;

@@ -16,8 +16,8 @@ const INTERVAL_TICKS: u64 = 1_432;
 const SAMPLES_MAX: u64 = 20_000;
 /// The first readings are slow: an emulator translates the loop.
 const WARM_UP: u64 = 8;
-/// How often the comparison is tried.
-const ATTEMPTS: usize = 10;
+/// How often the comparison is tried: an emulator on a busy host is interrupted in most of them.
+const ATTEMPTS: usize = 100;
 
 static PAGE: AtomicU64 = AtomicU64::new(0);
 

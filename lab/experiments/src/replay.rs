@@ -25,6 +25,7 @@ use count::Counted;
 use nom_ledger::{Window, verify};
 use nom_load::Recording;
 use nom_load::recording::Answers;
+use nom_machine::file;
 use nom_machine::qemu::Kind;
 use nom_machine::trouble::{Context, Outcome, Trouble};
 use nom_service::configuration::Configuration;
@@ -62,14 +63,7 @@ impl Piece {
     }
 
     fn of_files(recording: Option<&Path>, prices: Option<&Path>) -> Outcome<Self> {
-        let read = |path: &Path| {
-            let reading = || format!("cannot read {}", path.display());
-            let len = std::fs::metadata(path).context(reading)?.len();
-            if len > TEXT_LEN_MAX {
-                return Err(Trouble::new(format!("{}: larger than {TEXT_LEN_MAX} bytes", path.display())));
-            }
-            std::fs::read_to_string(path).context(reading)
-        };
+        let read = |path| file::text(path, TEXT_LEN_MAX);
         let drawn = match recording {
             Some(path) => Recording::parse(&read(path)?).context(|| path.display().to_string())?,
             None => draw::draw(SEED, LONG.0, LONG.1),

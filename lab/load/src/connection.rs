@@ -5,7 +5,7 @@ use crate::mix::{Operation, Speaker, Verdict};
 use crate::plan::LoadError;
 use crate::tally::Tally;
 use std::collections::VecDeque;
-use std::io::{ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
@@ -39,6 +39,16 @@ pub(crate) fn open(target: SocketAddr, timeout: Duration) -> Result<TcpStream, L
     stream.set_nodelay(true).map_err(refuse)?;
     stream.set_nonblocking(true).map_err(refuse)?;
     Ok(stream)
+}
+
+/// Reads what there is. A process that was stopped and goes on is interrupted in the midst of waiting.
+pub(crate) fn read(stream: &mut TcpStream, scratch: &mut [u8]) -> io::Result<usize> {
+    loop {
+        match stream.read(scratch) {
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            read => return read,
+        }
+    }
 }
 
 impl Connection {

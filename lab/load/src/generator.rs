@@ -1,14 +1,14 @@
 //! Threads, sockets, progress, the report.
 
 use crate::bounds;
-use crate::connection::{Connection, Over, open};
+use crate::connection::{Connection, Over, open, read};
 use crate::mix::{Keys, Operation, Speaker, Verdict};
 use crate::pace::{Pace, Schedule};
 use crate::plan::{LoadError, Plan};
 use crate::recording::{Arrival, Recording};
 use crate::tally::Tally;
 use crate::waiter::{Events, Waiter, raise_descriptor_limit, wake_on_time};
-use std::io::{Read, Write};
+use std::io::Write;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -171,7 +171,7 @@ fn preload(plan: &Plan, stop: &Stop) -> Result<(u64, u64), LoadError> {
                         break;
                     }
                     Verdict::Incomplete => {
-                        let len = stream.read(&mut scratch).map_err(failed)?;
+                        let len = read(&mut stream, &mut scratch).map_err(failed)?;
                         if len == 0 {
                             return Err(failed(std::io::ErrorKind::UnexpectedEof.into()));
                         }

@@ -1,10 +1,10 @@
 //! Requests to a web server, and what their answers must be: the content that was there before the run, byte for byte.
 
 use crate::bounds;
-use crate::connection::open;
+use crate::connection::{open, read};
 use crate::mix::Verdict;
 use crate::plan::LoadError;
-use std::io::{Error, ErrorKind, Read, Write};
+use std::io::{Error, ErrorKind, Write};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -81,7 +81,7 @@ impl Web {
             stream.write_all(&page.request).map_err(failed)?;
             let mut inbox = Vec::new();
             let content = loop {
-                let read = stream.read(&mut scratch).map_err(failed)?;
+                let read = read(&mut stream, &mut scratch).map_err(failed)?;
                 if read == 0 {
                     return Err(failed(ErrorKind::UnexpectedEof.into()));
                 }

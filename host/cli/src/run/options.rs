@@ -21,7 +21,7 @@ const CORES_MAX: u32 = 64;
 const REPLAY_FROM: Duration = Duration::from_secs(60);
 const REPLAY_ROUNDS: usize = 3;
 /// The ports that clients expect.
-const PORTS: [(&str, u16); 2] = [("kv", 11211), ("httpd", 8080)];
+const PORTS: [(&str, u16); 3] = [("kv", 11211), ("httpd", 8080), ("echo", 7007)];
 
 /// Where the service runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -121,6 +121,9 @@ impl Options {
         let usual = PORTS.iter().find(|(name, _)| *name == application).map_or(0, |(_, port)| *port);
         let time = typed.number("seconds", 1, 10_000_000)?.map(Duration::from_secs);
         let rate = typed.number("rate", 0, 1_000_000)?.unwrap_or(if caches { 6_000 } else { 0 });
+        if rate > 0 && application == "echo" {
+            return Err(Trouble::new("echo has no load of ours: leave out --rate, and ask it yourself"));
+        }
         let replayable = rate > 0 && !typed.has("image");
         let record = typed.text("record").map(PathBuf::from);
         if record.is_some() && rate == 0 {

@@ -5,8 +5,9 @@ use super::serve;
 use super::teller::Teller;
 use crate::arguments::Typed;
 use crate::interrupted::interrupts;
-use crate::service::{configuration, progress};
+use crate::service::{application, configuration, progress};
 use nom_experiments::profile::{Block, Load, Plan, Profile, Subject, measure};
+use nom_machine::file;
 use nom_machine::trouble::{Context, Outcome, Trouble};
 use nom_money::print_duration;
 use nom_points::{Batching, Setting, Wait};
@@ -15,6 +16,7 @@ use nom_service::management::{Message, Stats};
 use std::cell::RefCell;
 use std::fmt::Write as _;
 use std::io::{self, Write};
+use std::path::Path;
 use std::process::ExitCode;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -36,6 +38,12 @@ const LOOK: Duration = Duration::from_millis(250);
 
 /// The command.
 pub fn profile(typed: &Typed) -> Outcome<ExitCode> {
+    if application(typed)? == "echo" {
+        return Err(Trouble::new("nom profile: echo has no load of ours to measure it with"));
+    }
+    if let Some(out) = typed.text("out") {
+        file::try_writing(Path::new(out)).context(|| "--out".into())?;
+    }
     let interrupted = interrupts()?;
     let rate = typed.number("rate", 1, 1_000_000)?.unwrap_or(RATE).to_string();
     let bare = typed.with("set", "tuner=off").with("port", "0").with("points", "none").with("rate", &rate);

@@ -70,7 +70,11 @@ pub fn watch(
     let seen = Seen::new(service.terms().clone(), place, options.time);
     let mut session = Session { figures, ledger, seen, bye: None, hub, web, gone: None };
     session.wait_for_hello(service, &management, teller, interrupted)?;
-    let client = if options.application == "kv" { "memcached client" } else { "browser" };
+    let client = match options.application {
+        "kv" => "memcached client",
+        "httpd" => "browser",
+        _ => "TCP client",
+    };
     teller.say(&format!("{serving}, for any {client}; Ctrl-C settles and ends"));
     for port in service.beside() {
         teller.say(&format!("another one of it on localhost:{port}, behind the same network card"));

@@ -42,6 +42,19 @@ pub fn bad_input(cases: &mut Cases) -> Outcome<()> {
     case("a term that no utility has", &["run", "--utility", "refund, valeu=1 $/Mop"], "no term \"valeu\"");
     case("a promise and a utility", &["run", "--slo", "p99 < 1 ms", "--utility", "refund"], "leave one");
     case("a promise without its unit", &["run", "--slo", "p99 < 1"], "such as p99 < 1 ms");
+    case("a utility that is none", &["run", "httpd", "--utility", "nonsense"], "there are simple, penalty");
+    case("less memory than any machine has", &["run", "echo", "--memory", "1"], "from 8 to 65536");
+    case("a schedule that is a folder", &["run", "--prices", "/tmp"], "cannot read /tmp");
+    case("a schedule without an end", &["run", "--prices", "/dev/zero"], "more than the 65536 bytes");
+    case("an image without an end", &["run", "--image", "/dev/zero"], "/dev/zero: it has more than");
+    case("a load for who has none", &["run", "echo", "--rate", "5"], "no load of ours");
+    case("points that cannot be written", &["profile", "--out", "/absent/x.points"], "/absent/x.points");
+    case(
+        "figures that cannot be written",
+        &["bench", "boot", "--json", "/absent/x"],
+        "cannot write /absent/x",
+    );
+    case("a feed that nobody answers", &["prices", "show", "http://127.0.0.1:1/prices"], "no price: ");
     case("several cores where there is one", &["run", "httpd", "--on", "linux", "--cores", "2"], "--cores 2");
     let key = write("key.conf", b"listne = 11211\n")?;
     case("a mistyped key", &["run", "--config", &key], "listen");

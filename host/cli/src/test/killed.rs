@@ -86,7 +86,10 @@ enum Ends {
     SettledOrInterrupted,
 }
 
-const TRIALS: &[(Home, Victim, &str, While, Ends)] = &[
+/// Where, who, by what, when, and how the command has to end.
+type Trial = (Home, Victim, &'static str, While, Ends);
+
+const TRIALS: &[Trial] = &[
     (GUEST, Victim::Tool, "KILL", While::Starts, Ends::Killed),
     (GUEST, Victim::Tool, "KILL", While::Serves, Ends::Killed),
     (GUEST, Victim::Tool, "KILL", While::Ends, Ends::Killed),
@@ -115,15 +118,40 @@ const TRIALS: &[(Home, Victim, &str, While, Ends)] = &[
     (TAP, EMULATOR, "KILL", While::Serves, Ends::Saying("the emulator ended")),
 ];
 
+/// Each of them once, while it serves: what every change is checked by.
+pub fn each(cases: &mut Cases) -> Outcome<()> {
+    let once = |(home, victim, signal, when, _): &&Trial| {
+        let elsewhere = matches!((home.name, victim), ("guest" | "linux", Victim::Tool));
+        // A command that is killed is among the cases of the services.
+        *signal == "KILL" && *when == While::Serves && !elsewhere
+    };
+    trials(cases, &TRIALS.iter().filter(once).copied().collect::<Vec<_>>())?;
+    cases.note("linux: told to end twice at once is told once", told_twice(LINUX));
+    cases.note("a live view that is killed gives its terminal back", terminal());
+    Ok(())
+}
+
 /// All of it.
 pub fn killed(cases: &mut Cases) -> Outcome<()> {
+    trials(cases, TRIALS)?;
+    cases.note("guest: its price source is killed, and it serves on", price_source());
+    for home in [GUEST, LINUX] {
+        cases.note(&format!("{}: generators are killed, and it serves on", home.name), generators(home));
+    }
+    cases.note("linux: told to end twice at once is told once", told_twice(LINUX));
+    cases.note("a live view that is killed gives its terminal back", terminal());
+    Ok(())
+}
+
+/// Several at a time.
+fn trials(cases: &mut Cases, trials: &[Trial]) -> Outcome<()> {
     // Nobody is to be killed while cargo still builds.
     image::programs("kv")?;
     artefacts::linux(&["nom-kv-linux", "nom-priced-linux"], &mut progress)?;
     let next = AtomicUsize::new(0);
     let work = || {
         let mut done = Vec::new();
-        while let Some(trial) = TRIALS.get(next.fetch_add(1, Ordering::Relaxed)) {
+        while let Some(trial) = trials.get(next.fetch_add(1, Ordering::Relaxed)) {
             done.push((name(trial), tried(trial)));
         }
         done
@@ -135,16 +163,10 @@ pub fn killed(cases: &mut Cases) -> Outcome<()> {
     for (name, verdict) in verdicts {
         cases.note(&name, verdict);
     }
-    cases.note("guest: its price source is killed, and it serves on", price_source());
-    for home in [GUEST, LINUX] {
-        cases.note(&format!("{}: generators are killed, and it serves on", home.name), generators(home));
-    }
-    cases.note("linux: told to end twice at once is told once", told_twice(LINUX));
-    cases.note("a live view that is killed gives its terminal back", terminal());
     Ok(())
 }
 
-fn name((home, victim, signal, when, _): &(Home, Victim, &str, While, Ends)) -> String {
+fn name((home, victim, signal, when, _): &Trial) -> String {
     let victim = match victim {
         Victim::Tool => "the command",
         Victim::Process(what, _) => what,
@@ -157,7 +179,7 @@ fn name((home, victim, signal, when, _): &(Home, Victim, &str, While, Ends)) -> 
     format!("{}: {victim} gets {signal} while {when}", home.name)
 }
 
-fn tried(trial: &(Home, Victim, &'static str, While, Ends)) -> Verdict {
+fn tried(trial: &Trial) -> Verdict {
     if trial.0.name != TAP.name {
         return one(trial).into();
     }
@@ -175,7 +197,7 @@ fn tried(trial: &(Home, Victim, &'static str, While, Ends)) -> Verdict {
     ran.unwrap_or_else(|_| Verdict::Failed("the trial's thread ended in a panic".into()))
 }
 
-fn one(&(home, victim, signal, when, ends): &(Home, Victim, &'static str, While, Ends)) -> Outcome<()> {
+fn one(&(home, victim, signal, when, ends): &Trial) -> Outcome<()> {
     let mark = Mark::new()?;
     let drain = if when == While::Ends { LONG_DRAIN } else { SHORT_DRAIN };
     let mut started = mark.start(home, drain)?;
@@ -473,7 +495,7 @@ fn terminal() -> Outcome<()> {
     });
     let mut seen = Vec::new();
     let mut wait_for = |words: &str| {
-        let deadline = Instant::now() + END;
+        let deadline = Instant::now() + APPEAR;
         let shown = |seen: &[u8]| String::from_utf8_lossy(seen).contains(words);
         while !shown(&seen) {
             match told.recv_timeout(deadline.saturating_duration_since(Instant::now())) {

@@ -114,6 +114,7 @@ const PARTS: &[Part] = &[
     ("end-to-end", "real clients against running services", services::services),
     ("operation", "orders, figures, ledger files and prices, as a person types them", operation::operation),
     ("shared", "two cores of a guest behind one queue, ten times", tap::shared),
+    ("deaths", "each part is killed while it serves", killed::each),
     (
         "kills",
         "whoever is killed, whenever: nothing is left, and who lives on says so or serves on",
@@ -137,7 +138,7 @@ pub fn test(typed: &Typed) -> Outcome<ExitCode> {
             let hint =
                 nearest(word, known()).map(|near| format!("did you mean {near}? ")).unwrap_or_default();
             let all = known().collect::<Vec<_>>().join(", ");
-            return Err(Trouble::new(format!("nom test: no part {word:?}; {hint}The parts: {all}")));
+            return Err(Trouble::new(format!("nom test: no part {word:?}; {hint}there are {all}")));
         }
     }
     let mut cases = Cases::default();

@@ -22,6 +22,8 @@ const HOMES: &[(&str, &[&str])] = &[("guest", &["--on", "guest"]), ("linux", &["
 /// A value so large, asked for so often, that no buffer on the way holds the answers.
 const LARGE: usize = 1_000_000;
 const LARGE_GETS: usize = 40;
+/// Lines that are echoed, each after the one before it.
+const ECHOES: u64 = 20;
 /// The parser of those who made the format: a line for each sample.
 const PARSE: &str = "\
 import sys
@@ -38,6 +40,10 @@ pub fn operation(cases: &mut Cases) -> Outcome<()> {
             cases.note(&format!("{home}: prometheus reads the figures"), prometheus(&page));
         });
         cases.note(&format!("{home}: orders, readiness, drain and the ledger's file"), verdict);
+    }
+    for (home, arguments) in HOMES {
+        let verdict = echoed(arguments, *home == "linux");
+        cases.note(&format!("{home}: echo's orders, figures, drain and ledger"), verdict);
     }
     cases.note("prices are shown, played and written down", prices());
     Ok(())
@@ -66,6 +72,31 @@ fn operated(arguments: &[&str], has_file: bool) -> Outcome<(String, u64)> {
     }
     kept(&scratch, &file, counted as u64)?;
     Ok(page)
+}
+
+/// The smallest application is operated like any other.
+fn echoed(arguments: &[&str], has_file: bool) -> Outcome<()> {
+    let scratch = Scratch::new()?;
+    let file = scratch.file("windows").to_string_lossy().into_owned();
+    let metrics = free_port()?;
+    let shown = metrics.to_string();
+    let more = ["--ledger", &file, "--metrics", &shown];
+    let mut started = Started::new(free_port()?, &[&["echo"], arguments, &more].concat())?;
+    let mut client = Client::connect(started.port)?;
+    for number in 0..ECHOES {
+        let line = format!("this is line {number}\n");
+        client.ask(line.as_bytes(), line.as_bytes(), 1)?;
+    }
+    orders(&started.port.to_string(), has_file)?;
+    counted(metrics, ECHOES)?;
+    started.signal("TERM")?;
+    client.expect_close()?;
+    ended_well(&mut started)?;
+    let counted = number(&started, "others_accepted")?;
+    if counted != i128::from(ECHOES) {
+        return Err(Trouble::new(format!("{ECHOES} lines were echoed, the ledger has {counted}")));
+    }
+    kept(&scratch, &file, ECHOES)
 }
 
 /// A command of ours must end like this, and say this.
