@@ -127,9 +127,17 @@ impl<const SHARED: usize> Regression<SHARED> {
         &self.mean[..SHARED]
     }
 
-    /// Keeps a shared term within bounds that nature sets.
+    /// Keeps a shared term within bounds that nature sets. All that is believed together with it moves along, as far as it is
+    /// doubtful: a term that is put back by itself would take what was seen of the settings with it.
     pub fn bound(&mut self, term: usize, from: f64, to: f64) {
-        self.mean[term] = self.mean[term].clamp(from, to);
+        let within = self.mean[term].clamp(from, to);
+        let size = self.mean.len();
+        let line = &self.covariance[term * size..][..size];
+        let part = (within - self.mean[term]) / line[term];
+        if part != 0.0 && part.is_finite() {
+            self.mean.iter_mut().zip(line).for_each(|(mean, covariance)| *mean += part * covariance);
+        }
+        self.mean[term] = within;
     }
 
     /// What the shared terms say.
@@ -281,6 +289,27 @@ mod tests {
         assert!(after.variance > 0.1 * 0.1 * 0.5, "{after:?}");
         let seen = learnt.expected(at(0), &features(0), None);
         assert!(seen.variance < after.variance / 10.0, "{seen:?}");
+    }
+
+    #[test]
+    fn a_term_that_is_put_back_leaves_what_was_seen() {
+        let mut learnt = Regression::new(PRIOR, 2, 1);
+        // Nature says that the second term is not negative; by these two settings it is.
+        let seen = [([1.0, 0.2], 0.5), ([1.0, 0.8], 0.1)];
+        for turn in 0..200 {
+            let (features, figure) = seen[turn % 2];
+            learnt.saw(at(turn % 2), &features, None, (figure, 1e-4));
+            learnt.bound(1, 0.0, f64::INFINITY);
+        }
+        assert_eq!(learnt.terms()[1], 0.0);
+        for (member, (features, figure)) in seen.into_iter().enumerate() {
+            let expected = learnt.expected(at(member), &features, None).value;
+            assert!((expected - figure).abs() < 0.02, "{member}: {expected} and not {figure}");
+        }
+        // What is within its bounds stays as it is.
+        let before = learnt.mean.clone();
+        learnt.bound(0, 0.0, f64::INFINITY);
+        assert_eq!(learnt.mean, before);
     }
 
     #[test]

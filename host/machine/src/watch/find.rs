@@ -109,6 +109,14 @@ pub fn choose(mut found: Vec<Found>, word: Option<&str>) -> Outcome<Watched> {
         let number: u64 = word.parse().map_err(|_| {
             Trouble::new(format!("{word:?}: the port or the process of a service is expected"))
         })?;
+        // Each network of its own may have a service on the same port.
+        let with_port = found.iter().filter(|one| one.port == number).count();
+        if with_port > 1 {
+            let listed = listed(&found);
+            return Err(Trouble::new(format!(
+                "{with_port} services have port {number}: {listed}; say the process of one"
+            )));
+        }
         let place = found.iter().position(|one| one.port == number);
         let place = place.or_else(|| found.iter().position(|one| one.pid == number));
         return match place {
@@ -124,4 +132,29 @@ pub fn choose(mut found: Vec<Found>, word: Option<&str>) -> Outcome<Watched> {
         )));
     }
     Ok(found.remove(0).watched)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(pid: u64, port: u64) -> Found {
+        let (stream, _) = UnixStream::pair().unwrap();
+        let watched = Watched { stream: BufReader::new(stream) };
+        Found { pid, port, home: "guest".into(), application: "kv".into(), watched }
+    }
+
+    #[test]
+    fn who_is_meant_is_beyond_doubt_or_asked_for() {
+        let all = || vec![found(100, 7), found(200, 7), found(300, 8)];
+        let refused = |word| choose(all(), word).unwrap_err().to_string();
+        let both = refused(Some("7"));
+        assert!(both.starts_with("2 services have port 7: ") && both.contains("process 200"), "{both}");
+        assert!(refused(None).starts_with("3 services run"));
+        assert!(refused(Some("9")).starts_with("no service has 9"));
+        assert!(refused(Some("kv")).contains("the port or the process"));
+        for word in ["8", "100", "200", "300"] {
+            assert!(choose(all(), Some(word)).is_ok(), "{word}");
+        }
+    }
 }
