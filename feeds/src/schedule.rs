@@ -146,6 +146,11 @@ impl Schedule {
         Self::new(steps.collect::<Option<Vec<_>>>()?, loop_ns).ok()
     }
 
+    /// How long a round is; `None` when it does not begin again.
+    pub fn round_ns(&self) -> Option<u64> {
+        self.loop_ns
+    }
+
     /// What holds so long after the start.
     pub fn at(&self, elapsed_ns: u64) -> Step {
         let (turns, within) = match self.loop_ns {

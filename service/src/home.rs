@@ -30,6 +30,11 @@ pub trait Home {
     /// `Ingress::arm` and this call. Called only after `arm()` answered true.
     fn wait(&mut self, until_ns: Option<u64>);
 
+    /// Sleeps like [`Home::wait`], but frames that arrive need not end it: the receiving half was not armed.
+    fn nap(&mut self, until_ns: u64) {
+        self.wait(Some(until_ns));
+    }
+
     /// The words of the bulletin board, for `nom_abi::board::read`.
     fn board(&self) -> &[AtomicU64];
 

@@ -5,7 +5,7 @@
 //! core waits as its knob says. Nothing here is done per request.
 //!
 //! Files: `reprice` (a new price, and what it changes), `foreseen` (prices that are announced), `reload` (another configuration, and orders), `chores` (what is
-//! due by time), `drain` (the end), `size` (the price of memory), `press` (what leaves smaller), `succession` (going on in
+//! due by time), `drain` (the end), `nap` (sleeping while frames gather), `size` (the price of memory), `press` (what leaves smaller), `succession` (going on in
 //! another process), `eyes` (what a person looks at),
 //! `provider` (asking for prices over the application's own stack), `reading` (cumulative figures).
 
@@ -15,6 +15,7 @@ mod eyes;
 mod foreseen;
 mod lease;
 mod names;
+mod nap;
 mod press;
 mod provider;
 mod reading;
@@ -37,6 +38,7 @@ use core::net::IpAddr;
 use drain::Phase;
 pub(crate) use drain::{close_answered, cut_all, quiet_ns};
 use eyes::Eyes;
+use nap::Nap;
 use nom_abi::board;
 use nom_feeds::Priced;
 use nom_feeds::priced::Settings;
@@ -154,6 +156,7 @@ pub struct Worker<I: Ingress, E: Egress, A: Application> {
     /// It could not settle what came before the prices in force: it has not been told of them yet.
     prices_owed: bool,
     sleeps: u64,
+    nap: Nap,
     /// The last time there was work.
     worked_ns: u64,
     chores_ns: u64,
@@ -260,6 +263,7 @@ impl<I: Ingress, E: Egress, A: Application> Worker<I, E, A> {
             trouble: None,
             prices_owed: false,
             sleeps: 0,
+            nap: Nap::default(),
             worked_ns: now_ns,
             chores_ns: now_ns,
             stats_ns: now_ns,
@@ -420,12 +424,19 @@ impl<I: Ingress, E: Egress, A: Application> Worker<I, E, A> {
             Wait::Spin { budget_ns } => home.now_ns().saturating_sub(self.worked_ns) >= budget_ns,
             Wait::Poll => false,
         };
-        if sleep && self.engine.application_mut().may_rest() && self.engine.ingress_mut().arm() {
-            home.wait(Some(until_ns));
-            self.woke(home);
-        } else {
-            core::hint::spin_loop();
+        if !sleep || !self.engine.application_mut().may_rest() {
+            return core::hint::spin_loop();
         }
+        let gathers = self.engine.gathers_until_ns();
+        let nap = gathers.and_then(|batch| self.nap.until_ns(self.engine.counters(), home.now_ns(), batch));
+        if let Some(nap_ns) = nap {
+            home.nap(until_ns.min(nap_ns));
+        } else if self.engine.ingress_mut().arm() {
+            home.wait(Some(until_ns));
+        } else {
+            return core::hint::spin_loop();
+        }
+        self.woke(home);
     }
 
     fn log(&mut self, at_ns: u64, level: Level, text: impl Into<String>) {

@@ -273,14 +273,14 @@ impl Worker {
         }
         loop {
             let now_ns = now();
-            if sending && (now_ns >= end_ns || self.stop.is_stopped() || self.spent()) {
-                sending = false;
-                end_ns = now_ns.min(end_ns);
-            }
+            let last = sending && (now_ns >= end_ns || self.stop.is_stopped() || self.spent());
+            end_ns = if last { now_ns.min(end_ns) } else { end_ns };
             let mut tally = shared.lock();
             if sending {
                 self.reopen(now_ns, &mut tally);
+                // In the last turn too: who wakes late at the end still sends what was due before it.
                 self.issue_due(now_ns, end_ns, &mut tally);
+                sending = !last;
                 // Every connection is lost for good: nothing more can happen.
                 if self.all_lost() {
                     sending = false;

@@ -115,6 +115,16 @@ fn an_open_loop_sends_its_rate_whatever_comes_back() {
 }
 
 #[test]
+fn what_is_due_just_before_the_end_is_sent_however_late_one_wakes() {
+    let mut plan = plan(Manner::Right);
+    plan.pace = Pace::Fixed { per_s: 1_000.0 };
+    // The last arrival is due at 99 ms, a microsecond before the end.
+    plan.duration = Duration::from_micros(99_001);
+    let report = run(&plan, &Stop::default(), |_| {}).unwrap();
+    assert_eq!((report.tally.sent, report.tally.answered), (100, 100));
+}
+
+#[test]
 fn wrong_bytes_are_found_and_cost_the_connection() {
     let report = run(&plan(Manner::Corrupt), &Stop::default(), |_| {}).unwrap();
     let tally = &report.tally;

@@ -240,6 +240,13 @@ impl<I: Ingress, E: Egress, A: Application> Engine<I, E, A> {
         Some(self.held_until_ns.map_or(by_knob_ns, |until_ns| until_ns.min(by_knob_ns)))
     }
 
+    /// When the frames that gather now are due, and how long the first of them may wait altogether; `None` when none
+    /// gathers. Until then nothing that arrives changes anything, unless it ends the batch.
+    pub fn gathers_until_ns(&self) -> Option<(u64, u64)> {
+        let Batching::Hold { delay_ns } = self.knobs.batching else { return None };
+        self.held_deadline_ns().map(|due_ns| (due_ns, delay_ns))
+    }
+
     fn queued_deadline_ns(&self) -> Option<u64> {
         let by_knob_ns = self.out.oldest_ns()?.saturating_add(self.knobs.batching.delay_ns());
         Some(self.queued_until_ns.map_or(by_knob_ns, |until_ns| until_ns.min(by_knob_ns)))

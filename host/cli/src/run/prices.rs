@@ -26,6 +26,11 @@ impl Schedule {
         Ok(Self::new(schedule))
     }
 
+    /// How long a round of it is, when it begins again.
+    pub fn round(&self) -> Option<Duration> {
+        self.schedule.round_ns().map(Duration::from_nanos)
+    }
+
     /// A schedule that was read.
     pub fn new(schedule: nom_feeds::Schedule) -> Self {
         Self { schedule, began_unix_ns: OnceLock::new() }

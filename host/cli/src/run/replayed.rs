@@ -6,6 +6,7 @@
 //! that the clients saw, less the ledger's costs.
 
 use super::options::Options;
+use super::prices;
 use super::profile::holding;
 use super::seen::Terms;
 use super::serve;
@@ -24,8 +25,10 @@ use std::io::sink;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-/// Longest block. The prices of the example go round in as long.
+/// Longest block, which the day of the first example fills.
 const BLOCK_MAX: Duration = Duration::from_secs(24);
+/// Rounds of prices that are shorter than this are played as often as makes it, so that a block sees enough clients.
+const BLOCK_MIN: Duration = Duration::from_secs(10);
 /// Blocks that are begun in place of one whose arrivals were not those of the recording.
 const TRIES: u32 = 3;
 /// Samples of the bootstrap.
@@ -62,7 +65,8 @@ pub fn replay(
     }
     // No longer than the recording: what came behind its last arrival is not known.
     let last_us = recorded.arrivals.last().map_or(0, |arrival| arrival.time_us);
-    let block = Duration::from_micros(last_us + 1).min(BLOCK_MAX);
+    let round = prices::Schedule::read(&options.prices)?.round();
+    let block = Duration::from_micros(last_us + 1).min(whole_rounds(round));
     let wanted = begin(recorded, block);
     let stage = Stage { typed, contract, block, wanted, interrupted };
     progress(&format!(
@@ -120,6 +124,13 @@ pub fn replay(
     }
     table(&figures).lines().for_each(|line| teller.say(line));
     Ok(())
+}
+
+/// How long a block is: whole rounds of the prices, where they go round.
+fn whole_rounds(round: Option<Duration>) -> Duration {
+    let Some(round) = round.filter(|round| !round.is_zero()) else { return BLOCK_MAX };
+    let rounds = BLOCK_MIN.as_nanos().div_ceil(round.as_nanos()).max(1) as u32;
+    round.saturating_mul(rounds).min(BLOCK_MAX)
 }
 
 /// The arrivals of the first stretch of a recording.
@@ -283,6 +294,14 @@ mod tests {
         assert_eq!(Compared::of(&[vec![1.0], vec![-1.0]]), None);
         assert_eq!(Compared::of(&[vec![1.0]]), None);
         assert_eq!(Compared::of(&[]), None);
+    }
+
+    #[test]
+    fn a_block_is_whole_rounds_of_the_prices() {
+        let seconds = |round: Option<u64>| whole_rounds(round.map(Duration::from_secs)).as_secs();
+        assert_eq!([None, Some(24), Some(12), Some(3600), Some(0)].map(seconds), [24, 24, 12, 24, 24]);
+        assert_eq!([Some(1), Some(4), Some(7)].map(seconds), [10, 12, 14]);
+        assert_eq!(whole_rounds(Some(Duration::from_nanos(1))), BLOCK_MIN);
     }
 
     #[test]

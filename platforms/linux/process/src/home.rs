@@ -123,6 +123,38 @@ pub fn clock_ns(clock: ClockId) -> u64 {
 }
 
 impl LinuxHome {
+    /// Until then, or until somebody has something for us: the device only when it is heard.
+    fn sleep(&mut self, until_ns: Option<u64>, hears_device: bool) {
+        let now_ns = self.now_ns();
+        let sleep_ns =
+            until_ns.map_or(SLEEP_MAX_NS, |until_ns| until_ns.saturating_sub(now_ns)).min(SLEEP_MAX_NS);
+        let sleep_ns = sleep_ns.min(self.parts.sleep_max_ns);
+        let timeout = Timespec { tv_sec: 0, tv_nsec: sleep_ns as i64 };
+        let bell = self.parts.team.bell(0);
+        let (stop, listener) = (self.parts.stop.as_fd(), self.parts.management.listener());
+        // What has no descriptor of its own, or is not to be heard, lends its place to one that is watched anyway.
+        let device = if hears_device { self.parts.device.as_fd() } else { stop };
+        let board = self.reader.as_ref().and_then(Reader::notices).unwrap_or(device);
+        self.pending |= self.parts.management.with_peer_fd(|peer| {
+            let mut fds = [device, board, bell.as_fd(), stop, listener, peer]
+                .map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN));
+            // An interrupted sleep is an early one.
+            let _ = poll(&mut fds, Some(&timeout));
+            if !fds[2].revents().is_empty() {
+                bell.heard();
+            }
+            fds[3..].iter().any(|fd| !fd.revents().is_empty())
+        });
+        if self.pending {
+            // The bytes of signals have done their work by waking us.
+            let _ = self.parts.stop.read(&mut [0; 16]);
+        }
+        if let Some(reader) = &mut self.reader {
+            reader.heard(now_ns);
+        }
+        self.look_for_board(now_ns);
+    }
+
     /// Whether the configuration is to be read again.
     pub fn is_asked_again(&self) -> bool {
         self.parts.outside.is_asked_again()
@@ -142,34 +174,11 @@ impl Home for LinuxHome {
     }
 
     fn wait(&mut self, until_ns: Option<u64>) {
-        let now_ns = self.now_ns();
-        let sleep_ns =
-            until_ns.map_or(SLEEP_MAX_NS, |until_ns| until_ns.saturating_sub(now_ns)).min(SLEEP_MAX_NS);
-        let sleep_ns = sleep_ns.min(self.parts.sleep_max_ns);
-        let timeout = Timespec { tv_sec: 0, tv_nsec: sleep_ns as i64 };
-        let device = self.parts.device.as_fd();
-        // A place without a descriptor of its own watches the device twice.
-        let board = self.reader.as_ref().and_then(Reader::notices).unwrap_or(device);
-        let bell = self.parts.team.bell(0);
-        let (stop, listener) = (self.parts.stop.as_fd(), self.parts.management.listener());
-        self.pending |= self.parts.management.with_peer_fd(|peer| {
-            let mut fds = [device, board, bell.as_fd(), stop, listener, peer]
-                .map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN));
-            // An interrupted sleep is an early one.
-            let _ = poll(&mut fds, Some(&timeout));
-            if !fds[2].revents().is_empty() {
-                bell.heard();
-            }
-            fds[3..].iter().any(|fd| !fd.revents().is_empty())
-        });
-        if self.pending {
-            // The bytes of signals have done their work by waking us.
-            let _ = self.parts.stop.read(&mut [0; 16]);
-        }
-        if let Some(reader) = &mut self.reader {
-            reader.heard(now_ns);
-        }
-        self.look_for_board(now_ns);
+        self.sleep(until_ns, true);
+    }
+
+    fn nap(&mut self, until_ns: u64) {
+        self.sleep(Some(until_ns), false);
     }
 
     fn board(&self) -> &[AtomicU64] {
