@@ -30,7 +30,11 @@ use nom_machine::trouble::{Outcome, Trouble};
 use std::ffi::OsString;
 use std::process::ExitCode;
 
+/// How a process ends whose reader has left, as a shell says it.
+const NOBODY_READS: i32 = 141;
+
 fn main() -> ExitCode {
+    mind_the_reader();
     let mut words = std::env::args_os().skip(1);
     let Some(first) = words.next() else {
         print!("{}", overview());
@@ -46,6 +50,23 @@ fn main() -> ExitCode {
 fn complain(trouble: &Trouble, code: u8) -> ExitCode {
     eprintln!("nom: {trouble}");
     ExitCode::from(code)
+}
+
+/// Rust panics where standard output takes nothing any more. A reader who has enough (`nom bench | head`) is no failure,
+/// and a full disk is one line.
+fn mind_the_reader() {
+    let otherwise = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        let refused = info.payload_as_str().and_then(|said| said.strip_prefix("failed printing to stdout: "));
+        match refused {
+            Some(why) if why.starts_with("Broken pipe") => std::process::exit(NOBODY_READS),
+            Some(why) => {
+                eprintln!("nom: cannot write to standard output: {why}");
+                std::process::exit(1);
+            }
+            None => otherwise(info),
+        }
+    }));
 }
 
 enum Called {

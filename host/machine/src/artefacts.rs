@@ -3,6 +3,7 @@
 use crate::machine::bound_to_us;
 use crate::trouble::{Context, Outcome, Trouble};
 use std::collections::BTreeSet;
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Mutex, PoisonError};
@@ -86,6 +87,9 @@ fn build_with(
     }
     more(&mut cargo);
     let output = cargo.output().context(|| "cannot start cargo".into())?;
+    if let Some(signal) = output.status.signal() {
+        return Err(Trouble::new(format!("the build of {what} was ended by signal {signal}; try again")));
+    }
     if !output.status.success() {
         return Err(Trouble::new(format!("cargo could not build {what} (see above)")));
     }

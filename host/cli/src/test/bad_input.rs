@@ -6,8 +6,10 @@ use super::{Cases, Verdict};
 use crate::image;
 use nom_machine::scratch::Scratch;
 use nom_machine::trouble::{Context, Outcome, Trouble};
+use std::fs::File;
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::Path;
+use std::process::Stdio;
 
 /// All cases.
 pub fn bad_input(cases: &mut Cases) -> Outcome<()> {
@@ -87,6 +89,7 @@ pub fn bad_input(cases: &mut Cases) -> Outcome<()> {
     } else {
         cases.note("a /dev/kvm that hangs", Verdict::Skipped("there is no /dev/kvm here".into()));
     }
+    cases.note("a reader who has enough, and a full disk", unheard());
     cases.note("nobody to watch", super::watching::nobody());
     cases.note("a busy port", busy_port());
     cases.note("no QEMU and no rights to install it", no_emulator());
@@ -106,6 +109,29 @@ fn refused(ended: &Ended, said: &str) -> Outcome<()> {
     }
     if !last.contains(said) || ended.words.contains("panicked") || !ended.out.is_empty() {
         return Err(Trouble::new(format!("said {last:?}, where {said:?} is expected")));
+    }
+    Ok(())
+}
+
+/// What nobody reads any more is no failure of ours to talk about; what cannot be written is, in a line.
+fn unheard() -> Outcome<()> {
+    let (reader, writer) = std::io::pipe().context(|| "no pipe".into())?;
+    drop(reader);
+    let full = File::options().write(true).open("/dev/full").context(|| "/dev/full".into())?;
+    for (out, code, words) in [
+        (Stdio::from(writer), 141, ""),
+        (
+            Stdio::from(full),
+            1,
+            "nom: cannot write to standard output: No space left on device (os error 28)\n",
+        ),
+    ] {
+        let ended = command(&["bench"], |command| {
+            command.stdout(out);
+        })?;
+        if ended.code != Some(code) || ended.words != words {
+            return Err(Trouble::new(format!("it ended with {:?} and said {:?}", ended.code, ended.words)));
+        }
     }
     Ok(())
 }
