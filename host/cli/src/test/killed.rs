@@ -38,6 +38,8 @@ const APPEAR: Duration = Duration::from_secs(300);
 /// How long a drain waits for clients: until somebody was killed, or not longer than it must.
 const LONG_DRAIN: &str = "drain.limit=40 s";
 const SHORT_DRAIN: &str = "drain.limit=1 s";
+/// So much of a terminal that does not show what it should is told.
+const SHOWN_MAX: usize = 400;
 /// How often somebody who means it says so.
 const AGAIN: Duration = Duration::from_millis(100);
 /// The TAP device of a trial.
@@ -496,12 +498,15 @@ fn terminal() -> Outcome<()> {
     let mut seen = Vec::new();
     let mut wait_for = |words: &str| {
         let deadline = Instant::now() + APPEAR;
-        let shown = |seen: &[u8]| String::from_utf8_lossy(seen).contains(words);
-        while !shown(&seen) {
-            match told.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-                Ok(bytes) => seen.extend(bytes),
-                Err(_) => return Err(Trouble::new(format!("the terminal does not show {words:?}"))),
-            }
+        let shown = |seen: &[u8]| String::from_utf8_lossy(seen).into_owned();
+        while !shown(&seen).contains(words) {
+            let Ok(bytes) = told.recv_timeout(deadline.saturating_duration_since(Instant::now())) else {
+                let last = shown(&seen[seen.len().saturating_sub(SHOWN_MAX)..]);
+                return Err(Trouble::new(format!(
+                    "the terminal does not show {words:?}, it ends with {last:?}"
+                )));
+            };
+            seen.extend(bytes);
         }
         Ok(())
     };
