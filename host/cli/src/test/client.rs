@@ -7,6 +7,8 @@ use std::time::Duration;
 
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// Bytes of a value that is longer than what a connection holds on its way out.
+const LARGE: u32 = 300_000;
 
 /// One connection.
 pub struct Client {
@@ -42,11 +44,9 @@ impl Client {
         let mut have = 0;
         while have < answer.len() {
             let count = match self.stream.read(&mut answer[have..]) {
-                Ok(0) => return Err(Trouble::new(format!("closed after {:?}", shown(&answer[..have])))),
+                Ok(0) => return Err(short("closed", &answer, have)),
                 Ok(count) => count,
-                Err(error) => {
-                    return Err(Trouble::new(format!("{error} after {:?}", shown(&answer[..have]))));
-                }
+                Err(error) => return Err(short(&error.to_string(), &answer, have)),
             };
             have += count;
             if answer[..have] != expected[..have] {
@@ -69,6 +69,16 @@ impl Client {
         self.expect(expected).map_err(|trouble| Trouble::new(format!("{:?}: {trouble}", shown(request))))
     }
 
+    /// A value of many segments, in both directions.
+    fn large(&mut self, key: &str) -> Outcome<()> {
+        let value: Vec<u8> = (0..LARGE).map(|at| b'a' + (at * 7 % 26) as u8).collect();
+        let header = format!("set {key} 1 0 {LARGE}\r\n");
+        self.ask(&[header.as_bytes(), &value, b"\r\n"].concat(), b"STORED\r\n", 1)?;
+        let header = format!("VALUE {key} 1 {LARGE}\r\n");
+        let answer = [header.as_bytes(), &value, b"\r\nEND\r\n"].concat();
+        self.ask(format!("get {key}\r\n").as_bytes(), &answer, 1)
+    }
+
     /// Sees the other side close in order.
     pub fn expect_close(&mut self) -> Outcome<()> {
         match self.stream.read(&mut [0]) {
@@ -77,6 +87,11 @@ impl Client {
             Err(error) => Err(Trouble::new(format!("the connection was not closed in order: {error}"))),
         }
     }
+}
+
+/// An answer that does not go on: how far it came tells where somebody stopped.
+fn short(why: &str, answer: &[u8], have: usize) -> Trouble {
+    Trouble::new(format!("{why} after {have} of {} bytes: {:?}", answer.len(), shown(&answer[..have])))
 }
 
 fn shown(bytes: &[u8]) -> String {
@@ -103,16 +118,25 @@ pub fn converse_at(address: SocketAddr) -> Outcome<u64> {
         client.send(&[*byte])?;
     }
     client.ask(b"\r\n", b"STORED\r\nVALUE slow 0 2\r\nok\r\nEND\r\n", 2)?;
-    // A value of many segments, in both directions.
-    let value: Vec<u8> = (0..300_000_u32).map(|at| b'a' + (at * 7 % 26) as u8).collect();
-    let header = format!("{} {}\r\n", "large 1 0", value.len());
-    client.ask(&[b"set ", header.as_bytes(), &value, b"\r\n"].concat(), b"STORED\r\n", 1)?;
-    let answer = [format!("VALUE large 1 {}\r\n", value.len()).as_bytes(), &value, b"\r\nEND\r\n"].concat();
-    client.ask(b"get large\r\n", &answer, 1)?;
+    client.large("large")?;
     client.ask(b"nonsense\r\n", b"ERROR\r\n", 0)?;
     client.ask(b"set trial 0 0 x\r\n", b"CLIENT_ERROR bad command line format\r\n", 0)?;
     client.ask(b"delete large\r\n", b"DELETED\r\n", 1)?;
     client.send(b"quit\r\n")?;
     client.expect_close()?;
     Ok(client.accepted)
+}
+
+/// Large values, each on a connection of its own: where several cores serve, each of them has some of the connections and some
+/// of the keys. Returns the number of operations to be counted.
+pub fn large_at(address: SocketAddr, times: u32) -> Outcome<u64> {
+    let mut accepted = 0;
+    for number in 0..times {
+        let mut client = Client::reach(address)?;
+        client
+            .large(&format!("large{}", number % 16))
+            .map_err(|trouble| Trouble::new(format!("large value {} of {times}: {trouble}", number + 1)))?;
+        accepted += client.accepted;
+    }
+    Ok(accepted)
 }

@@ -126,8 +126,8 @@ const PARTS: &[Part] = &[
     ("bad-input", "what must be refused in one clear line", bad_input::bad_input),
 ];
 
-/// Parts that run only when they are named: the laws are among the unit tests, a browser is a large package, killing
-/// takes its time, and two cores behind one queue have been seen to fail.
+/// Parts that run only when they are named: the laws are among the unit tests, a browser is a large package, killing takes its
+/// time, and so do ten guests that must be started under load.
 const WHEN_NAMED: [&str; 4] = ["laws", "kills", "browser", "shared"];
 
 /// The command.
