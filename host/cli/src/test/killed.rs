@@ -189,14 +189,23 @@ fn tried(trial: &Trial) -> Verdict {
     let ran = std::thread::scope(|scope| {
         let ran = scope.spawn(|| match namespace::enter() {
             Err(error) => Verdict::Skipped(format!("no network of its own: {error}")),
-            Ok(()) => match (one(trial), Interface::find(INTERFACE)) {
-                (Ok(()), Ok(_)) => Verdict::Failed("the device is left".into()),
-                (ended, _) => ended.into(),
-            },
+            Ok(()) => one(trial).and_then(|()| device_gone()).into(),
         });
         ran.join()
     });
     ran.unwrap_or_else(|_| Verdict::Failed("the trial's thread ended in a panic".into()))
+}
+
+/// A process that ends has no memory any more, and so no mark, a moment before it lets its devices go.
+fn device_gone() -> Outcome<()> {
+    let deadline = Instant::now() + CLEAN;
+    while Interface::find(INTERFACE).is_ok() {
+        if Instant::now() > deadline {
+            return Err(Trouble::new(format!("the device {INTERFACE} is left")));
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    Ok(())
 }
 
 fn one(&(home, victim, signal, when, ends): &Trial) -> Outcome<()> {
