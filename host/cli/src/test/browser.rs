@@ -72,6 +72,8 @@ fn live(program: &Path, url: &str, scheme: &str, pictures: &Path) -> Outcome<()>
     let first = led.value(SHOWN)?.as_u64().unwrap_or(0);
     led.wait("the page is renewed", &format!("{SHOWN} >= {}", first + 3))?;
     led.wait("a window was settled", "document.querySelectorAll('#frontier circle').length > 1")?;
+    // Prices move every few seconds, so what was decided and why comes to stand there; a picture without it shows little.
+    led.wait("a decision is told", "document.querySelectorAll('#decisions li').length > 1")?;
     let theme = led.value("document.documentElement.dataset.theme")?;
     if theme != json!(scheme) {
         return Err(Trouble::new(format!("where {scheme} is wanted the page is {theme}")));
