@@ -110,6 +110,11 @@ impl fmt::Display for LoadError {
                 write!(f, "load: cannot connect to {target}: {error}; is the server up?")
             }
             Self::Recording { line, what } => write!(f, "recording, line {line}: {what}"),
+            // How the system says that a read or a write took longer than it may.
+            Self::System(what, error) if error.kind() == std::io::ErrorKind::WouldBlock => {
+                let patience_s = bounds::CONNECT_TIMEOUT_S;
+                write!(f, "load: {what}: the server did not go on for {patience_s} s")
+            }
             Self::System(what, error) => write!(f, "load: {what}: {error}"),
         }
     }

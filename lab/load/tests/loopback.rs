@@ -1,6 +1,6 @@
 //! The generator against small servers on loopback: one that is right, and some that are not.
 
-use nom_load::{Keys, Mix, Pace, Plan, Recording, Stop, Web, replay, run};
+use nom_load::{Keys, LoadError, Mix, Pace, Plan, Recording, Stop, Web, replay, run};
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -227,4 +227,11 @@ fn pages_are_asked_for_in_both_loops_and_compared_with_what_was_there() {
     assert!(report.tally.wrong > 0, "other content is noticed");
     let refused = ask(&["/none"], Pace::Closed).unwrap_err().to_string();
     assert!(refused.contains("the server answers 404, not 200 alone"), "{refused}");
+}
+
+#[test]
+fn a_server_that_does_not_go_on_is_told_in_words() {
+    let error = LoadError::System("storing the keys before the run", std::io::ErrorKind::WouldBlock.into());
+    let told = error.to_string();
+    assert_eq!(told, "load: storing the keys before the run: the server did not go on for 10 s");
 }
