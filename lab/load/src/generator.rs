@@ -3,6 +3,7 @@
 use crate::bounds;
 use crate::connection::{Connection, Over, open, read};
 use crate::mix::{Keys, Operation, Speaker, Verdict};
+use crate::opener::Opener;
 use crate::pace::{Pace, Schedule};
 use crate::plan::{LoadError, Plan};
 use crate::recording::{Arrival, Recording};
@@ -98,8 +99,9 @@ pub fn run(plan: &Plan, stop: &Stop, mut progress: impl FnMut(&Progress)) -> Res
     let threads = plan.threads.min(plan.connections);
     let mut workers = Vec::with_capacity(threads);
     let shared = Arc::new(Shared { recent: Mutex::default(), issued: AtomicU64::new(0) });
+    let mut opener = Opener::new(plan.target);
     for index in 0..threads {
-        workers.push(Worker::open(plan, stop, &shared, index, threads)?);
+        workers.push(Worker::open(plan, stop, &shared, &mut opener, (index, threads))?);
     }
     let start = Instant::now();
     thread::scope(|scope| {
@@ -227,14 +229,14 @@ impl Worker {
         plan: &Plan,
         stop: &Stop,
         shared: &Arc<Shared>,
-        index: usize,
-        threads: usize,
+        opener: &mut Opener,
+        (index, threads): (usize, usize),
     ) -> Result<Self, LoadError> {
         let waiter = Waiter::new()?;
         let names: Vec<u32> = (index..plan.connections).step_by(threads).map(|name| name as u32).collect();
         let mut connections = Vec::with_capacity(names.len());
         for (place, &name) in names.iter().enumerate() {
-            let stream = open(plan.target, Duration::from_secs(bounds::CONNECT_TIMEOUT_S))?;
+            let stream = opener.next()?;
             waiter.add(&stream, place)?;
             connections.push(Connection::new(stream, Speaker::new(plan.mix.clone(), plan.seed, name)));
         }

@@ -5,7 +5,7 @@
 //! knowing the protocol.
 
 use crate::bounds;
-use crate::connection::open;
+use crate::opener::Opener;
 use crate::plan::LoadError;
 use crate::recording::{Answered, Answers, Recording};
 use crate::waiter::{Events, Waiter, raise_descriptor_limit};
@@ -15,12 +15,6 @@ use std::time::{Duration, Instant};
 
 /// Longest sleep of the loop.
 const TURN_NS: u64 = 20_000_000;
-
-/// An opening that took so long was lost once: the listener's queue was full. An emulator's port forwarding keeps a
-/// queue of one.
-const LOST_OPENING: Duration = Duration::from_millis(500);
-/// From then on the listener gets this long for each connection, since a lost opening costs a second.
-const OPENING_PAUSE: Duration = Duration::from_millis(10);
 
 struct Line {
     name: u32,
@@ -98,14 +92,9 @@ fn open_all(recording: &Recording, target: SocketAddr, waiter: &Waiter) -> Resul
         requests[arrival.connection as usize].push((arrival.time_us, place));
     }
     let mut lines = Vec::new();
-    let mut pause = Duration::ZERO;
+    let mut opener = Opener::new(target);
     for (name, requests) in requests.into_iter().enumerate() {
-        let asked = Instant::now();
-        let stream = open(target, Duration::from_secs(bounds::CONNECT_TIMEOUT_S))?;
-        if asked.elapsed() >= LOST_OPENING {
-            pause = OPENING_PAUSE;
-        }
-        std::thread::sleep(pause);
+        let stream = opener.next()?;
         waiter.add(&stream, lines.len())?;
         lines.push(Line {
             name: name as u32,
