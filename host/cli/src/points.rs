@@ -68,28 +68,32 @@ mod tests {
     /// Whoever measures the points again hears here when the demonstrations show nothing any more.
     #[test]
     fn the_prices_of_the_examples_move_a_knob_between_their_points() {
-        let there_and_back = [(8, "wait=halt batch=2ms".into()), (15, "wait=halt batch=0".into())];
-        for (home, prices, refund) in [
-            ("guest", "day.prices", "3 $/(Mop s)"),
-            ("linux", "day.prices", "3 $/(Mop s)"),
-            ("guest", "scarce.prices", "60 $/(Mop s)"),
+        for (home, configuration, prices, dear_s) in [
+            ("guest", "kv.conf", "day.prices", 8..15),
+            ("linux", "kv.conf", "day.prices", 8..15),
+            ("linux", "patient.conf", "scarce.prices", 6..12),
         ] {
-            assert_eq!(moves(home, prices, refund), there_and_back, "{home}, {prices}");
+            let there_and_back =
+                [(dear_s.start, "wait=halt batch=2ms".into()), (dear_s.end, "wait=halt batch=0".into())];
+            assert_eq!(
+                moves(home, configuration, prices),
+                there_and_back,
+                "{home}, {configuration}, {prices}"
+            );
         }
     }
 
     /// When the tuner changes what, in the example's first round of prices.
-    fn moves(home: &str, prices: &str, refund: &str) -> Vec<(u64, String)> {
+    fn moves(home: &str, configuration: &str, prices: &str) -> Vec<(u64, String)> {
         let folder = artefacts::root().unwrap().join("examples");
         let schedule = nom_feeds::Schedule::parse(&read_text(&folder.join(prices)).unwrap()).unwrap();
-        let text = read_text(&folder.join("kv.conf")).unwrap();
+        let text = read_text(&folder.join(configuration)).unwrap();
         let text = added(&Typed::default().with("on", home), text).unwrap();
-        let text = nom_machine::configuration::with(&text, &[("refund", refund)]);
         let configuration = nom_service::configuration::Configuration::parse(&text).unwrap();
         let (contract, points) = (configuration.contract.unwrap(), configuration.points.unwrap());
         let mut tuner = Tuner::new(contract, points, Rules::default());
         let mut moves = Vec::new();
-        for now_s in 1..20 {
+        for now_s in 1..18 {
             let now_ns = now_s * 1_000_000_000;
             let step = schedule.at(now_ns);
             let quoted = Some(Quoted { prices: step.prices, generation: step.generation, valid_until_ns: 0 });

@@ -129,8 +129,8 @@ pub fn replay(
 /// How long a block is: whole rounds of the prices, where they go round.
 fn whole_rounds(round: Option<Duration>) -> Duration {
     let Some(round) = round.filter(|round| !round.is_zero()) else { return BLOCK_MAX };
-    let rounds = BLOCK_MIN.as_nanos().div_ceil(round.as_nanos()).max(1) as u32;
-    round.saturating_mul(rounds).min(BLOCK_MAX)
+    let block_ns = BLOCK_MIN.as_nanos().next_multiple_of(round.as_nanos()).min(BLOCK_MAX.as_nanos());
+    Duration::from_nanos(block_ns as u64)
 }
 
 /// The arrivals of the first stretch of a recording.
