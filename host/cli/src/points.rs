@@ -68,13 +68,12 @@ mod tests {
     /// Whoever measures the points again hears here when the demonstrations show nothing any more.
     #[test]
     fn the_prices_of_the_examples_move_a_knob_between_their_points() {
-        for (home, configuration, prices, dear_s) in [
-            ("guest", "kv.conf", "day.prices", 8..15),
-            ("linux", "kv.conf", "day.prices", 8..15),
-            ("linux", "patient.conf", "scarce.prices", 6..12),
+        for (home, configuration, prices, dear_s, gathering) in [
+            ("guest", "kv.conf", "day.prices", 8..15, "wait=halt batch=2ms"),
+            ("linux", "kv.conf", "day.prices", 8..15, "wait=halt batch=2ms"),
+            ("linux", "patient.conf", "scarce.prices", 6..12, "wait=halt batch=1ms"),
         ] {
-            let there_and_back =
-                [(dear_s.start, "wait=halt batch=2ms".into()), (dear_s.end, "wait=halt batch=0".into())];
+            let there_and_back = [(dear_s.start, gathering.into()), (dear_s.end, "wait=halt batch=0".into())];
             assert_eq!(
                 moves(home, configuration, prices),
                 there_and_back,
