@@ -13,7 +13,7 @@ use nom_dma::HeapMemory;
 use nom_guest_devices::{Acquired, Doorbell, NoSource, contribute_entropy, memory};
 use nom_runtime::abi::device::kind;
 use nom_runtime::{heap_region, log};
-use nom_service::configuration::{self, Configuration, Offloads};
+use nom_service::configuration::{self, Configuration, Offloads, PriceSource};
 use nom_service::home::Home;
 use nom_service::worker::{Identity, Worker, seed};
 use nom_spread::{BackReceiver, BackSender, spread};
@@ -180,7 +180,10 @@ fn open_network(memory: &HeapMemory, configuration: &Configuration, team: &Team)
     let wanted = wanted(configuration.offloads);
     // Frames that the card merged are too long to be handed over.
     let wanted = Wanted { merging: wanted.merging && cores == 1, ..wanted };
-    let pairs = if has_vectors { cores } else { 1 };
+    // Who answers a connection that we open is heard on whatever pair the card's hash says, and a core knows its own
+    // connections only; where one has the queue, it hands each frame to whom it belongs.
+    let opens = matches!(configuration.prices, PriceSource::Feeds(_));
+    let pairs = if has_vectors && !opens { cores } else { 1 };
     let config = Config { vectors, vectors_apart: VECTORS_APART, pairs, wanted, ..Config::default() };
     let Acquired { registers, device, .. } = card;
     let spread_out = start_spread(registers, memory, config);

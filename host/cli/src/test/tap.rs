@@ -32,7 +32,7 @@ pub fn tap(cases: &mut Cases) -> Outcome<()> {
     let made = Ipv4Addr::new(10, 77, 0, 2);
     case(cases, "one that the emulator makes is gone with it", made, false, &[]);
     case(cases, "one that was there stays, with its address", FOUND, true, &[]);
-    case(cases, "two cores have a pair of queues each", made, false, &two);
+    case(cases, "two cores share the one queue that they take of two", made, false, &two);
     Ok(())
 }
 
