@@ -33,12 +33,7 @@ impl Application for Echo {
     }
 
     fn received(&mut self, io: &mut impl Io, bytes: &[u8]) -> usize {
-        let fits = bytes.len().min(io.room());
-        let mut taken = if io.write(&bytes[..fits]).is_ok() { fits } else { 0 };
-        // Only who was refused is told of room, and offered the rest then.
-        if taken < bytes.len() && io.write(&bytes[taken..]).is_ok() {
-            taken = bytes.len();
-        }
+        let taken = io.write_some(bytes);
         if taken > 0 {
             io.answered(Answer::Accepted);
         }
