@@ -53,6 +53,26 @@ fn from_nothing_it_finds_what_earns_most_within_its_budget() {
 }
 
 #[test]
+fn a_class_with_fewer_settings_is_weighed_from_its_own_place() {
+    // Nothing pays, so that it is asked whether something better is to be found.
+    let few = vec![point(400, 20e3, 60.0, 90_000.0), Point::unmeasured(setting(0))];
+    let many: Vec<Point> = (0..5).map(|step| point(step * 100, 20e3, 60.0, 90_000.0)).collect();
+    let (edge, endless) = (10.0, f64::INFINITY);
+    let all = points(vec![
+        class("few", LoadKind::Open, (0.0, edge), few),
+        class("many", LoadKind::Open, (edge, endless), many),
+    ]);
+    let rules = Rules { start: setting(400), may_stop: false, ..Rules::default().online() };
+    let mut tuner = Tuner::new(penalty(), all, rules);
+    let prices = core("900 $/core/h");
+    for step in 0..100 {
+        let connections = if step / 10 % 2 == 0 { 20.0 } else { 5.0 };
+        tuner.decide(&Moment { connections, ..moment(step * 300, prices) });
+        tuner.observe((step * 300 + 200) * MS, &seen(60.0, 90_000, 0));
+    }
+}
+
+#[test]
 fn without_a_budget_and_while_observing_nothing_is_tried() {
     for rules in [
         Rules { learn: true, ..Rules::default() },

@@ -233,6 +233,8 @@ impl Tuner {
         put: &mut dyn FnMut(Setting),
     ) -> Option<Decision> {
         self.distrusted.retain(|distrusted| distrusted.until_ns > now_ns);
+        // First of all: what is weighed below is weighed against the place in this class.
+        self.find_place(class);
         let mut rules = self.rules;
         rules.may_stop &= now_ns >= self.looking_until_ns
             && !(self.rules.explores() && self.is_looking_for_better(now_ns, class, quoted));
@@ -241,7 +243,6 @@ impl Tuner {
         let until = self.announced.filter(|_| lasts_ns < rules.expected_stay_ns);
         rules.expected_stay_ns = rules.expected_stay_ns.min(lasts_ns);
         let arrival = self.arrival_per_s;
-        self.find_place(class);
         let load = &self.points.classes[class];
         let mut scales = self.scales(class, quoted);
         // Nothing is known of any setting under this load: there is nothing to choose by.
