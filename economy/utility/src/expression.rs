@@ -14,7 +14,8 @@
 //!
 //! The utility axiom binds it at fixed billed quantities: never worse for more throughput, never better for more
 //! latency, jitter or lateness. [`Expression::parse`] looks for a counter-example and refuses with it. It is a search,
-//! not a proof: it sweeps every quantity that is used, and visits the neighbourhood of every number in the text.
+//! not a proof: it sweeps every quantity that is used, looks at both sides of every place where a comparison turns over on
+//! the way, and visits the neighbourhood of every number in the text.
 
 use crate::Basis;
 use alloc::boxed::Box;

@@ -10,6 +10,10 @@ const PAIRS: u32 = 4_000;
 /// Sweeps along each quantity, and stops of each.
 const SWEEPS: u32 = 24;
 const STOPS: u32 = 40;
+/// Places between two stops at which something bends, and are looked at from both sides.
+const BENDS: u32 = 8;
+/// Halvings that find one: as far as numbers go.
+const HALVINGS: u32 = 64;
 /// Largest relative difference that is taken for rounding.
 const SLACK: f64 = 1e-9;
 
@@ -76,6 +80,7 @@ pub(super) fn check(expression: &Expression) -> Result<(), Box<CounterExample>> 
                 let next = search.moved(before, quantity, scale(quantity, part));
                 if stop > 0 {
                     search.compare(quantity, before, next)?;
+                    search.bends(quantity, before, next)?;
                 }
                 before = next;
             }
@@ -173,6 +178,38 @@ impl Search<'_> {
             }
         }
         moved
+    }
+
+    /// Looks at both sides of each place between two conditions where a comparison of the text turns over: what is paid within
+    /// a narrow window, whose ends may stand nowhere in the text, is seen there.
+    fn bends(
+        &self,
+        quantity: Quantity,
+        mut from: Conditions,
+        to: Conditions,
+    ) -> Result<(), Box<CounterExample>> {
+        let program = &self.expression.program;
+        for _ in 0..BENDS {
+            let ways = program.ways(&from);
+            if ways == program.ways(&to) {
+                return Ok(());
+            }
+            // Always: on this side of the bend, and beyond it.
+            let (mut here, mut beyond) = (from, to);
+            for _ in 0..HALVINGS {
+                let middle = 0.5 * (here.get(quantity) + beyond.get(quantity));
+                let between = self.moved(here, quantity, middle);
+                if between == here || between == beyond {
+                    break;
+                }
+                *(if program.ways(&between) == ways { &mut here } else { &mut beyond }) = between;
+            }
+            self.compare(quantity, from, here)?;
+            self.compare(quantity, here, beyond)?;
+            self.compare(quantity, beyond, to)?;
+            from = beyond;
+        }
+        Ok(())
     }
 
     /// Whichever of the two is worse for users must not pay more.

@@ -153,13 +153,35 @@ impl Program {
         self.steps().contains(&Step::Load(quantity))
     }
 
+    /// Which way each step goes that compares: a bit for each, at the step's place.
+    pub(super) fn ways(&self, conditions: &Conditions) -> u64 {
+        const { assert!(STEPS_MAX <= 64) };
+        let mut ways = 0;
+        self.run_and(conditions, |place, step, a, b| {
+            let way = match step {
+                Step::Least | Step::Below => a < b,
+                Step::Most | Step::AtMost => a <= b,
+                _ => false,
+            };
+            ways |= u64::from(way) << place;
+        });
+        ways
+    }
+
     /// Runs it: the same bits on every machine, since every step is one that IEEE 754 defines.
     pub fn run(&self, conditions: &Conditions) -> f64 {
+        self.run_and(conditions, |_, _, _, _| ())
+    }
+
+    /// The same, and shows each step with its place and what it takes first.
+    #[inline(always)]
+    fn run_and(&self, conditions: &Conditions, mut see: impl FnMut(usize, Step, f64, f64)) -> f64 {
         let mut stack = [0.0; STACK_MAX + 1];
         let mut top = 0;
-        for step in self.steps() {
+        for (place, step) in self.steps().iter().enumerate() {
             let base = top - step.takes();
             let (a, b) = (stack[base], stack[base + 1]);
+            see(place, *step, a, b);
             stack[base] = match *step {
                 Step::Nothing => 0.0,
                 Step::Number(bits) => f64::from_bits(bits),

@@ -95,6 +95,11 @@ fn what_breaks_the_axiom_is_refused_with_a_counter_example_that_is_one() {
         "operations * 0.2 $/Mop * (20 kop/s - operations) / 1 kop/s",
         "1 $/s / (1 - late)",
         "1 $/s * min(2, p90 / p50)",
+        // Windows whose ends stand nowhere in the text.
+        "0.2 $/Mop * if(mean + 1 ms <= 3 ms, 1, if(mean + 1 ms <= 3.00001 ms, 2, 0))",
+        "0.2 $/Mop * if(mean * 7 <= 13 ms, 1, if(mean * 7 <= 13.0000001 ms, 2, 0))",
+        "0.2 $/Mop * (1 + if(late + 10 % >= 30.00001 %, if(late + 10 % <= 30.00002 %, 1, 0), 0))",
+        "if(min(mean * 3, 1 ms + jitter) <= 0.7 ms, 1 $/s, if(mean * 3 <= 0.70001 ms, 2 $/s, 0))",
     ] {
         let Err(ExpressionError::Axiom(example)) = Expression::parse(text) else { panic!("{text}") };
         let (program, form) = parse::parse(text).unwrap();
