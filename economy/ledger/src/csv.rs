@@ -11,7 +11,8 @@ use core::fmt::Write;
 pub const CSV_HEADER: &str = "window,sealed,start_ns,end_ns,generation,bandwidth_atto_per_byte,core_atto_per_ns,\
 memory_atto_per_byte_s,accepted,refused,useful_bytes,wire_bytes,core_ns,memory_byte_ns,measured,late,latency_sum_ns,\
 units,earned_ronto_per_unit,revenue_pico,revenue_total_pico,bandwidth_pico,bandwidth_total_pico,core_pico,\
-core_total_pico,memory_pico,memory_total_pico,profit_pico,profit_total_pico,announced_ns";
+core_total_pico,memory_pico,memory_total_pico,profit_pico,profit_total_pico,announced_ns,\
+latency_square_sum";
 
 impl Window {
     /// One row, without a newline, in the columns of [`CSV_HEADER`].
@@ -44,6 +45,8 @@ impl Window {
         }
         let _ = write!(out, ",{},{},", self.profit().0, self.profit_total().0);
         let _ = self.announced_ns.map_or(Ok(()), |announced_ns| write!(out, "{announced_ns}"));
+        out.push(',');
+        let _ = self.latency_square_sum.map_or(Ok(()), |squares| write!(out, "{squares}"));
         out
     }
 }

@@ -25,6 +25,8 @@ pub struct Reading {
     pub late: u64,
     /// Sum of the known latencies.
     pub latency_sum_ns: u128,
+    /// Sum of their squares, in ns^2.
+    pub latency_square_sum: u128,
     /// Memory held now. It is billed from this reading until the next.
     pub memory_bytes: u64,
 }
@@ -183,6 +185,9 @@ impl Ledger {
         if reading.latency_sum_ns < last.latency_sum_ns {
             return Err(Trouble::WentBack("the sum of latencies"));
         }
+        if reading.latency_square_sum < last.latency_square_sum {
+            return Err(Trouble::WentBack("the sum of squared latencies"));
+        }
         // 2^64 bytes for 2^64 ns cannot leave 128 bits; more than one such stretch in a window can.
         let held = u128::from(last.memory_bytes) * u128::from(now_ns - self.last_ns);
         self.memory_byte_ns = self.memory_byte_ns.checked_add(held).ok_or(Trouble::Overflow)?;
@@ -200,6 +205,7 @@ impl Ledger {
             measured: end.measured - start.measured,
             late: end.late - start.late,
             latency_sum_ns: end.latency_sum_ns - start.latency_sum_ns,
+            latency_square_sum: end.latency_square_sum - start.latency_square_sum,
         };
         let mut window = Window {
             number: self.number,
@@ -218,6 +224,7 @@ impl Ledger {
             measured: served.measured,
             late: served.late,
             latency_sum_ns: served.latency_sum_ns,
+            latency_square_sum: self.contract.needs_jitter().then_some(served.latency_square_sum),
             units: self.contract.units(&served),
             earned: self.contract.earned_per_unit(&served).ok_or(Trouble::Overflow)?,
             revenue: Line::default(),

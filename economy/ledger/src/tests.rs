@@ -22,6 +22,12 @@ fn penalty() -> Contract {
     Contract::per_operation(PerOperation(200_000_000_001), kind)
 }
 
+/// Users pay less for answers that come unevenly.
+fn steady() -> Contract {
+    let text = "0.2 $/Mop / (1 + jitter / 100 us)";
+    Contract::own(nom_utility::expression::Expression::parse(text).unwrap(), None).unwrap()
+}
+
 /// One history: readings and price changes at random times.
 struct History {
     windows: Vec<Window>,
@@ -47,7 +53,9 @@ fn history(contract: Contract, seed: u64, window_ns: u64) -> History {
         reading.core_ns += random.below(now_ns - before.0 + 1);
         reading.measured += accepted;
         reading.late += late;
-        reading.latency_sum_ns += u128::from(accepted) * u128::from(random.below(700_000) + 1);
+        let latency_ns = u128::from(random.below(700_000) + 1);
+        reading.latency_sum_ns += u128::from(accepted) * latency_ns;
+        reading.latency_square_sum += u128::from(accepted) * latency_ns * (latency_ns + u128::from(late));
         let rate = |atto: Option<i128>| atto.unwrap_or(0);
         history.whole[0] +=
             rate(prices.bandwidth.map(|rate| rate.0)) * i128::from(reading.wire_bytes - before.1.wire_bytes);
@@ -96,6 +104,35 @@ fn the_windows_add_up_to_the_settlement_of_the_whole_history() {
 }
 
 #[test]
+fn windows_carry_the_squares_of_latencies_where_jitter_is_paid_for_and_nowhere_else() {
+    let steady = steady();
+    let windows = history(steady, 7919, 1_000_000_000).windows;
+    let totals = verify(&windows, Some(&steady)).unwrap();
+    assert!(totals.revenue.0 > 0);
+    let squares =
+        windows.iter().filter(|window| window.latency_square_sum.is_some_and(|sum| sum > 0)).count();
+    assert!(squares > 50 && windows.iter().all(|window| window.latency_square_sum.is_some()));
+    for window in &windows {
+        let json = window.to_json();
+        assert_eq!(Window::parse(&json).as_ref(), Ok(window));
+        assert!(
+            json.contains(&alloc::format!("\"latency_square_sum\":{}", window.latency_square_sum.unwrap()))
+        );
+    }
+    // What was earned hangs on them.
+    let mut forged = windows.clone();
+    let place = forged.iter().position(|window| window.accepted > 0).unwrap();
+    forged[place].latency_square_sum = forged[place].latency_square_sum.map(|sum| sum / 4);
+    forged[place].hash = forged[place].digest();
+    assert!(verify(&forged[..=place], Some(&steady)).is_err());
+    forged[place].latency_square_sum = None;
+    forged[place].hash = forged[place].digest();
+    assert!(verify(&forged[..=place], Some(&steady)).unwrap_err().what.contains("squared"));
+    let plain = history(penalty(), 7919, 1_000_000_000).windows;
+    assert!(plain.iter().all(|window| !window.to_json().contains("square")));
+}
+
+#[test]
 fn however_fine_the_windows_costs_come_to_the_same() {
     for seed in 1..20 {
         let fine = history(penalty(), seed, 1);
@@ -129,7 +166,7 @@ fn a_window_ends_at_its_due_time_or_where_a_price_changes() {
     // That they had been announced is theirs, however often they are said again.
     assert_eq!((first.announced_ns, second.announced_ns), (None, Some(40)));
     assert!(second.to_json().contains(",\"generation\":2,\"announced_ns\":40,\"bandwidth"));
-    assert!(second.to_csv().ends_with(",40") && first.to_csv().ends_with(','));
+    assert!(second.to_csv().ends_with(",40,") && first.to_csv().ends_with(",,"));
     assert_eq!(Window::parse(&second.to_json()).as_ref(), Ok(&second));
     assert_eq!(ledger.due_ns(), 2_000);
     let open = ledger.unsettled(1_800, &reading).unwrap();
@@ -308,7 +345,9 @@ fn what_a_crash_does_not_do_is_damage() {
 #[test]
 fn a_table_says_what_the_lines_say() {
     let columns: Vec<&str> = CSV_HEADER.split(',').collect();
-    for window in history(penalty(), 9, 1_000_000_000).windows {
+    let paid_for = [penalty(), steady()].map(|contract| history(contract, 9, 1_000_000_000).windows);
+    assert!(paid_for[1].iter().any(|window| window.latency_square_sum.is_some()));
+    for window in paid_for.into_iter().flatten() {
         let (row, json) = (window.to_csv(), window.to_json());
         let fields: Vec<&str> = row.split(',').collect();
         assert_eq!(fields.len(), columns.len());
@@ -316,8 +355,8 @@ fn a_table_says_what_the_lines_say() {
             columns.iter().zip(fields).filter(|(column, _)| **column != "profit_total_pico")
         {
             let value = json.split(&alloc::format!("\"{column}\":")).nth(1);
-            if *column == "announced_ns" && window.announced_ns.is_none() {
-                assert_eq!((field, value), ("", None));
+            if matches!(*column, "announced_ns" | "latency_square_sum") && value.is_none() {
+                assert_eq!(field, "");
                 continue;
             }
             let value = value.unwrap().split([',', '}']).next().unwrap();

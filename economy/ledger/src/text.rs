@@ -2,7 +2,7 @@
 //!
 //! The writer is the only author of these lines, so the reader takes exactly what it writes: the same keys in the
 //! same order, whole numbers in their shortest form, no space (`announced_ns` stands there only where prices had been
-//! announced). That makes one text for one window, which is what the
+//! announced, `latency_square_sum` only where what users pay depends on jitter). That makes one text for one window, which is what the
 //! hash is taken over (all up to `,"hash"`), and leaves nothing to interpretation.
 
 use crate::{Hash, Line, Window};
@@ -82,6 +82,9 @@ impl fmt::Display for Body<'_> {
         write!(f, ",\"core_ns\":{},\"memory_byte_ns\":{}", window.core_ns, window.memory_byte_ns)?;
         write!(f, ",\"measured\":{},\"late\":{}", window.measured, window.late)?;
         write!(f, ",\"latency_sum_ns\":{}", window.latency_sum_ns)?;
+        if let Some(squares) = window.latency_square_sum {
+            write!(f, ",\"latency_square_sum\":{squares}")?;
+        }
         write!(f, ",\"units\":{},\"earned_ronto_per_unit\":{}", window.units, window.earned.0)?;
         for (name, line) in NAMES.iter().zip(window.lines()) {
             write!(f, ",\"{name}_pico\":{},\"{name}_total_pico\":{}", line.amount.0, line.total.0)?;
@@ -215,6 +218,10 @@ impl Window {
             measured: reader.field("measured")?,
             late: reader.field("late")?,
             latency_sum_ns: reader.field("latency_sum_ns")?,
+            latency_square_sum: match reader.rest().starts_with(",\"latency_square_sum\"") {
+                true => Some(reader.field("latency_square_sum")?),
+                false => None,
+            },
             units: reader.field("units")?,
             earned: Exact(reader.field("earned_ronto_per_unit")?),
             revenue: reader.line(["revenue_pico", "revenue_total_pico", "revenue_rest_ronto"])?,

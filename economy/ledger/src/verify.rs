@@ -76,7 +76,13 @@ pub fn verify(windows: &[Window], contract: Option<&Contract>) -> Result<Totals,
                 measured: window.measured,
                 late: window.late,
                 latency_sum_ns: window.latency_sum_ns,
+                latency_square_sum: window.latency_square_sum.unwrap_or(0),
             };
+            if contract.needs_jitter() != window.latency_square_sum.is_some() {
+                return Err(fault(
+                    "it has the sum of squared latencies where the contract needs none, or lacks it",
+                ));
+            }
             if window.units != contract.units(&served)
                 || Some(window.earned) != contract.earned_per_unit(&served)
             {

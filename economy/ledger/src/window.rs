@@ -39,6 +39,8 @@ pub struct Window {
     pub late: u64,
     /// Sum of the known latencies.
     pub latency_sum_ns: u128,
+    /// Sum of their squares, in ns^2, where what users pay depends on jitter.
+    pub latency_square_sum: Option<u128>,
     /// What users paid for: accepted operations or useful bytes, as the contract says.
     pub units: u64,
     /// What each of them earned.

@@ -74,16 +74,19 @@ pub struct Contract {
 }
 
 impl Contract {
-    /// What an expression gives for each operation or useful byte. A settlement window knows the mean latency and the
-    /// count of late operations, so an expression may use these and no others; with late operations it needs a
-    /// limit.
+    /// What an expression gives for each operation or useful byte. A settlement window knows the mean latency, its
+    /// standard deviation and the count of late operations, so an expression may use these and no others; with late
+    /// operations it needs a limit.
     pub fn own(expression: Expression, limit_ns: Option<u64>) -> Result<Self, &'static str> {
         let Form::Unit(basis) = expression.form() else {
             return Err("it must give $/op or $/byte: what users pay for one of them");
         };
-        let settles = |quantity: &Quantity| matches!(quantity, Quantity::Mean | Quantity::Late);
+        let settles =
+            |quantity: &Quantity| matches!(quantity, Quantity::Mean | Quantity::Jitter | Quantity::Late);
         if Quantity::ALL.iter().any(|quantity| !settles(quantity) && expression.uses(*quantity)) {
-            return Err("only mean and late can be settled: a window of the ledger counts nothing else");
+            return Err(
+                "only mean, jitter and late can be settled: a window of the ledger counts nothing else",
+            );
         }
         if expression.uses(Quantity::Late) != limit_ns.is_some() {
             return Err("late and latency.limit need each other");
@@ -149,6 +152,11 @@ impl Contract {
     /// How pay depends on latency.
     pub fn kind(&self) -> Kind {
         self.kind
+    }
+
+    /// Whether what is paid depends on jitter: a settlement window then needs the sum of the squared latencies.
+    pub fn needs_jitter(&self) -> bool {
+        self.own.as_ref().is_some_and(|own| own.uses(Quantity::Jitter))
     }
 
     /// The latency above which an operation counts as late, for the meter's threshold. None for contracts that

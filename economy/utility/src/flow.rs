@@ -103,7 +103,7 @@ impl Evaluator<'_> {
     /// out the rest.
     pub fn needs(&self) -> (bool, bool) {
         let normal = matches!(self.contract.kind, Kind::Penalty { tail: TailRule::Normal, .. });
-        (self.contract.basis == Basis::UsefulByte, normal)
+        (self.contract.basis == Basis::UsefulByte, normal || self.contract.needs_jitter())
     }
 
     /// Dollars that one unit of the basis earns under these conditions.
@@ -125,7 +125,11 @@ impl Evaluator<'_> {
             }
             Kind::Refund { .. } => (alpha - second * latency_s).max(0.0),
             Kind::Bonus { .. } => alpha + (second / latency_s).min(bound),
-            Kind::Own { .. } => self.contract.own.map_or(0.0, |own| settled(&own, latency_s, flow.late)),
+            Kind::Own { .. } => {
+                self.contract.own.as_ref().map_or(0.0, |own| {
+                    settled(own, latency_s, flow.latency_jitter_ns / NANO as f64, flow.late)
+                })
+            }
         }
     }
 
@@ -157,8 +161,11 @@ impl Evaluator<'_> {
 }
 
 /// Dollars a unit by an own expression that uses only what a window knows; never below nothing.
-pub(crate) fn settled(own: &Expression, mean_s: f64, late: f64) -> f64 {
-    let conditions = Conditions::default().with(Quantity::Mean, mean_s).with(Quantity::Late, late);
+pub(crate) fn settled(own: &Expression, mean_s: f64, jitter_s: f64, late: f64) -> f64 {
+    let conditions = Conditions::default()
+        .with(Quantity::Mean, mean_s)
+        .with(Quantity::Jitter, jitter_s)
+        .with(Quantity::Late, late);
     let value = own.value(&conditions);
     if value.is_finite() { value.max(0.0) } else { 0.0 }
 }

@@ -18,6 +18,21 @@ pub struct Served {
     pub late: u64,
     /// Sum of the measured latencies.
     pub latency_sum_ns: u128,
+    /// Sum of their squares, in ns^2: for an expression with jitter, and nothing else.
+    pub latency_square_sum: u128,
+}
+
+impl Served {
+    /// Standard deviation of the measured latencies.
+    fn jitter_s(&self) -> f64 {
+        let (count, sum, squares) = (u128::from(self.measured), self.latency_sum_ns, self.latency_square_sum);
+        // The difference of two large numbers: exact where it fits, and the same on every machine where it does not.
+        let spread = match (count.checked_mul(squares), sum.checked_mul(sum)) {
+            (Some(squares), Some(sum)) => squares.saturating_sub(sum) as f64,
+            _ => (count as f64 * squares as f64 - sum as f64 * sum as f64).max(0.0),
+        };
+        libm::sqrt(spread) / count as f64 / NANO as f64
+    }
 }
 
 /// Every operation on the way is one that IEEE 754 defines, so the result is the same on every machine; its 53 bits
@@ -26,7 +41,7 @@ fn own_exact(own: &Expression, served: &Served) -> Option<Exact> {
     let measured = served.measured as f64;
     let mean_s = (served.latency_sum_ns as f64 / measured).max(1.0) / NANO as f64;
     let late = served.late.min(served.measured) as f64 / measured;
-    let ronto = settled(own, mean_s, late) * (ATTO * NANO) as f64;
+    let ronto = settled(own, mean_s, served.jitter_s(), late) * (ATTO * NANO) as f64;
     (ronto < 1e36).then_some(Exact(ronto as i128))
 }
 

@@ -103,7 +103,14 @@ fn mixture(parts: &[(u64, f64)]) -> (Flow, Served) {
     let late: u64 = parts.iter().filter(|(_, us)| *us > 750.0).map(|(count, _)| count).sum();
     let flow = Flow { late: late as f64 / n as f64, ..Flow::paper(125e6, mean * 1e3, jitter * 1e3) };
     let sum = parts.iter().map(|(count, us)| u128::from(*count) * (*us * 1e3) as u128).sum();
-    let served = Served { accepted: n, useful_bytes: 125_000_000, measured: n, late, latency_sum_ns: sum };
+    let served = Served {
+        accepted: n,
+        useful_bytes: 125_000_000,
+        measured: n,
+        late,
+        latency_sum_ns: sum,
+        ..Served::default()
+    };
     (flow, served)
 }
 
@@ -228,6 +235,7 @@ fn settlement_is_what_the_rate_says_but_exact() {
             measured,
             late,
             latency_sum_ns: sum,
+            ..Served::default()
         };
         let flow = Flow {
             operations_per_s: served.accepted as f64,
@@ -248,7 +256,14 @@ fn settlement_is_what_the_rate_says_but_exact() {
 
 #[test]
 fn settlement_of_known_cases_is_to_the_last_digit() {
-    let served = Served { accepted: 3, useful_bytes: 300, measured: 3, late: 1, latency_sum_ns: 3_000_000 };
+    let served = Served {
+        accepted: 3,
+        useful_bytes: 300,
+        measured: 3,
+        late: 1,
+        latency_sum_ns: 3_000_000,
+        ..Served::default()
+    };
     let alpha = PerOperation(1_000_000_007);
     let penalty = LimitKind::Penalty { limit_ns: 1, factor: text("1"), tail: TailRule::Counted };
     // A third is late: 10^18 + 7 * 10^9 less a third of that, rounded once, three times.
@@ -344,7 +359,7 @@ fn an_own_expression_settles_like_the_contract_that_it_spells_out() {
         let measured = 1 + random.next() % 1_000_000;
         let late = random.next() % (measured / 50 + 1);
         let sum = u128::from(random.next() % 1_000_000) * u128::from(measured);
-        let served = Served { accepted: measured, useful_bytes: 0, measured, late, latency_sum_ns: sum };
+        let served = Served { accepted: measured, measured, late, latency_sum_ns: sum, ..Served::default() };
         let (own, penalty) = (spelled.revenue(&served).unwrap(), known.revenue(&served).unwrap());
         // Within 10^-15 of what is at stake, so within a picodollar for a window of less than 1000 $.
         assert!((own.0 - penalty.0).abs() <= penalty.0.abs() / 1_000_000_000_000 + 1_000_000_000_000);
@@ -361,6 +376,44 @@ fn an_own_expression_settles_like_the_contract_that_it_spells_out() {
     let falling = own("max(0, 1 $/GB - 1 $/GB * mean / 1 s)", None).unwrap();
     let slow = Served { useful_bytes: 9, measured: 1, latency_sum_ns: 3_000_000_000, ..Served::default() };
     assert_eq!((falling.basis(), falling.revenue(&slow)), (Basis::UsefulByte, Some(Exact(0))));
+}
+
+#[test]
+fn jitter_is_settled_by_the_squares_of_a_window() {
+    let steady = own("0.2 $/Mop / (1 + jitter / 100 us)", None).unwrap();
+    assert!(steady.needs_jitter() && !own("0.2 $/Mop", None).unwrap().needs_jitter());
+    let mut random = Random(0x717e);
+    for _ in 0..2_000 {
+        let latencies: Vec<u64> =
+            (0..1 + random.next() % 50).map(|_| random.next() % (1 << (10 + random.next() % 30))).collect();
+        let count = latencies.len() as f64;
+        let mean = latencies.iter().map(|ns| *ns as f64).sum::<f64>() / count;
+        let variance =
+            latencies.iter().map(|ns| (*ns as f64 - mean) * (*ns as f64 - mean)).sum::<f64>() / count;
+        let served = Served {
+            accepted: 7,
+            measured: latencies.len() as u64,
+            latency_sum_ns: latencies.iter().map(|ns| u128::from(*ns)).sum(),
+            latency_square_sum: latencies.iter().map(|ns| u128::from(*ns) * u128::from(*ns)).sum(),
+            ..Served::default()
+        };
+        let jitter_ns = libm::sqrt(variance);
+        let expected = 7.0 * 0.2e-6 / (1.0 + jitter_ns / 1e5);
+        near(steady.revenue(&served).unwrap().0 as f64 / 1e27, expected);
+        let flow = Flow { operations_per_s: 7.0, latency_jitter_ns: jitter_ns, ..Flow::default() };
+        near(steady.evaluate(&flow, &Prices::NONE).revenue, expected);
+    }
+    // Sums that leave 128 bits when multiplied, and squares that cannot be: no panic, no more than is paid at best.
+    for squares in [0, 1, u128::MAX] {
+        let served = Served {
+            accepted: 1,
+            measured: u64::MAX,
+            latency_sum_ns: u128::MAX,
+            latency_square_sum: squares,
+            ..Served::default()
+        };
+        assert!(steady.revenue(&served).unwrap().0 <= 200_000_000_000_000_000_000);
+    }
 }
 
 #[test]

@@ -23,6 +23,7 @@ pub(super) fn reading<I: Ingress, E: Egress, A: Application>(
         measured: meter.measured(),
         late: meter.above(),
         latency_sum_ns: meter.latency_sum_ns(),
+        latency_square_sum: meter.latency_square_sum(),
         memory_bytes: home.memory_bytes(),
     };
     if let Some(others) = home.others() {
@@ -34,6 +35,7 @@ pub(super) fn reading<I: Ingress, E: Egress, A: Application>(
         reading.measured += others.meter.measured();
         reading.late += others.meter.above();
         reading.latency_sum_ns += others.meter.latency_sum_ns();
+        reading.latency_square_sum += others.meter.latency_square_sum();
     }
     reading
 }

@@ -40,6 +40,7 @@ fn reading(windows: u64) -> Reading {
         late: 3 * windows,
         latency_sum_ns: u128::from(90_001 * OPERATIONS * windows),
         memory_bytes: 8 << 20,
+        ..Reading::default()
     }
 }
 
