@@ -38,7 +38,8 @@ impl Play {
 pub struct Counter {
     /// Where the tool is.
     pub valgrind: PathBuf,
-    program: PathBuf,
+    /// The program.
+    pub program: PathBuf,
 }
 
 impl Counter {

@@ -22,6 +22,7 @@ pub const LIVE: &[&str] = &[
     "tuner.online",
     "tuner.budget",
     "tuner.stop",
+    "tuner.rehearsal",
     "limit.latency",
     "limit.spending",
     "points",

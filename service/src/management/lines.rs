@@ -195,6 +195,7 @@ record!(Stats {
     price_memory,
     setting,
     setting_changes,
+    rehearsals,
     serving,
     windows,
     profit_picodollars,

@@ -7,7 +7,7 @@ use nom_money::Prices;
 use nom_tuner::Announced;
 
 /// What was announced.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Foreseen {
     next: Option<Known>,
 }
