@@ -11,7 +11,8 @@ const LEN_MAX: u64 = 128 << 20;
 /// Folders within folders.
 const DEPTH_MAX: usize = 32;
 
-/// Packs all files of a folder, in the order of their names. Names that begin with a dot are passed over.
+/// Packs all files of a folder, in the order of their names. Names that begin with a dot are passed over, and so is what is
+/// no file: a pipe or a device has no end that one could wait for.
 pub fn pack(folder: &Path) -> Outcome<Vec<u8>> {
     let mut archive = Vec::new();
     add(folder, "", 0, &mut archive)?;
@@ -41,6 +42,9 @@ fn add(folder: &Path, path: &str, depth: usize, archive: &mut Vec<u8>) -> Outcom
             add(&file, &own, depth + 1, archive)?;
             continue;
         }
+        if !known.is_file() {
+            continue;
+        }
         if archive.len() as u64 + known.len() > LEN_MAX {
             return Err(Trouble::new(format!("{}: more than {LEN_MAX} bytes of content", folder.display())));
         }
@@ -68,6 +72,8 @@ mod tests {
         for (file, text) in [("a.txt", "one"), ("b/c.txt", "two"), (".hidden", "three")] {
             fs::write(scratch.file(file), text).unwrap();
         }
+        std::os::unix::fs::symlink("/dev/zero", scratch.file("endless")).unwrap();
+        let _socket = std::os::unix::net::UnixListener::bind(scratch.file("socket")).unwrap();
         let archive = pack(scratch.path()).unwrap().leak();
         let files = nom_httpd::archive::read(archive).unwrap();
         let all: Vec<_> = files.iter().map(|file| (file.path.as_str(), &file.bytes[..])).collect();
