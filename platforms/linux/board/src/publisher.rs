@@ -8,7 +8,7 @@ use rustix::fs::{FlockOperation, flock};
 use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Write};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
@@ -50,8 +50,10 @@ impl Publisher {
             return Err(BoardError::NotABoard(path.to_owned()));
         }
         let socket = socket_path(path);
-        // The lock is ours, so a socket that is there was left by a publisher that is gone.
-        let _ = fs::remove_file(&socket);
+        // The lock is ours, so a socket that is there was left by a publisher that is gone. Anything else is somebody's file.
+        if fs::symlink_metadata(&socket).is_ok_and(|known| known.file_type().is_socket()) {
+            let _ = fs::remove_file(&socket);
+        }
         let failed = |step| move |error| BoardError::File(step, socket_path(path), error);
         let listener = UnixListener::bind(&socket).map_err(failed("listen on"))?;
         listener.set_nonblocking(true).map_err(failed("listen on"))?;

@@ -4,6 +4,7 @@ use nom_service::configuration::{Configuration, LEN_MAX, PriceSource};
 use std::fmt::Display;
 use std::fs::{self, File};
 use std::io::{Read, Write};
+use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::sync::Arc;
@@ -32,12 +33,14 @@ pub fn read_text(path: &Path) -> Result<String, String> {
     Ok(text)
 }
 
-/// The management socket. One that an earlier process left is replaced.
+/// The management socket. One that an earlier process left is replaced; what is no socket is somebody's file.
 pub fn listen(path: &Path) -> Result<UnixListener, String> {
     if UnixStream::connect(path).is_ok() {
         return Err(format!("{} is in use: another process serves there", path.display()));
     }
-    let _ = fs::remove_file(path);
+    if fs::symlink_metadata(path).is_ok_and(|known| known.file_type().is_socket()) {
+        let _ = fs::remove_file(path);
+    }
     UnixListener::bind(path).map_err(|error| format!("cannot listen on {}: {error}", path.display()))
 }
 
@@ -75,4 +78,23 @@ pub fn say_ready(port: u16) {
 /// An error in words.
 pub fn text(error: impl Display) -> String {
     error.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_socket_that_was_left_is_replaced_and_a_file_is_not() {
+        let path = std::env::temp_dir().join(format!("nom-start-{}", std::process::id()));
+        let first = listen(&path).unwrap();
+        assert!(listen(&path).unwrap_err().contains("is in use"));
+        drop(first);
+        drop(listen(&path).unwrap());
+        fs::remove_file(&path).unwrap();
+        fs::write(&path, "of somebody").unwrap();
+        assert!(listen(&path).unwrap_err().contains("cannot listen"));
+        assert_eq!(fs::read(&path).unwrap(), b"of somebody");
+        fs::remove_file(&path).unwrap();
+    }
 }
