@@ -13,13 +13,30 @@ use std::process::ExitCode;
 pub fn connections(typed: &Typed) -> Outcome<ExitCode> {
     let mut watched = choose(all(), typed.words.first().map(String::as_str))?;
     watched.ask("connections")?;
-    let Some(now) = watched.line()? else {
-        return Err(Trouble::new("the service has ended"));
-    };
+    let now = gathered(|| watched.line())?;
     let text = if typed.has("json") { format!("{now}\n") } else { table(&now) };
     // Nobody reads any more: that is an end too.
     let _ = std::io::stdout().write_all(text.as_bytes());
     Ok(ExitCode::SUCCESS)
+}
+
+/// All connections, from lines that have some of them each.
+fn gathered(mut line: impl FnMut() -> Outcome<Option<Value>>) -> Outcome<Value> {
+    let mut next = || line()?.ok_or_else(|| Trouble::new("the service has ended"));
+    let mut all = next()?;
+    while all["more"] == true {
+        let mut some = next()?;
+        if let (Some(all), Some(some)) =
+            (all["connections"].as_array_mut(), some["connections"].as_array_mut())
+        {
+            all.append(some);
+        }
+        all["more"] = some["more"].take();
+    }
+    if let Some(all) = all.as_object_mut() {
+        all.remove("more");
+    }
+    Ok(all)
 }
 
 const HEAD: [&str; 9] =
@@ -84,6 +101,23 @@ fn row(one: &Value) -> [String; HEAD.len()] {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn what_comes_in_several_lines_is_one_list() {
+        let lines = [
+            json!({ "at_ns": 7, "connections": [1, 2], "more": true }),
+            json!({ "at_ns": 7, "connections": [3], "more": true }),
+            json!({ "at_ns": 7, "connections": [4], "more": false }),
+            json!({ "at_ns": 8, "connections": [5], "more": false }),
+        ];
+        let mut coming = lines.into_iter();
+        let one = gathered(|| Ok(coming.next())).unwrap();
+        assert_eq!(one, json!({ "at_ns": 7, "connections": [1, 2, 3, 4] }));
+        assert_eq!(gathered(|| Ok(coming.next())).unwrap(), json!({ "at_ns": 8, "connections": [5] }));
+        assert!(gathered(|| Ok(None)).is_err());
+        let mut cut = Some(json!({ "at_ns": 7, "connections": [1], "more": true }));
+        assert!(gathered(|| Ok(cut.take())).is_err(), "half of it is not all of it");
+    }
 
     #[test]
     fn a_connection_is_a_line() {

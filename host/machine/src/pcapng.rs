@@ -57,7 +57,7 @@ impl<W: Write> Writer<W> {
         for word in [0, (at_ns >> 32) as u32, at_ns as u32] {
             body.extend_from_slice(&word.to_le_bytes());
         }
-        option(&mut body, 4, &(self.frames + lost).to_le_bytes());
+        option(&mut body, 4, &self.frames.saturating_add(lost).to_le_bytes());
         option(&mut body, 5, &lost.to_le_bytes());
         option(&mut body, 0, b"");
         block(&mut self.out, STATISTICS, &body)?;
@@ -152,7 +152,7 @@ pub fn read(file: &[u8]) -> Result<(Vec<Frame>, Option<u64>), String> {
                     Some(u64::from_le_bytes(value.try_into().ok()?))
                 };
                 lost = count(5);
-                if lost.is_none() || count(4) != lost.map(|lost| lost + frames.len() as u64) {
+                if lost.is_none() || count(4) != lost.map(|lost| lost.saturating_add(frames.len() as u64)) {
                     return Err(wrong("the counts do not fit"));
                 }
             }
@@ -199,6 +199,15 @@ mod tests {
         let first = Frame { at_ns: (5 << 32) + 7, outbound: true, len: 120, bytes: vec![0xaa; 99] };
         assert_eq!(frames[0], first);
         assert_eq!((frames[1].outbound, frames[1].len, frames.len()), (false, 60, 2));
+    }
+
+    #[test]
+    fn a_service_that_says_it_lost_everything_is_written_down_as_it_said() {
+        let mut file = Vec::new();
+        let mut writer = Writer::new(&mut file, "kv", 100).unwrap();
+        writer.frame(7, true, 60, &[0xaa; 60]).unwrap();
+        assert_eq!(writer.end(9, u64::MAX).unwrap(), 1);
+        assert_eq!(read(&file).unwrap().1, Some(u64::MAX));
     }
 
     #[test]

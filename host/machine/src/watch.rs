@@ -9,7 +9,7 @@
 //!              {"good":true,"text":".."}: what came of it
 //! about        {"pid":..,"port":..,"home":"guest",..}
 //! top          one JSON object: what there is, who has it, what it does
-//! connections  one JSON object: every connection of the service's stack
+//! connections  JSON objects of some connections of the service's stack each, the last of which says that there are no more
 //! capture      one JSON object a frame that is seen on the wire from now on, until the service ends
 //! log, follow  one JSON object a line of the log; `log` ends with the last one there is, `follow` with the service
 //! ```
@@ -262,7 +262,7 @@ impl Watcher {
                 "about" => tell(stream, &self.shared.about()),
                 "top" => tell(stream, &self.shared.top()),
                 "log" => return drop(self.shared.log(stream, false)),
-                "connections" => tell(stream, &self.shared.connections()),
+                "connections" => self.shared.connections().iter().try_for_each(|some| tell(stream, some)),
                 "capture" => return drop(self.shared.capture(stream)),
                 "follow" => return drop(self.shared.log(stream, true)),
                 order if order.starts_with("order ") => tell(stream, &self.shared.ordered(&order[6..])),
@@ -332,7 +332,7 @@ impl Shared {
     }
 
     /// Every connection of the moment.
-    fn connections(&self) -> Value {
+    fn connections(&self) -> Vec<Value> {
         let mut state = self.lock();
         let walks = state.walk.walks;
         state.walk.want();
@@ -341,8 +341,8 @@ impl Shared {
         let (state, _) = waited.unwrap_or_else(PoisonError::into_inner);
         match &state.refused {
             _ if state.walk.walks != walks => state.walk.told(),
-            Some(reason) => json!({ "error": format!("the service does not tell: {reason}") }),
-            None => json!({ "error": "the service did not answer in time" }),
+            Some(reason) => vec![json!({ "error": format!("the service does not tell: {reason}") })],
+            None => vec![json!({ "error": "the service did not answer in time" })],
         }
     }
 
@@ -380,7 +380,7 @@ impl Shared {
             }
             if news.is_empty() || !begun {
                 if begun {
-                    tell(stream, &json!({ "lost": lost + missed_all }))?;
+                    tell(stream, &json!({ "lost": lost.saturating_add(missed_all) }))?;
                 }
                 if ended || gone(stream)? {
                     return Ok(());

@@ -16,6 +16,8 @@ const FRAME_BYTES: usize = 64;
 const AGAIN: Duration = Duration::from_millis(20);
 /// A question that nobody answered is repeated after this time: its answer was dropped.
 const REPEAT: Duration = Duration::from_secs(1);
+/// Connections in one line of an answer, so that it stays below what a watcher reads at a time.
+const TOLD_AT_ONCE: usize = 1000;
 /// Most connections that are told; a service that says more of them lies.
 const CONNECTIONS_MAX: usize = 1 << 22;
 
@@ -148,11 +150,16 @@ impl Walk {
         over
     }
 
-    /// What the last walk found.
-    pub(super) fn told(&self) -> Value {
+    /// What the last walk found, a line each: whether there are more behind it stands in it.
+    pub(super) fn told(&self) -> Vec<Value> {
         let (at_ns, rows) = self.found.as_ref().map_or((0, &[][..]), |(at_ns, rows)| (*at_ns, rows));
-        let rows: Vec<Value> = rows.iter().map(connection).collect();
-        json!({ "at_ns": at_ns, "connections": rows })
+        let lines = rows.len().div_ceil(TOLD_AT_ONCE).max(1);
+        let line = |line: usize| {
+            let rows = rows.iter().skip(line * TOLD_AT_ONCE).take(TOLD_AT_ONCE);
+            let rows: Vec<Value> = rows.map(connection).collect();
+            json!({ "at_ns": at_ns, "connections": rows, "more": line + 1 < lines })
+        };
+        (0..lines).map(line).collect()
     }
 }
 
@@ -235,13 +242,14 @@ mod tests {
         assert_eq!(walk.asks(), Some(5));
         assert!(walk.heard(&part(0, &[3])));
         let told = walk.told();
-        assert_eq!(told["connections"].as_array().unwrap().len(), 3);
-        assert_eq!(told["connections"][2]["peer_port"], 3);
+        assert_eq!((told.len(), &told[0]["more"]), (1, &json!(false)));
+        assert_eq!(told[0]["connections"].as_array().unwrap().len(), 3);
+        assert_eq!(told[0]["connections"][2]["peer_port"], 3);
         walk.want();
         assert_eq!(walk.asks(), Some(0));
         assert!(!walk.heard(&part(5, &[1])));
         assert_eq!(walk.asks(), Some(5));
         assert!(walk.heard(&part(5, &[2])), "it would never end");
-        assert_eq!(walk.told()["connections"].as_array().unwrap().len(), 2);
+        assert_eq!(walk.told()[0]["connections"].as_array().unwrap().len(), 2);
     }
 }

@@ -12,7 +12,7 @@ use std::time::Duration;
 /// How long a run may take to answer; it answers by itself, whatever its service does.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Longest line that is taken from a run.
-const LINE_LEN_MAX: u64 = 1 << 20;
+pub(super) const LINE_LEN_MAX: u64 = 1 << 20;
 
 /// A service that runs.
 #[derive(Debug)]

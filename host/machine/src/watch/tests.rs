@@ -1,7 +1,7 @@
 use super::*;
 use nom_abi::application::{Phase, Status};
 use nom_abi::statistics::{APPLICATIONS_AT, CALLS_AT, CHANNELS_AT, CORES_AT, Counter, WORDS, ends_word};
-use nom_service::management::Words;
+use nom_service::management::{Connections, Row, Rows, Words};
 
 fn names() -> Names {
     Names { applications: vec!["kv".into(), "logger".into()], channels: vec!["lines".into()], cores: 2 }
@@ -182,4 +182,44 @@ fn nonsense_and_crowds_are_turned_away() {
     };
     // All stay until the last was looked at: whoever left would make room for it.
     assert!(crowd.iter_mut().any(turned_away));
+}
+
+#[test]
+fn more_connections_than_fit_in_a_line_are_told_in_several() {
+    let hub = hub(None);
+    let mut watcher = ask(&hub, "connections\n");
+    let row = Row {
+        peer: "fd00:1111:2222:3333:4444:5555:6666:7777".parse().unwrap(),
+        peer_port: u16::MAX,
+        port: u16::MAX,
+        outgoing: false,
+        state: "established".into(),
+        congestion_window: u32::MAX,
+        round_trip_ns: u64::MAX,
+        round_trip_least_ns: u64::MAX,
+        in_flight: u32::MAX,
+        queued: u32::MAX,
+        unread: u32::MAX,
+        sent: u32::MAX,
+        retries: u32::MAX,
+    };
+    for (from, next) in [(0, 2_500), (2_500, 0)] {
+        assert_eq!(passed_on(&hub), Command::Connections(from));
+        let rows = Rows(vec![row.clone(); 2_500]);
+        hub.heard(&Message::Connections(Connections { at_ns: 9, next, rows }));
+    }
+    let (mut count, mut bytes) = (0, 0);
+    loop {
+        let mut text = String::new();
+        watcher.read_line(&mut text).unwrap();
+        assert!((text.len() as u64) < find::LINE_LEN_MAX, "a watcher does not read so long a line");
+        bytes += text.len() as u64;
+        let some: Value = serde_json::from_str(&text).unwrap();
+        count += some["connections"].as_array().unwrap().len();
+        if some["more"] == false {
+            break;
+        }
+    }
+    assert_eq!(count, 5_000);
+    assert!(bytes > find::LINE_LEN_MAX, "the case in question");
 }
