@@ -1,7 +1,7 @@
 //! The text that a process or guest prints, read by a thread of its own and stamped when it is seen.
 
 use std::collections::VecDeque;
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -41,11 +41,13 @@ impl Serial {
         let writer = serial.clone();
         std::thread::spawn(move || {
             let mut buffer = [0; 4096];
-            while let Ok(count) = stream.read(&mut buffer) {
-                if count == 0 {
-                    break;
+            loop {
+                match stream.read(&mut buffer) {
+                    Ok(0) => break,
+                    Ok(count) => writer.take(&buffer[..count], Instant::now()),
+                    Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                    Err(_) => break,
                 }
-                writer.take(&buffer[..count], Instant::now());
             }
             writer.lock().ended = true;
             writer.shared.1.notify_all();
@@ -167,5 +169,38 @@ mod tests {
         assert!(serial.wait_for(Duration::ZERO, |line| line == "4095").is_some());
         assert!(serial.wait_for(Duration::from_secs(5), |line| line == "never").is_none());
         assert_eq!(printable(b"\x1b[2Jred\r"), "\u{fffd}[2Jred");
+    }
+
+    /// A stream in which a signal comes before every piece.
+    struct Interrupted(Vec<&'static [u8]>, bool);
+
+    impl Read for Interrupted {
+        fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+            self.1 = !self.1;
+            if self.1 {
+                return Err(ErrorKind::Interrupted.into());
+            }
+            let piece = if self.0.is_empty() { &[][..] } else { self.0.remove(0) };
+            buffer[..piece.len()].copy_from_slice(piece);
+            Ok(piece.len())
+        }
+    }
+
+    #[test]
+    fn a_signal_does_not_end_a_stream() {
+        let serial = Serial::read(Interrupted(vec![b"one\nt", b"wo\n"], false));
+        assert!(serial.wait_end(Duration::from_secs(60)));
+        let texts: Vec<String> = serial.lines().into_iter().map(|line| line.text).collect();
+        assert_eq!(texts, ["one", "two"]);
+    }
+
+    #[test]
+    fn a_line_without_an_end_is_cut() {
+        let mut text = vec![b'x'; 3 * LINE_LEN_MAX];
+        text.extend(b"\nnext\n");
+        let serial = Serial::read(std::io::Cursor::new(text));
+        assert!(serial.wait_end(Duration::from_secs(60)));
+        let lens: Vec<usize> = serial.lines().iter().map(|line| line.text.len()).collect();
+        assert_eq!(lens, [LINE_LEN_MAX, 4]);
     }
 }
