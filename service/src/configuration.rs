@@ -7,35 +7,42 @@ mod addresses;
 mod admission;
 mod cache;
 mod keys;
+mod lines;
 mod live;
 mod nearest;
 mod netpipe;
 mod network;
 mod tcp;
+mod values;
 mod web;
 
 pub use cache::Allowed;
-use keys::FORMER;
 pub use keys::{KEYS, Key, help};
+use lines::Lines;
 pub use live::{Changed, LIVE};
 pub use netpipe::Netpipe;
 pub use network::{Copying, Network};
 pub use tcp::Tcp;
+pub use values::crc32;
+use values::{
+    address_and_prefix, batching, bytes, duration, names, offloads, percent_millionths, port, token, wait,
+    whole,
+};
 pub use web::{Compress, Web};
 
 use alloc::format;
-use alloc::string::{String, ToString};
+use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt::{self, Display};
 use core::net::Ipv4Addr;
+use nom_abi::statistics::APPLICATIONS_MAX;
 use nom_feeds::Feed;
-use nom_feeds::priced::FEEDS_MAX;
-use nom_money::{Decimal, Spending, parse_bytes, parse_duration_ns};
+use nom_money::Spending;
 use nom_points::Points;
 use nom_stack::admission::Admission;
 use nom_stack::config::Config6;
-use nom_stack::knobs::{Batching, Knobs, Wait};
-use nom_utility::{Contract, Promise, Terms};
+use nom_stack::knobs::Knobs;
+use nom_utility::Contract;
 
 /// Longest configuration text in bytes.
 pub const LEN_MAX: usize = 64 << 10;
@@ -186,15 +193,22 @@ pub struct Configuration {
 
 impl Configuration {
     /// Reads a configuration: what holds for an application of which nothing special is said. What is said for single
-    /// applications is checked as well.
+    /// applications is checked as well, once for each of them.
     pub fn parse(text: &str) -> Result<Self, ConfigurationError> {
         let configuration = Self::read(text, None)?;
-        for line in text.lines() {
-            if let Some((name, _)) =
-                line.trim().strip_prefix(APPLICATION).and_then(|rest| rest.split_once('.'))
-            {
-                Self::read(text, Some(name))?;
+        let mut names = Vec::new();
+        for (line, text) in (1..).zip(text.lines()) {
+            let named = text.trim().strip_prefix(APPLICATION).and_then(|rest| rest.split_once('.'));
+            let Some((name, _)) = named.filter(|(name, _)| !names.contains(name)) else { continue };
+            if names.len() == APPLICATIONS_MAX {
+                let message =
+                    format!("application.{}: more than {APPLICATIONS_MAX} applications", shown(name));
+                return Err(ConfigurationError { line, message });
             }
+            names.push(name);
+        }
+        for name in names {
+            Self::read(text, Some(name))?;
         }
         Ok(configuration)
     }
@@ -224,7 +238,8 @@ impl Configuration {
             address,
             prefix_len,
             gateway: lines.optional("gateway", |text| {
-                text.parse().map_err(|_| format!("'{text}': an address such as 10.0.2.2 is expected"))
+                text.parse()
+                    .map_err(|_| format!("'{}': an address such as 10.0.2.2 is expected", shown(text)))
             })?,
             ipv6: lines.ipv6()?,
             admission: lines.admission()?,
@@ -256,7 +271,7 @@ impl Configuration {
                 "on" => Ok(Tuning::On),
                 "observe" => Ok(Tuning::Observe),
                 "off" => Ok(Tuning::Off),
-                _ => Err(format!("'{text}': on, observe or off is expected")),
+                _ => Err(format!("'{}': on, observe or off is expected", shown(text))),
             })?,
             contract,
             window_ns: lines.value("window", "1 s", duration(10_000_000, 3_600_000_000_000))?,
@@ -303,9 +318,7 @@ impl Configuration {
         }
         Ok(configuration)
     }
-}
 
-impl Configuration {
     /// What several cores do not do together yet is refused where it is asked for.
     fn check_cores(&self, lines: &Lines<'_>) -> Result<(), ConfigurationError> {
         if self.cores == 1 {
@@ -326,294 +339,9 @@ impl Configuration {
     }
 }
 
-/// The lines that carry a key.
-struct Lines<'a> {
-    found: Vec<(usize, &'static str, &'a str)>,
-}
-
-impl<'a> Lines<'a> {
-    fn read(text: &'a str, application: Option<&str>) -> Result<Self, ConfigurationError> {
-        let wrong = |line, message: String| Err(ConfigurationError { line, message });
-        if text.len() > LEN_MAX {
-            return wrong(0, format!("{} bytes, at most {LEN_MAX} are allowed", text.len()));
-        }
-        let mut lines = Self { found: Vec::new() };
-        let mut own = Vec::new();
-        for (number, line) in text.lines().enumerate() {
-            let number = number + 1;
-            let line = line.split('#').next().unwrap_or_default().trim();
-            if line.is_empty() {
-                continue;
-            }
-            let Some((key, value)) = line.split_once('=') else {
-                return wrong(number, format!("'{}': key = value is expected", shown(line)));
-            };
-            let (key, value) = (key.trim(), value.trim());
-            if key.starts_with("kernel.") {
-                // The kernel reads and checks these.
-                continue;
-            }
-            let (of, key) = match key.strip_prefix(APPLICATION) {
-                None => (None, key),
-                Some(rest) => match rest.split_once('.') {
-                    Some((name, key)) if !name.is_empty() => (Some(name), key),
-                    _ => return wrong(number, format!("'{}': application.NAME.KEY is expected", shown(key))),
-                },
-            };
-            if let Some((_, instead)) = FORMER.iter().find(|(name, _)| *name == key) {
-                return wrong(number, format!("{key}: {instead}"));
-            }
-            let Some(known) = KEYS.iter().find(|known| known.name == key) else {
-                let nearest = nearest::nearest(key, KEYS.iter().map(|known| known.name));
-                let hint = nearest.map(|name| format!("; did you mean '{name}'?")).unwrap_or_default();
-                return wrong(number, format!("unknown key '{}'{hint}", shown(key)));
-            };
-            if value.is_empty() {
-                return wrong(number, format!("{key} has no value; such as {key} = {}", known.example));
-            }
-            // Another application's lines are read when it is its turn.
-            let found = match of {
-                None => &mut lines.found,
-                Some(name) if Some(name) == application => &mut own,
-                Some(_) => continue,
-            };
-            let before = found.iter().find(|(_, name, _)| *name == key);
-            match before {
-                Some((line, ..)) if !known.repeats => {
-                    return wrong(number, format!("{key} stands already in line {line}"));
-                }
-                _ => found.push((number, known.name, value)),
-            }
-        }
-        lines.found.retain(|(_, general, _)| own.iter().all(|(_, name, _)| name != general));
-        lines.found.append(&mut own);
-        Ok(lines)
-    }
-
-    fn get(&self, key: &str) -> Option<(usize, &'a str)> {
-        debug_assert!(KEYS.iter().any(|known| known.name == key), "{key} is in the table");
-        self.found.iter().find(|(_, name, _)| *name == key).map(|(line, _, value)| (*line, *value))
-    }
-
-    fn wrong(&self, key: &str, message: impl Display) -> ConfigurationError {
-        let line = self.get(key).map_or(0, |(line, _)| line);
-        ConfigurationError { line, message: format!("{key}: {message}") }
-    }
-
-    fn optional<T>(
-        &self,
-        key: &str,
-        read: impl Fn(&str) -> Result<T, String>,
-    ) -> Result<Option<T>, ConfigurationError> {
-        self.get(key).map(|(_, value)| read(value).map_err(|message| self.wrong(key, message))).transpose()
-    }
-
-    fn value<T>(
-        &self,
-        key: &str,
-        default: &str,
-        read: impl Fn(&str) -> Result<T, String>,
-    ) -> Result<T, ConfigurationError> {
-        debug_assert!(KEYS.iter().any(|known| known.name == key && known.default == default), "{key}");
-        let value = self.get(key).map_or(default, |(_, value)| value);
-        read(value).map_err(|message| self.wrong(key, message))
-    }
-
-    fn contract(&self) -> Result<Option<Contract>, ConfigurationError> {
-        let text = |key| self.get(key).map(|(_, value)| value);
-        let terms = Terms {
-            utility: text("utility"),
-            value: text("value"),
-            latency_limit: text("latency.limit"),
-            penalty_factor: text("penalty.factor"),
-            penalty_tail: text("penalty.tail"),
-            refund: text("refund"),
-            bonus: text("bonus"),
-            bonus_max: text("bonus.max"),
-        };
-        if terms.utility.is_none() && terms.value.is_none() {
-            return Ok(None);
-        }
-        terms.contract().map(Some).map_err(|error| self.wrong(error.key, error.message))
-    }
-
-    /// `board`, or the lines of one or more feeds.
-    fn prices(&self) -> Result<PriceSource, ConfigurationError> {
-        let all: Vec<_> = self.found.iter().filter(|(_, name, _)| *name == "prices").collect();
-        let mut feeds = Vec::new();
-        for (line, _, value) in &all {
-            let wrong =
-                |message: String| ConfigurationError { line: *line, message: format!("prices: {message}") };
-            if *value == "board" && all.len() == 1 {
-                break;
-            }
-            if feeds.len() == FEEDS_MAX {
-                return Err(wrong(format!("more than {FEEDS_MAX} feeds")));
-            }
-            let feed = Feed::parse(value)
-                .map_err(|error| wrong(format!("'{}': {error}, or board", shown(value))))?;
-            if feed.url.secure {
-                return Err(wrong(format!(
-                    "'{}': https is for nom-priced-linux: say board, and let it ask",
-                    shown(value)
-                )));
-            }
-            feeds.push(feed);
-        }
-        Ok(if feeds.is_empty() { PriceSource::Board } else { PriceSource::Feeds(feeds) })
-    }
-
-    /// A plain promise takes the place of everything that says what an operation is worth.
-    fn promise(&self) -> Result<Option<Promise>, ConfigurationError> {
-        let Some(promise) =
-            self.optional("slo", |text| text.parse::<Promise>().map_err(|error| error.to_string()))?
-        else {
-            return Ok(None);
-        };
-        for key in ["utility", "value", "limit.latency", "tuner.stop"] {
-            if self.get(key).is_some() {
-                return Err(self.wrong(key, "slo says already what is wanted; remove one of them"));
-            }
-        }
-        Ok(Some(promise))
-    }
-
-    /// The lines of the points file, one a line.
-    fn points(&self) -> Result<Option<Points>, ConfigurationError> {
-        let lines: Vec<_> = self.found.iter().filter(|(_, name, _)| *name == "points").collect();
-        let Some(last) = lines.last() else { return Ok(None) };
-        let text: String = lines.iter().flat_map(|(_, _, value)| [value, "\n"]).collect();
-        Points::parse(&text).map(Some).map_err(|error| {
-            // The line of the configuration in which the line of points stands.
-            let line = lines.get(error.line.saturating_sub(1)).unwrap_or(last).0;
-            ConfigurationError { line, message: format!("points: {}", error.message) }
-        })
-    }
-}
-
+/// What was typed, short and without what would steer a terminal.
 fn shown(text: &str) -> String {
     text.chars().take(40).flat_map(char::escape_debug).collect()
-}
-
-/// Names with commas between.
-fn names(text: &str) -> Vec<String> {
-    text.split(',').map(str::trim).filter(|name| !name.is_empty()).map(String::from).collect()
-}
-
-fn port(text: &str) -> Result<u16, String> {
-    match text.parse() {
-        Ok(port @ 1..) => Ok(port),
-        _ => Err(format!("'{}': a port from 1 to 65535 is expected", shown(text))),
-    }
-}
-
-fn whole(least: u32, most: u32) -> impl Fn(&str) -> Result<u32, String> {
-    move |text| match text.parse() {
-        Ok(number) if (least..=most).contains(&number) => Ok(number),
-        _ => Err(format!("'{}': a whole number from {least} to {most} is expected", shown(text))),
-    }
-}
-
-fn bytes(least: u64, most: u64) -> impl Fn(&str) -> Result<usize, String> {
-    move |text| {
-        let bytes = parse_bytes(text).map_err(|error| error.to_string())?;
-        if (least..=most).contains(&bytes) {
-            Ok(bytes as usize)
-        } else {
-            let (least, most) = (nom_money::print_bytes(least), nom_money::print_bytes(most));
-            Err(format!("'{text}': from {least} to {most} is expected"))
-        }
-    }
-}
-
-fn duration(least: u64, most: u64) -> impl Fn(&str) -> Result<u64, String> {
-    move |text| {
-        let duration = parse_duration_ns(text).map_err(|error| error.to_string())?;
-        if (least..=most).contains(&duration) {
-            Ok(duration)
-        } else {
-            let (least, most) = (nom_money::print_duration(least), nom_money::print_duration(most));
-            Err(format!("'{text}': from {least} to {most} is expected"))
-        }
-    }
-}
-
-/// A part in percent, at most a tenth, as millionths.
-fn percent_millionths(text: &str) -> Result<u32, String> {
-    let number = text.strip_suffix('%').map(str::trim).and_then(|number| number.parse::<Decimal>().ok());
-    number
-        .and_then(|number| number.scaled(10_000, 1))
-        .and_then(|millionths| u32::try_from(millionths).ok())
-        .filter(|millionths| *millionths <= 100_000)
-        .ok_or_else(|| format!("'{}': a part from 0 % to 10 % is expected", shown(text)))
-}
-
-fn offloads(text: &str) -> Result<Offloads, String> {
-    match text {
-        "auto" => Ok(Offloads::Auto),
-        "none" => Ok(Offloads::None),
-        "checksum" => Ok(Offloads::Checksum),
-        "merging" => Ok(Offloads::Merging),
-        "all" => Ok(Offloads::All),
-        _ => Err("auto, none, checksum, merging or all".into()),
-    }
-}
-
-fn wait(text: &str) -> Result<Wait, String> {
-    match text {
-        "halt" => Ok(Wait::Halt),
-        "poll" => Ok(Wait::Poll),
-        _ => match text.strip_prefix("spin") {
-            Some(budget) => {
-                let budget = budget.trim_start_matches(':').trim();
-                Ok(Wait::Spin { budget_ns: duration(100, 1_000_000_000)(budget)? })
-            }
-            None => Err(format!("'{}': halt, poll or spin with a time (spin:50us) is expected", shown(text))),
-        },
-    }
-}
-
-fn batching(text: &str) -> Result<Batching, String> {
-    match text {
-        "0" => Ok(Batching::RunToCompletion),
-        "queued" => Ok(Batching::TakeQueued),
-        _ => match duration(0, 10_000_000)(text) {
-            Ok(delay_ns) => Ok(Batching::from_delay_ns(delay_ns)),
-            Err(error) => Err(format!("0, queued or a delay is expected: {error}")),
-        },
-    }
-}
-
-fn address_and_prefix(text: &str) -> Result<(Ipv4Addr, u8), String> {
-    let wrong = || format!("'{}': an address with its prefix such as 10.0.2.15/24 is expected", shown(text));
-    let (address, prefix_len) = text.split_once('/').ok_or_else(wrong)?;
-    let prefix_len = prefix_len.parse().ok().filter(|len| (1..=31).contains(len)).ok_or_else(wrong)?;
-    let address: Ipv4Addr = address.parse().map_err(|_| wrong())?;
-    if address.is_unspecified() || address.is_multicast() || address.is_broadcast() {
-        return Err(format!("'{}': nobody can have that address", shown(text)));
-    }
-    Ok((address, prefix_len))
-}
-
-fn token(text: &str) -> Result<String, String> {
-    if (16..=128).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-        Ok(text.into())
-    } else {
-        // The value itself is a secret and is not repeated.
-        Err("16 to 128 hexadecimal digits are expected".into())
-    }
-}
-
-/// CRC-32 as in Ethernet and zip, bit by bit: it is run once.
-pub fn crc32(bytes: &[u8]) -> u32 {
-    let mut crc = u32::MAX;
-    for byte in bytes {
-        crc ^= u32::from(*byte);
-        for _ in 0..8 {
-            crc = (crc >> 1) ^ (0xedb8_8320 & (crc & 1).wrapping_neg());
-        }
-    }
-    !crc
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 use super::*;
+use alloc::string::ToString;
 use nom_feeds::http::{Host, Url};
+use nom_stack::knobs::{Batching, Wait};
 
 #[test]
 fn an_empty_configuration_is_one() {
@@ -225,5 +227,24 @@ fn an_application_has_lines_of_its_own() {
     ] {
         let error = Configuration::parse(text).unwrap_err();
         assert!(error.line == line && error.message.contains(said), "{text}: {error}");
+    }
+}
+
+#[test]
+fn there_are_only_so_many_applications() {
+    let of = |count: usize| -> String {
+        (0..count).map(|number| format!("application.a{number}.listen = 1\n")).collect()
+    };
+    assert!(Configuration::parse(&of(APPLICATIONS_MAX)).is_ok());
+    let error = Configuration::parse(&of(APPLICATIONS_MAX + 1)).unwrap_err();
+    assert_eq!(error.line, APPLICATIONS_MAX + 1);
+    assert!(error.message.contains("more than 16 applications"), "{error}");
+}
+
+#[test]
+fn what_is_refused_is_repeated_without_what_would_steer_a_terminal() {
+    for key in ["gateway", "tuner"] {
+        let error = Configuration::parse(&format!("{key} = \x1b[2J{}", "x".repeat(5_000))).unwrap_err();
+        assert!(error.message.len() < 200 && !error.message.contains('\x1b'), "{error}");
     }
 }
