@@ -5,18 +5,22 @@
 //! from addresses to frames in place of page tables. After every step nothing may have two owners or none that lives,
 //! and at the end, when everybody is dead, everything must be free again.
 
+mod check;
+mod facts;
+
+use facts::Calling;
 use nom_abi::call::{CALLS, Call, CallError, FOREVER, PAGE_LEN, USER_END};
-use nom_abi::channel::{CHANNELS_MAX, channel_event};
+use nom_abi::channel::channel_event;
 use nom_abi::device::DEVICES_MAX;
 use nom_abi::upcall::{CORE_LOST, CORE_WANTED, ENDED};
-use nom_kernel_core::call::{Facts, Request, channel_fits, decode};
+use nom_kernel_core::Application;
+use nom_kernel_core::call::{Request, channel_fits, decode};
 use nom_kernel_core::channels::{Channel, Channels, End};
 use nom_kernel_core::cores::{Core, Cores};
 use nom_kernel_core::devices::{Device, Devices, LINES_MAX, Line, within};
 use nom_kernel_core::frames::{Frame, Frames, Owner, Shape};
 use nom_kernel_core::lives::{Lives, Restart};
 use nom_kernel_core::schedule::{Context, Schedule};
-use nom_kernel_core::{APPLICATIONS_MAX, Application};
 use std::collections::BTreeMap;
 
 /// Frames of the machine.
@@ -68,91 +72,6 @@ struct Machine<'a> {
     /// Who hears each interrupt.
     hears: [Option<Context>; LINES_MAX],
     now_ns: u64,
-}
-
-/// The facts about who calls.
-struct Calling<'a> {
-    machine: &'a Machine<'a>,
-    caller: Application,
-}
-
-impl Calling<'_> {
-    fn at(&self, start: u64, pages: u64, wanted: impl Fn(Option<&Mapped>) -> bool) -> bool {
-        let mapped = &self.machine.living[&self.caller.0].pages;
-        (0..pages).all(|page| wanted(mapped.get(&(start / PAGE_LEN + page))))
-    }
-}
-
-impl Facts for Calling<'_> {
-    fn caller(&self) -> Application {
-        self.caller
-    }
-    fn trusted(&self) -> bool {
-        self.caller.0 != 1
-    }
-    /// No IOMMU here: regions for devices cannot be registered.
-    fn confined(&self) -> bool {
-        false
-    }
-    /// No context here asks to move on when its core is taken.
-    fn displaced(&self) -> bool {
-        false
-    }
-    fn publisher(&self) -> bool {
-        self.caller.0 == 0
-    }
-    fn cores(&self) -> &Cores {
-        &self.machine.cores
-    }
-    fn devices(&self) -> &Devices {
-        &self.machine.devices
-    }
-    fn channels(&self) -> &Channels {
-        &self.machine.channels
-    }
-    fn context_room(&self) -> bool {
-        self.machine.schedule.has_room()
-    }
-    fn has_context_on(&self, core: Core) -> bool {
-        self.machine.context_on(self.caller, core).is_some()
-    }
-    fn readable(&self, start: u64, len: u64) -> bool {
-        let pages = (start % PAGE_LEN + len).div_ceil(PAGE_LEN);
-        pages <= FRAMES as u64 && self.at(start, pages, |mapped| mapped.is_some())
-    }
-    fn writable(&self, start: u64, len: u64) -> bool {
-        self.readable(start, len)
-    }
-    fn executable(&self, address: u64) -> bool {
-        self.readable(address, 1)
-    }
-    fn unmapped(&self, start: u64, pages: u64) -> bool {
-        self.at(start, pages, |mapped| mapped.is_none())
-    }
-    fn owned(&self, start: u64, pages: u64) -> bool {
-        pages <= FRAMES as u64 && self.at(start, pages, |mapped| matches!(mapped, Some(Mapped::Own(_))))
-    }
-    fn free_frames(&self) -> u64 {
-        self.machine.frames.free()
-    }
-    fn pieces(&self, shape: Shape, pieces: u64) -> bool {
-        self.machine.frames.has(shape, pieces)
-    }
-    fn only_owned(&self, start: u64, pages: u64) -> bool {
-        let range = start / PAGE_LEN..start / PAGE_LEN + pages;
-        let mut mapped = self.machine.living[&self.caller.0].pages.range(range);
-        mapped.all(|(_, mapped)| matches!(mapped, Mapped::Own(_)))
-    }
-    /// There are too few frames for one.
-    fn large(&self, _: u64) -> bool {
-        false
-    }
-    fn owns_ports(&self, first: u16, count: u16) -> bool {
-        self.machine.devices.owns_ports(first, count, self.caller)
-    }
-    fn device_pages(&self, device: Device) -> u64 {
-        device_pages(device)
-    }
 }
 
 impl<'a> Machine<'a> {
@@ -472,86 +391,6 @@ impl<'a> Machine<'a> {
         if let Some(peer) = self.channels.peer(channel, caller) {
             self.post(peer.context, channel_event(u32::from(channel.0)));
         }
-    }
-
-    /// What must hold after every step.
-    fn check(&self) {
-        let mut owners = vec![Owner::FREE; FRAMES];
-        let mut claim = |frame: Frame, owner: Owner| {
-            let place = &mut owners[frame.0 as usize];
-            assert_eq!(*place, Owner::FREE, "frame {} has two owners", frame.0);
-            *place = owner;
-        };
-        for (&number, living) in &self.living {
-            let owner = Owner::application(Application(number));
-            for mapped in living.pages.values() {
-                match *mapped {
-                    Mapped::Own(frame) => claim(frame, owner),
-                    Mapped::Device(device) => {
-                        assert_eq!(
-                            self.devices.owner(device),
-                            Some(Application(number)),
-                            "registers of another's"
-                        );
-                    }
-                    Mapped::Channel(channel) => {
-                        let ends = self.channels.ends(channel);
-                        assert!(
-                            ends.iter().flatten().any(|end| end.application.0 == number),
-                            "a closed channel"
-                        );
-                    }
-                }
-            }
-            living.contexts.values().for_each(|&frame| claim(frame, owner));
-            let contexts: Vec<u8> = self.schedule.of(Application(number)).map(|context| context.0).collect();
-            assert!(contexts.iter().eq(living.contexts.keys()), "contexts of {number}");
-            let home = self.schedule.core(living.home);
-            assert_eq!(home, self.cores.home(Application(number)), "{number} is not at home");
-            for context in contexts {
-                let core = self.schedule.core(Context(context)).expect("it is somewhere");
-                let at_home = living.home.0 == context;
-                let owns = self.cores.owner(core) == Some(Application(number));
-                assert!(owns || at_home, "{number} runs on a core of another's");
-            }
-        }
-        for channel in (0..CHANNELS_MAX as u8).map(Channel) {
-            let ends = self.channels.ends(channel);
-            assert_eq!(self.channels.memory(channel).is_some(), ends.iter().any(Option::is_some));
-            if let Some((first, pages)) = self.channels.memory(channel) {
-                (first.0..first.0 + pages).for_each(|frame| claim(Frame(frame), Owner::channel(channel)));
-            }
-            for end in ends.iter().flatten() {
-                let application = self.schedule.application(end.context);
-                assert_eq!(application, Some(end.application), "a channel is heard by nobody");
-            }
-        }
-        for (frame, owner) in owners.iter().enumerate().skip(FIRST as usize) {
-            assert_eq!(self.frames.owner(Frame(frame as u64)), *owner, "frame {frame}");
-        }
-        let free = owners.iter().skip(FIRST as usize).filter(|owner| **owner == Owner::FREE).count();
-        assert_eq!(self.frames.free(), free as u64);
-        for core in self.cores.all() {
-            let owner = self.cores.owner(core);
-            assert!(owner.is_none_or(|owner| self.living.contains_key(&owner.0)), "a dead one owns a core");
-            let residents = self.cores.residents(core).count();
-            assert!(residents == 0 || owner.is_some(), "residents of a free core");
-            if let Some(context) = self.schedule.current(core) {
-                assert_eq!(self.schedule.core(context), Some(core), "it runs elsewhere");
-            }
-        }
-        let [one, other] = [1, 2].map(|device| self.devices.owner(Device(device)));
-        assert!(one.is_none() || other.is_none() || one == other, "a group has two owners");
-        for device in (0..DEVICES).map(Device) {
-            let owner = self.devices.owner(device);
-            for line in self.devices.lines(device) {
-                let hears = self.hears[line.number()];
-                assert_eq!(hears.and_then(|context| self.schedule.application(context)), owner, "{line:?}");
-            }
-        }
-        let living = self.lives.living().map(|number| number.0);
-        assert!(living.eq(self.living.keys().copied()), "who lives");
-        assert!(self.living.len() <= usize::from(APPLICATIONS_MAX));
     }
 }
 
