@@ -9,73 +9,74 @@ const PROCESSOR: &str = "CPU ";
 /// The lowest priority.
 const NICE: i32 = 19;
 
-/// The calling thread has a processor of its own until this is dropped.
-pub struct Apart(Option<CpuSet>);
+/// Threads of ours were moved; they go back to where they could run before when this is dropped.
+#[must_use = "the threads go back at once"]
+pub struct Moved {
+    /// Nothing on a machine with a single processor, where nobody is moved.
+    before: Option<CpuSet>,
+    /// All threads of this process were, not only the calling one.
+    all: bool,
+}
 
-impl Drop for Apart {
+impl Drop for Moved {
     fn drop(&mut self) {
-        if let Some(before) = &self.0 {
-            let _ = rustix::thread::sched_setaffinity(None, before);
+        match &self.before {
+            Some(before) if self.all => drop(move_ours(before)),
+            Some(before) => drop(rustix::thread::sched_setaffinity(None, before)),
+            None => {}
         }
     }
 }
 
 /// Puts the calling thread on the first processor that it may use, and all threads of a process on the second. On a
 /// machine with a single one nothing is moved.
-pub fn apart(process: u32) -> Outcome<Apart> {
-    let cannot = || "cannot choose processors".to_string();
-    let before = rustix::thread::sched_getaffinity(None).context(cannot)?;
-    let mut there = (0..CpuSet::MAX_CPU).filter(|processor| before.is_set(*processor));
-    let (Some(first), Some(second)) = (there.next(), there.next()) else { return Ok(Apart(None)) };
-    let only = |processor: usize| {
-        let mut set = CpuSet::new();
-        set.set(processor);
-        set
-    };
+pub fn apart(process: u32) -> Outcome<Moved> {
+    let (before, processors) = allowed()?;
+    let [first, second, ..] = processors[..] else { return Ok(Moved { before: None, all: false }) };
+    let (mut ours, mut theirs) = (CpuSet::new(), CpuSet::new());
+    ours.set(first);
+    theirs.set(second);
     for (thread, _) in threads(process)? {
-        rustix::thread::sched_setaffinity(Some(thread), &only(second)).context(cannot)?;
+        put(Some(thread), &theirs)?;
     }
-    rustix::thread::sched_setaffinity(None, &only(first)).context(cannot)?;
-    Ok(Apart(Some(before)))
+    put(None, &ours)?;
+    Ok(Moved { before: Some(before), all: false })
 }
 
 /// Gives the threads that execute the guest the last processor that we may use, and everything else of the emulator and of
-/// this process the others, until this is dropped. On a machine with a single one nothing is moved.
-pub fn own_processor(emulator: u32) -> Outcome<Own> {
-    let cannot = || "cannot choose processors".to_string();
-    let before = rustix::thread::sched_getaffinity(None).context(cannot)?;
-    let Some(last) = (0..CpuSet::MAX_CPU).rev().find(|processor| before.is_set(*processor)) else {
-        return Ok(Own(None));
-    };
-    if before.count() < 2 {
-        return Ok(Own(None));
-    }
+/// this process the others. On a machine with a single one nothing is moved.
+pub fn own_processor(emulator: u32) -> Outcome<Moved> {
+    let (before, processors) = allowed()?;
+    let [.., _, last] = processors[..] else { return Ok(Moved { before: None, all: true }) };
     let (mut own, mut others) = (CpuSet::new(), before);
     own.set(last);
     others.unset(last);
     // Whoever is started later is where its starter is.
-    move_all(std::process::id(), &others)?;
-    let held = Own(Some(before));
+    move_ours(&others)?;
+    let moved = Moved { before: Some(before), all: true };
     for (thread, name) in threads(emulator)? {
-        let there = if name.starts_with(PROCESSOR) { &own } else { &others };
-        rustix::thread::sched_setaffinity(Some(thread), there).context(cannot)?;
+        put(Some(thread), if name.starts_with(PROCESSOR) { &own } else { &others })?;
     }
-    Ok(held)
+    Ok(moved)
 }
 
-/// The guest has a processor of its own until this is dropped.
-pub struct Own(Option<CpuSet>);
-
-impl Drop for Own {
-    fn drop(&mut self) {
-        if let Some(before) = &self.0 {
-            let _ = move_all(std::process::id(), before);
-        }
-    }
+/// Where the calling thread may run: as a set, and one by one.
+fn allowed() -> Outcome<(CpuSet, Vec<usize>)> {
+    let set = rustix::thread::sched_getaffinity(None).context(cannot)?;
+    Ok((set, (0..CpuSet::MAX_CPU).filter(|processor| set.is_set(*processor)).collect()))
 }
 
-fn move_all(process: u32, there: &CpuSet) -> Outcome<()> {
-    for (thread, _) in threads(process)? {
+fn put(thread: Option<Pid>, there: &CpuSet) -> Outcome<()> {
+    rustix::thread::sched_setaffinity(thread, there).context(cannot)
+}
+
+fn cannot() -> String {
+    "cannot choose processors".into()
+}
+
+/// Moves all threads of this process.
+fn move_ours(there: &CpuSet) -> Outcome<()> {
+    for (thread, _) in threads(std::process::id())? {
         // It may have ended since.
         let _ = rustix::thread::sched_setaffinity(Some(thread), there);
     }
