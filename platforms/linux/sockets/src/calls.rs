@@ -179,11 +179,15 @@ pub unsafe extern "C" fn accept4(
         Ok(socket) => socket,
         Err(errno) => return fail(errno),
     };
-    let open = Arc::new(Open::new(Arc::clone(&socket), Arc::clone(listener.stack())));
     let (readiness, end) = match pair(flags) {
         Ok(made) => made,
-        Err(error) => return fail(Errno(error.raw_os_error().unwrap_or(libc::ENFILE))),
+        Err(error) => {
+            // It waits until the program has a number for it, as in the kernel's queue.
+            listener.get().put_back(socket);
+            return fail(Errno(error.raw_os_error().unwrap_or(libc::ENFILE)));
+        }
     };
+    let open = Arc::new(Open::new(Arc::clone(&socket), Arc::clone(listener.stack())));
     if !table::put(end, Entry::Socket(open)) {
         real!(close, (c_int) -> c_int, (end));
         return fail(Errno(libc::EMFILE));

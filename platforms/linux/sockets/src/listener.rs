@@ -62,6 +62,13 @@ impl Listener {
         }
         socket
     }
+
+    /// The one that [`Listener::pop`] gave could not be accepted: it waits again, before all others.
+    pub fn put_back(&self, socket: Arc<Socket>) {
+        let mut state = self.state();
+        state.waiting.push_front(socket);
+        state.readiness.set_readable();
+    }
 }
 
 /// What a program says, within our bounds.

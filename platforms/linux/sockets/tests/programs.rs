@@ -303,6 +303,36 @@ fn python_with_threads_and_halves_that_close_serves_on_the_private_stack() {
     kernel_does_not_listen(&cable, 4000);
 }
 
+/// Accepts when there is no free number, and again when there is one.
+const TIGHT: &str = "
+import os, resource, socket
+listener = socket.create_server(('0.0.0.0', 4100), backlog=5)
+soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+free = os.dup(0)
+os.close(free)
+resource.setrlimit(resource.RLIMIT_NOFILE, (free, hard))
+refused = 0
+try:
+    listener.accept()
+except OSError as error:
+    refused = error.errno
+resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+stream = listener.accept()[0]
+stream.sendall(str(refused).encode())
+stream.close()
+";
+
+#[test]
+fn a_program_without_a_free_number_accepts_the_same_client_later() {
+    let Some(cable) = Cable::try_lay() else { return };
+    let Some(_server) = start(&cable, 4100, "/usr/bin/python3", &["-c", TIGHT]) else { return };
+    cable.clients(1, || {
+        let mut answer = String::new();
+        connect(4100).read_to_string(&mut answer).unwrap();
+        assert_eq!(answer, libc::EMFILE.to_string());
+    });
+}
+
 #[test]
 fn the_web_server_of_python_serves_on_the_private_stack() {
     let Some(cable) = Cable::try_lay() else { return };

@@ -20,6 +20,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::thread;
+use std::time::Duration;
 
 /// Connections that are carried at the same time.
 pub const PAIRS_MAX: usize = 2_048;
@@ -27,6 +28,8 @@ pub const PAIRS_MAX: usize = 2_048;
 const BUFFER_LEN: usize = 32 * 1024;
 /// Events taken in one turn.
 const EVENTS_MAX: usize = 256;
+/// How long it waits when descriptors or memory are short and none of them are its own.
+const SHORTAGE: Duration = Duration::from_millis(10);
 /// Name of the listener among the events.
 const LISTENER: u64 = u64::MAX;
 
@@ -155,7 +158,8 @@ impl Carrier {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return,
                 // Descriptors or memory are short: as with a full table, the next one that ends makes room.
                 Err(_) if self.pairs.iter().any(Option::is_some) => return self.pause_listening(),
-                Err(_) => return,
+                // Nobody here will end: others may give some back.
+                Err(_) => return thread::sleep(SHORTAGE),
             }
         }
     }
@@ -277,7 +281,6 @@ fn not_now(error: &std::io::Error) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     fn carried(serve: fn(TcpStream)) -> TcpStream {
         let server = TcpListener::bind("127.0.0.1:0").unwrap();
