@@ -238,6 +238,10 @@ mod tests {
         prices.next = Some(Announced { at_ns: 7, provider_unix_ns: 8, atto_per_unit });
         let mut words = encode(&prices);
         assert_eq!(decode(&words), prices);
+        // A time without end does not look like a price that is not there.
+        let endless = Rate { atto_per_unit: 5, valid_until_ns: u64::MAX };
+        let read = decode(&encode(&Prices { rates: [None, Some(endless), None], ..Prices::NONE }));
+        assert_eq!(read.rates.map(|rate| rate.map(|rate| rate.atto_per_unit)), [None, Some(5), None]);
         words[RATES - PROVIDER_TIME + 3] = !0;
         assert_eq!(decode(&words), prices, "a spare word");
         words[1] = 0;

@@ -343,6 +343,26 @@ fn what_a_crash_does_not_do_is_damage() {
 }
 
 #[test]
+fn an_open_window_has_to_follow_the_sealed_ones_too() {
+    let windows = history(penalty(), 3, 10_000_000_000).windows;
+    let open = |window: &Window| {
+        let mut open = Window { sealed: false, ..window.clone() };
+        open.hash = open.digest();
+        open.to_json()
+    };
+    let first = windows[0].to_json();
+    for (lines, number) in [
+        (alloc::vec![first.clone(), open(&windows[1])], Some(2)),
+        (alloc::vec![open(&windows[0])], Some(1)),
+        (alloc::vec![first, open(&windows[2])], None),
+        (alloc::vec![open(&windows[1])], None),
+    ] {
+        let left = recover(lines.join("\n").as_bytes(), None);
+        assert_eq!(left.ok().and_then(|left| left.open).map(|open| open.number), number, "{lines:?}");
+    }
+}
+
+#[test]
 fn a_table_says_what_the_lines_say() {
     let columns: Vec<&str> = CSV_HEADER.split(',').collect();
     let paid_for = [penalty(), steady()].map(|contract| history(contract, 9, 1_000_000_000).windows);

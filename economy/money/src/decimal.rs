@@ -255,6 +255,8 @@ mod tests {
         {
             assert_eq!(number(text), None, "{text}");
         }
+        assert!(number("0.000000000000000000000000000001").is_some(), "thirty places");
+        assert_eq!(number("0.0000000000000000000000000000001"), None, "one more");
     }
 
     #[test]

@@ -223,7 +223,9 @@ mod tests {
         }
         assert_eq!("0.005 $/GiB/h".parse::<PerByteSecond>().unwrap().to_string(), "0.005 $/GiB/h");
         assert_eq!("0.000004 $/op".parse::<PerOperation>().unwrap().to_string(), "4 $/Mop");
-        assert_eq!("0.2 $/Mop".parse::<PerOperation>().unwrap().to_string(), "0.2 $/Mop");
+        for text in ["0.2 $/Mop", "10 $/Mop", "0.1 $/op"] {
+            assert_eq!(text.parse::<PerOperation>().unwrap().to_string(), text);
+        }
     }
 
     #[test]

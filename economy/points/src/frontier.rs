@@ -127,5 +127,11 @@ mod tests {
         let class = class(vec![point(10, 38e3, 74.0), point(12, 38.2e3, 74.3), point(14, 40e3, 77.0)]);
         assert_eq!(twins(&class, &Noise::same(0.01)), [Twins { first: 0, second: 1 }]);
         assert!(twins(&class, &Noise::same(0.001)).is_empty());
+        // Idle cores are a share: none and a hundredth differ by a hundredth, not by all.
+        for (idle_cores, alike) in [(0.009, true), (0.011, false)] {
+            let mut other = class.clone();
+            (other.points[1].idle_cores, other.points[1].mean_ns) = (idle_cores, 74_000.0);
+            assert_eq!(twins(&other, &Noise::same(0.01)).len(), usize::from(alike), "{idle_cores}");
+        }
     }
 }

@@ -127,6 +127,14 @@ mod tests {
     }
 
     #[test]
+    fn dear_memory_for_what_is_kept_puts_it_off() {
+        let free = prices("0.09 $/GB", "0.04 $/core/h");
+        let dear = Prices { memory: "1 $/GiB/h".parse().ok(), ..free };
+        assert!(dear.memory.is_some());
+        assert!(after(&dear, None).unwrap().0 > after(&free, None).unwrap().0);
+    }
+
+    #[test]
     fn more_effort_pays_when_it_was_asked_for_more_often() {
         let prices = prices("0.09 $/GB", "4 $/core/h");
         let press = Press::default();

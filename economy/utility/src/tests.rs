@@ -289,6 +289,23 @@ fn settlement_of_known_cases_is_to_the_last_digit() {
 }
 
 #[test]
+fn a_latency_at_its_limit_is_paid_and_more_late_ones_than_measured_are_not_believed() {
+    let alpha: PerByte = text("20 $/Gbit");
+    let simple = Contract::per_byte(alpha, LimitKind::Simple { limit_ns: 750_000 });
+    let served =
+        |latency_sum_ns| Served { useful_bytes: 1, measured: 2, latency_sum_ns, ..Served::default() };
+    let whole = simple.earned_per_unit(&served(1_500_000)).unwrap();
+    assert!(whole.0 > 0);
+    assert_eq!(simple.earned_per_unit(&served(1_500_001)), Some(Exact(0)));
+    let kind = LimitKind::Penalty { limit_ns: 750_000, factor: text("0.5"), tail: TailRule::Counted };
+    let penalty = Contract::per_byte(alpha, kind);
+    for late in [2, 3, u64::MAX] {
+        let earned = penalty.earned_per_unit(&Served { late, ..served(0) }).unwrap();
+        assert_eq!(earned.0, whole.0 / 2, "{late} of two were late");
+    }
+}
+
+#[test]
 fn terms_are_read_and_mixed_or_useless_ones_refused() {
     let penalty = Terms {
         utility: Some("penalty"),

@@ -240,6 +240,21 @@ fn failures_are_answered_by_longer_and_longer_pauses() {
 }
 
 #[test]
+fn who_speaks_between_two_questions_is_not_listened_to() {
+    let mut priced = priced();
+    asked(&mut priced, 0);
+    priced.received(MS, UNIX, answer(7, "1 $/Gbit", 60).as_bytes());
+    assert_eq!(published(&all(&mut priced, MS)).len(), 1);
+    // The connection is open and nothing was asked: whatever comes now is no answer.
+    priced.received(2 * MS, UNIX, b"");
+    assert_eq!(priced.counts().failed, 0);
+    priced.received(2 * MS, UNIX, answer(8, "2 $/Gbit", 60).as_bytes());
+    let actions = all(&mut priced, 2 * MS);
+    assert!(actions.contains(&Action::Disconnect), "{actions:?}");
+    assert_eq!((published(&actions).len(), priced.counts().failed), (0, 1));
+}
+
+#[test]
 fn what_a_hostile_service_may_do() {
     let mut random = Random(31);
     let good = answer(7, "1 $/Gbit", 60);

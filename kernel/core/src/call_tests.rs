@@ -439,3 +439,39 @@ fn whatever_is_accepted_is_within_rights() {
     }
     assert!(accepted > 1000);
 }
+
+/// What a call takes at most is there, to the last frame, or nothing is begun.
+#[test]
+fn the_last_frame_decides() {
+    let with = |free, call: Call, arguments: [u64; 5]| {
+        decode(call as u64, arguments, &World { free, ..world() }).map(drop)
+    };
+    let tables = table_frames_max(4) + 1;
+    let registered = [DATA.start, 4, 0, 0, 0];
+    assert_eq!(with(tables, Call::RegisterDma, registered), Ok(()));
+    assert_eq!(with(tables - 1, Call::RegisterDma, registered), Err(CallError::NoMemory));
+    let acquired = [2, 0x70_0000, DATA.start, 0, 0];
+    assert_eq!(with(tables, Call::AcquireDevice, acquired), Ok(()));
+    assert_eq!(with(tables - 1, Call::AcquireDevice, acquired), Err(CallError::NoMemory));
+    let mapped = [0x60_0000, 9, WRITE, 0, 0];
+    let whole = 9 + table_frames_max(9);
+    assert_eq!(with(whole, Call::Map, mapped), Ok(()));
+    assert_eq!(with(whole - 1, Call::Map, mapped), Err(CallError::NoMemory));
+}
+
+#[test]
+fn a_channel_fits_where_nothing_is_and_its_frames_lie_together() {
+    let fits = |address, pages, new, free| channel_fits(address, pages, new, &World { free, ..world() });
+    assert_eq!(fits(0x60_0000, 9, true, 2000), Ok(()));
+    // Together there are a hundred frames in this world.
+    assert_eq!(fits(0x60_0000, 101, true, 2000), Err(CallError::NoMemory));
+    assert_eq!(fits(0x60_0000, 101, false, 2000), Ok(()), "it has its frames already");
+    let tables = table_frames_max(9);
+    assert_eq!(fits(0x60_0000, 9, true, tables + 9), Ok(()));
+    assert_eq!(fits(0x60_0000, 9, true, tables + 8), Err(CallError::NoMemory));
+    assert_eq!(fits(0x60_0000, 9, false, tables), Ok(()));
+    assert_eq!(fits(0x60_0000, 9, false, tables - 1), Err(CallError::NoMemory));
+    assert_eq!(fits(DATA.start - PAGE_LEN, 2, false, 2000), Err(CallError::AlreadyMapped));
+    assert_eq!(fits(0x60_0001, 1, false, 2000), Err(CallError::BadAddress));
+    assert_eq!(fits(0x60_0000, 0, false, 2000), Err(CallError::BadLength));
+}

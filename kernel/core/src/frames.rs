@@ -330,7 +330,7 @@ mod tests {
                 frames.assign(Frame(dice.below(200)), 1, Owner::KERNEL);
             }
             let divisor = 1 << dice.below(4);
-            let shape = Shape { count: 1 + dice.below(divisor), divisor, rest: dice.below(divisor) };
+            let shape = Shape { count: 1 + dice.below(2 * divisor), divisor, rest: dice.below(divisor) };
             let most = (0..).find(|&pieces| !frames.has(shape, pieces + 1)).unwrap_or(0);
             let (mut from, mut taken) = (Frame(0), 0);
             while let Some(first) = frames.take(shape, from, Owner::application(Application(0))) {

@@ -266,6 +266,23 @@ fn unfit_frames_are_not_sent() {
     assert_eq!(slots(usize::MAX), Ok(1024));
 }
 
+#[test]
+fn a_life_that_was_caught_lying_is_told_that_it_does_not_count() {
+    let (memory, mut switch, mut port) = both();
+    switch.received();
+    assert_eq!(port.sender.station(), Some(MAC));
+    // What it says to have sent is the word that changes when it sends.
+    let said = || memory[..CONTROL].iter().map(|word| word.load(Ordering::Relaxed)).collect::<Vec<_>>();
+    let before = said();
+    port.send(&[&[7; 100]]).unwrap();
+    port.sender.kick();
+    let produced = before.iter().zip(said()).position(|(before, now)| *before != now).unwrap();
+    memory[produced].fetch_add(SLOTS as u64 + 1, Ordering::Relaxed);
+    assert!(switch.received().is_empty());
+    assert_eq!(switch.receiver.counters().faults, 1);
+    assert_eq!(port.sender.station(), None);
+}
+
 /// The other end owns the memory as much as we do: it may write anything anywhere, at any time.
 #[test]
 fn an_end_that_lies_harms_nobody_but_itself() {

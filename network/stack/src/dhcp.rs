@@ -379,6 +379,37 @@ mod tests {
     }
 
     #[test]
+    fn times_that_are_not_in_order_are_left_out() {
+        for (renewal_s, rebinding_s, renew_s) in [
+            (Some(100), Some(200), 100),
+            (Some(200), Some(100), 500),
+            (Some(100), Some(1000), 500),
+            (Some(100), Some(2000), 500),
+            (Some(100), None, 500),
+        ] {
+            let mut client = Client::new(MAC, 5, 0);
+            let transaction = said(&mut client, 0).transaction;
+            client.receive(&write_answer(&answer(Kind::Offer, transaction)), 0);
+            let request = said(&mut client, 0);
+            let ack = Answer { renewal_s, rebinding_s, ..answer(Kind::Ack, request.transaction) };
+            let Some(Change::Bound(lease)) = client.receive(&write_answer(&ack), 0) else { panic!("ours") };
+            assert_eq!(lease.renew_ns, renew_s * SECOND_NS, "{renewal_s:?} {rebinding_s:?}");
+        }
+    }
+
+    #[test]
+    fn a_server_that_refuses_what_it_offered_is_not_asked_without_a_pause() {
+        let mut client = Client::new(MAC, 5, 0);
+        let transaction = said(&mut client, 0).transaction;
+        client.receive(&write_answer(&answer(Kind::Offer, transaction)), 0);
+        let request = said(&mut client, SECOND_NS);
+        let nak = Answer { address: Ipv4Addr::UNSPECIFIED, ..answer(Kind::Nak, request.transaction) };
+        assert_eq!(client.receive(&write_answer(&nak), 2 * SECOND_NS), None);
+        assert_eq!(client.deadline_ns(), 6 * SECOND_NS);
+        assert_eq!(said(&mut client, 6 * SECOND_NS).kind, 1, "it begins anew");
+    }
+
+    #[test]
     fn a_server_that_takes_it_back_is_obeyed() {
         let (mut client, lease) = bound();
         let renewal = said(&mut client, lease.renew_ns);

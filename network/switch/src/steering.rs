@@ -285,8 +285,23 @@ mod tests {
         let mut lie = question(one, address(15), address(2));
         lie[ethernet::HEADER + 8..][..6].copy_from_slice(&two);
         assert_eq!(steering.from_port(0, &lie, 1), dropped(Dropped::Address));
-        // From outside, in the name of a port.
+        // From outside, in the name of a port, and in nobody's.
         assert_eq!(steering.from_card(&packet(two, one, address(15)), 1), dropped(Dropped::Station));
+        assert_eq!(steering.from_card(&packet(two, BROADCAST, address(15)), 1), dropped(Dropped::Station));
+        // Who asks whether an address is free has none yet.
+        let free = question(one, Ipv4Addr::UNSPECIFIED, address(99));
+        assert_eq!(steering.from_port(0, &free, 1), Way::Everyone);
+    }
+
+    #[test]
+    fn a_station_that_goes_on_speaking_is_not_forgotten() {
+        let mut steering = steering();
+        let behind = [2, 9, 9, 9, 9, 9];
+        for now_ns in [1, FORGET_NS - 1, 2 * FORGET_NS - 3] {
+            assert_eq!(steering.from_port(2, &packet(OUTSIDE, behind, address(3)), now_ns), Way::Card);
+            let answer = packet(behind, OUTSIDE, address(2));
+            assert_eq!(steering.from_card(&answer, now_ns + FORGET_NS - 1), Way::Port(2));
+        }
     }
 
     #[test]
