@@ -3,10 +3,12 @@
 use crate::machine::bound_to_us;
 use crate::trouble::{Context, Outcome, Trouble};
 use std::collections::BTreeSet;
+use std::fs::{File, TryLockError};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 /// The profile that everything inside a guest is built with; see the root manifest.
 const GUEST_PROFILE: &str = "guest";
@@ -14,6 +16,12 @@ const GUEST_PROFILE: &str = "guest";
 const LINUX_PROFILE: &str = "release";
 /// The profile of the fuzzer: sums that overflow and promises that break end it.
 const CHECKED_PROFILE: &str = "checked";
+/// What cargo holds while it builds in a folder.
+const LOCK: &str = ".cargo-lock";
+/// How long somebody waits for another cargo without being told why.
+const SILENCE: Duration = Duration::from_secs(2);
+/// How often it is looked whether that one is through.
+const LOOK_INTERVAL: Duration = Duration::from_millis(50);
 
 /// The folder that holds the workspace: what `./nom` says, or the nearest one above the current folder.
 pub fn root() -> Outcome<PathBuf> {
@@ -47,7 +55,7 @@ pub fn watched(package: &str, progress: &mut dyn FnMut(&str)) -> Outcome<PathBuf
         "-Cllvm-args=-sanitizer-coverage-trace-compares",
     ];
     let root = root()?;
-    let targets = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
+    let targets = targets(&root);
     let library = if cfg!(target_env = "musl") { "musl" } else { "gnu" };
     let host = format!("{}-unknown-linux-{library}", std::env::consts::ARCH);
     let more = |cargo: &mut Command| {
@@ -60,7 +68,13 @@ pub fn watched(package: &str, progress: &mut dyn FnMut(&str)) -> Outcome<PathBuf
     Ok(build_with(CHECKED_PROFILE, &[package], more, progress)?.remove(0))
 }
 
+/// Where cargo puts what it builds.
+fn targets(root: &Path) -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from)
+}
+
 fn build(profile: &str, packages: &[&str], progress: &mut dyn FnMut(&str)) -> Outcome<Vec<PathBuf>> {
+    tell_of_another(&targets(&root()?).join(profile), SILENCE, progress);
     build_with(profile, packages, |_| {}, progress)
 }
 
@@ -103,6 +117,19 @@ fn build_with(
         .collect()
 }
 
+/// Says so when another cargo builds in the same folder for longer than this. Ours waits for that one, and is told to say
+/// nothing.
+fn tell_of_another(folder: &Path, silence: Duration, progress: &mut dyn FnMut(&str)) {
+    let Ok(lock) = File::open(folder.join(LOCK)) else { return };
+    let begun = Instant::now();
+    while let Err(TryLockError::WouldBlock) = lock.try_lock_shared() {
+        if begun.elapsed() >= silence {
+            return progress(&format!("another cargo is building in {}: waiting for it", folder.display()));
+        }
+        std::thread::sleep(LOOK_INTERVAL);
+    }
+}
+
 /// Finds the program of a package, or its shared library, among cargo's messages.
 fn executable(messages: &str, package: &str) -> Option<PathBuf> {
     messages.lines().find_map(|line| {
@@ -122,6 +149,28 @@ fn executable(messages: &str, package: &str) -> Option<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::scratch::Scratch;
+
+    #[test]
+    fn who_waits_for_another_cargo_is_told() {
+        let folder = Scratch::new().unwrap();
+        let told = |silence| {
+            let mut lines = Vec::new();
+            tell_of_another(folder.path(), silence, &mut |line| lines.push(line.to_string()));
+            lines
+        };
+        assert!(told(Duration::ZERO).is_empty(), "nobody has built there yet");
+        let lock = File::create(folder.file(LOCK)).unwrap();
+        assert!(told(Duration::ZERO).is_empty());
+        lock.lock().unwrap();
+        let line = format!("another cargo is building in {}: waiting for it", folder.path().display());
+        assert_eq!(told(Duration::ZERO), [line]);
+        std::thread::scope(|scope| {
+            // It is through in time.
+            scope.spawn(|| lock.unlock());
+            assert!(told(Duration::from_secs(60)).is_empty());
+        });
+    }
 
     #[test]
     fn a_program_is_found_among_messages() {

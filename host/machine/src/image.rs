@@ -4,7 +4,7 @@
 //! boot is refused here, in words, before anything is started.
 
 use crate::file;
-use crate::trouble::{Context, Outcome};
+use crate::trouble::{Context, Outcome, Trouble};
 use nom_kernel_core::bundle::{self, Bundle, Kind, Part};
 use nom_kernel_core::elf;
 use std::fmt::Write;
@@ -33,14 +33,51 @@ pub fn assemble_with(
         vec![Part { kind: Kind::Configuration, name: CONFIGURATION, bytes: configuration.as_bytes() }];
     parts.extend(files.iter().map(|(name, bytes)| Part { kind: Kind::Application, name, bytes }));
     parts.extend(contents.iter().map(|(name, bytes)| Part { kind: Kind::Content, name, bytes }));
-    let mut bundle = vec![0; bundle::encoded_len(&parts).min(bundle::LEN_MAX)];
-    let len = bundle::write(&parts, &mut bundle).context(|| "cannot assemble the image".into())?;
+    attached(&kernel_bytes, &parts, || kernel.display().to_string())
+}
+
+/// A kernel's file with parts attached to it, checked.
+fn attached(kernel: &[u8], parts: &[Part<'_>], name: impl FnOnce() -> String) -> Outcome<Vec<u8>> {
+    let mut bundle = vec![0; bundle::encoded_len(parts).min(bundle::LEN_MAX)];
+    let len = bundle::write(parts, &mut bundle).context(|| "cannot assemble the image".into())?;
     bundle.truncate(len);
-    let mut image = vec![0; elf::attached_len(&kernel_bytes, &bundle)];
-    let len = elf::attach(&kernel_bytes, &bundle, &mut image).context(|| format!("{}", kernel.display()))?;
+    let mut image = vec![0; elf::attached_len(kernel, &bundle)];
+    let len = elf::attach(kernel, &bundle, &mut image).context(name)?;
     image.truncate(len);
     check(&image)?;
     Ok(image)
+}
+
+/// The same image with another configuration.
+pub fn with_configuration(image: &[u8], configuration: &str) -> Outcome<Vec<u8>> {
+    let bundle = check(image)?;
+    let kernel =
+        detached(image, bundle.len()).ok_or_else(|| Trouble::new("the image's bundle is not at its end"))?;
+    let parts: Vec<Part<'_>> = bundle
+        .parts()
+        .map(|part| match part.kind {
+            Kind::Configuration => Part { bytes: configuration.as_bytes(), ..part },
+            _ => part,
+        })
+        .collect();
+    attached(&kernel, &parts, || "the image".into())
+}
+
+/// The kernel's file as it was before a bundle was attached: without the last segment, whose program header is free again.
+fn detached(image: &[u8], bundle_len: usize) -> Option<Vec<u8>> {
+    // Of the header of an ELF file for 64 bits: where the program headers begin, and how many there are.
+    const TABLE: usize = 32;
+    const COUNT: usize = 56;
+    const PROGRAM_HEADER_LEN: usize = 56;
+    let long = |bytes: &[u8], at: usize| Some(u64::from_le_bytes(bytes.get(at..at + 8)?.try_into().ok()?));
+    let offset = image.len().checked_sub(bundle_len)?;
+    let table = usize::try_from(long(image, TABLE)?).ok()?;
+    let count = u16::from_le_bytes(image.get(COUNT..COUNT + 2)?.try_into().ok()?);
+    let headers = (0..usize::from(count)).map(|place| table + place * PROGRAM_HEADER_LEN);
+    let ours = headers.into_iter().find(|at| long(image, at + 8) == Some(offset as u64))?;
+    let mut kernel = image[..offset].to_vec();
+    kernel.get_mut(ours..ours + PROGRAM_HEADER_LEN)?.fill(0);
+    Some(kernel)
 }
 
 /// Checks an image completely: the kernel's file, the bundle, and each application in it.
@@ -58,6 +95,11 @@ pub fn read(path: &Path) -> Outcome<Vec<u8>> {
     let image = file::bytes(path, bundle::LEN_MAX as u64)?;
     check(&image).context(|| path.display().to_string())?;
     Ok(image)
+}
+
+/// The names of the applications in an image, in its order.
+pub fn applications<'a>(bundle: &Bundle<'a>) -> impl Iterator<Item = &'a str> {
+    bundle.parts().filter(|part| part.kind == Kind::Application).map(|part| part.name)
 }
 
 /// What is in an image, for a person.
@@ -127,6 +169,11 @@ mod tests {
         let text = describe(&image).unwrap();
         assert!(text.contains("application kv: 8192 bytes") && text.contains("  listen = 11211"), "{text}");
         assert_eq!(check(&image).unwrap().configuration(), "listen = 11211\n");
+
+        let other = with_configuration(&image, "listen = 7\nwait = poll\n").unwrap();
+        assert_eq!(check(&other).unwrap().configuration(), "listen = 7\nwait = poll\n");
+        assert_eq!(applications(&check(&other).unwrap()).collect::<Vec<_>>(), ["kv"]);
+        assert_eq!(with_configuration(&other, "listen = 11211\n").unwrap(), image);
 
         let mut damaged = image.clone();
         *damaged.last_mut().unwrap() ^= 1;

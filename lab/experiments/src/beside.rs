@@ -10,8 +10,8 @@ use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-const SERVERS_PROCESSOR: usize = 0;
-const CLIENTS_PROCESSOR: usize = 1;
+pub(crate) const SERVERS_PROCESSOR: usize = 0;
+pub(crate) const CLIENTS_PROCESSOR: usize = 1;
 const PATIENCE: Duration = Duration::from_secs(20);
 const PAUSE: Duration = Duration::from_millis(20);
 /// Ticks of `/proc/PID/stat` in a second: USER_HZ is 100 on x86-64.

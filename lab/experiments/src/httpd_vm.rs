@@ -5,6 +5,7 @@ use crate::Settings;
 use crate::caslap::Seen;
 use crate::figures::Figure;
 use crate::first_answer::Probe;
+use crate::floor;
 use crate::guests::{self, Contest, Goals, TOKEN};
 use crate::linux_guest::service::Service;
 use crate::tap_home::{GUEST, PREFIX_LEN};
@@ -69,9 +70,16 @@ fn measure_with(
         Nameless::new(&image::assemble_with(&programs[0], &configuration(wait), &applications, &contents)?)
     };
     let ask = |target, connections| {
-        let seen = wrk.run(target, PATH, connections)?;
-        let wrk::Seen { requests: operations, rate, mean_us, deviation_us, late } = seen;
-        Ok(Seen { operations, rate, mean_us, deviation_us, misses: 0, late: Some(late) })
+        Ok(seen(if connections == 1 {
+            wrk.alone(target, PATH)?
+        } else {
+            wrk.run(target, PATH, connections)?
+        }))
+    };
+    let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {content_len}\r\n\r\n{page}").into_bytes();
+    let floor = || {
+        let wrk = wrk.clone();
+        floor::asked(PORT, answer.clone(), move |target| Ok(seen(wrk.alone(target, PATH)?)))
     };
     let contest = Contest {
         name,
@@ -80,12 +88,18 @@ fn measure_with(
         peer: Service::nginx(PORT, vec![("/content/page.html", page.clone())]),
         probe: PROBE,
         ask: &ask,
-        floor: None,
+        floor: Some(&floor),
         many,
         goals,
         exits: name != "httpd",
     };
     guests::measure(&contest, settings, progress)
+}
+
+/// What wrk saw, in the words of all clients.
+fn seen(by_wrk: wrk::Seen) -> Seen {
+    let wrk::Seen { requests: operations, rate, mean_us, deviation_us, late } = by_wrk;
+    Seen { operations, rate, mean_us, deviation_us, misses: 0, late: Some(late) }
 }
 
 fn configuration(wait: &str) -> String {

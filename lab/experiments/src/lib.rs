@@ -14,6 +14,7 @@ pub mod emulator_threads;
 pub mod figures;
 pub mod first_answer;
 mod flood;
+mod floor;
 pub mod guards;
 pub mod guests;
 mod homes;

@@ -57,21 +57,16 @@ pub fn start(
     let address = wire.map_or(ADDRESS.into(), Wire::guest);
     let host = wire.map_or(HOST_FROM_GUEST.into(), |wire| wire.host.to_string());
     let prices = format!("http://{host}:{}/prices", metadata.port());
+    let ours = [
+        ("address", address.as_str()),
+        ("gateway", host.as_str()),
+        ("prices", prices.as_str()),
+        ("management.token", token),
+    ];
     let (bytes, token) = match &options.image {
-        Some(file) => {
-            let bytes = images::read(file)?;
-            let own =
-                lines::value(images::check(&bytes)?.configuration(), "management.token").map(String::from);
-            (bytes, own.unwrap_or_default())
-        }
+        Some(file) => opened(images::read(file)?, &ours)?,
         None => {
             let lent = typed.all("set").any(|set| matches!(lines::setting(set), Ok(("address", "dhcp"))));
-            let ours = [
-                ("address", address.as_str()),
-                ("gateway", host.as_str()),
-                ("prices", prices.as_str()),
-                ("management.token", token),
-            ];
             // What is lent comes with its gateway.
             let ours: Vec<_> = ours.into_iter().skip(if lent { 2 } else { 0 }).collect();
             let text = configuration(typed, &ours)?;
@@ -112,6 +107,22 @@ pub fn start(
     }
     let at = wire.map(|_| SocketAddr::from((own.address, own.listen)));
     Ok(Guest { machine, names, token, terms: Terms::of(&own), beside: ports, at })
+}
+
+/// An image with what it leaves open set by us, and the word that it knows us by. What it says itself stands.
+fn opened(image: Vec<u8>, ours: &[(&str, &str)]) -> Outcome<(Vec<u8>, String)> {
+    let text = images::check(&image)?.configuration().to_string();
+    let is_open = |key: &str| lines::value(&text, key).is_none();
+    // An address of its own comes with a gateway of its own, or with none.
+    let open = |key: &str| is_open(key) && (key != "gateway" || is_open("address"));
+    let ours: Vec<_> = ours.iter().copied().filter(|(key, _)| open(key)).collect();
+    if ours.is_empty() {
+        let token = lines::value(&text, "management.token").unwrap_or_default().to_string();
+        return Ok((image, token));
+    }
+    let text = lines::with(&text, &ours);
+    let token = lines::value(&text, "management.token").unwrap_or_default().to_string();
+    Ok((images::with_configuration(&image, &text)?, token))
 }
 
 impl Service for Guest {

@@ -5,10 +5,11 @@ use super::wire::Wire;
 use crate::arguments::Typed;
 use crate::service::{self, file_or_example};
 use crate::shared;
+use nom_machine::image as images;
 use nom_machine::qemu::Kind;
 use nom_machine::trouble::{Outcome, Trouble};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// The schedule of the demonstration, from the root of the checkout.
@@ -113,7 +114,10 @@ impl Options {
             )));
         }
         let wire = typed.text("tap").map(Wire::find).transpose()?;
-        let application = service::application(typed)?;
+        let application = match typed.text("image") {
+            Some(file) => held(typed, Path::new(file))?,
+            None => service::application(typed)?,
+        };
         let caches = application == "kv";
         if !caches && apps.is_some() {
             return Err(Trouble::new("--apps is for kv: leave it out"));
@@ -197,6 +201,32 @@ impl Options {
     }
 }
 
+/// The application that an image holds. Whoever named another one is told.
+fn held(typed: &Typed, file: &Path) -> Outcome<&'static str> {
+    let bytes = images::read(file)?;
+    let bundle = images::check(&bytes)?;
+    let names: Vec<&str> = images::applications(&bundle).collect();
+    let image = file.display();
+    let Some(held) = names.iter().copied().find_map(served) else {
+        return Err(Trouble::new(format!(
+            "{image} holds {}, which `nom run` does not serve: {} can be run",
+            names.join(", "),
+            service::NAMES.join(", ")
+        )));
+    };
+    let named = typed.words.first().map(String::as_str).or(typed.text("application"));
+    match named {
+        Some(named) if named != held => Err(Trouble::new(format!("{image} holds {held}: leave out {named}"))),
+        _ => Ok(held),
+    }
+}
+
+/// What can be run by name, by its name in an image: several caches are `kv-1`, `kv-2`.
+fn served(name: &str) -> Option<&'static str> {
+    let kind = name.split_once('-').map_or(name, |(kind, _)| kind);
+    service::NAMES.into_iter().find(|known| *known == kind)
+}
+
 /// Makes sure that a port is free, and chooses one for 0.
 pub fn reserve(port: u16) -> Outcome<u16> {
     match TcpListener::bind((Ipv4Addr::LOCALHOST, port)) {
@@ -208,5 +238,19 @@ pub fn reserve(port: u16) -> Outcome<u16> {
             Err(Trouble::new(format!("port {port} on localhost is busy: choose another one with --port N")))
         }
         Err(error) => Err(Trouble::new(format!("cannot open port {port} on localhost: {error}"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_image_says_what_it_holds() {
+        let names = ["kv", "kv-2", "httpd", "echo", "switch", "netpipe", "kvx", ""];
+        assert_eq!(
+            names.map(served),
+            [Some("kv"), Some("kv"), Some("httpd"), Some("echo"), None, None, None, None]
+        );
     }
 }

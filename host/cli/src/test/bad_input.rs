@@ -158,6 +158,10 @@ fn no_emulator() -> Outcome<()> {
 /// Every damage is noticed before anything starts: cut off, changed, without its bundle.
 fn damaged_images(scratch: &Scratch) -> Outcome<()> {
     let good = image::build("kv", "image.trusted = yes\n")?;
+    let whole = scratch.file("whole");
+    std::fs::write(&whole, &good).context(|| "an image".into())?;
+    let other = ["run", "httpd", "--image", &whole.display().to_string(), "--port", "0"];
+    refused(&command(&other, |_| {})?, "holds kv: leave out httpd").context(|| "for another".into())?;
     let mut changed = good.clone();
     if let Some(byte) = changed.last_mut() {
         *byte ^= 0x40;
