@@ -266,6 +266,8 @@ pub struct KnobChange {
     pub seen_ns: u64,
     /// When the stack had the new setting.
     pub in_force_ns: u64,
+    /// Of a price: interrupts that the machine took between these two, where it is the application's own.
+    pub interrupts: u64,
     /// The setting before.
     pub before: String,
     /// The setting now.

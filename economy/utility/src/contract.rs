@@ -85,7 +85,8 @@ impl Contract {
             |quantity: &Quantity| matches!(quantity, Quantity::Mean | Quantity::Jitter | Quantity::Late);
         if Quantity::ALL.iter().any(|quantity| !settles(quantity) && expression.uses(*quantity)) {
             return Err(
-                "only mean, jitter and late can be settled: a window of the ledger counts nothing else",
+                "only mean, jitter and late can be settled, a window of the ledger counts nothing else; p99 < 1 ms is \
+                        late < 1 % with latency.limit = 1 ms",
             );
         }
         if expression.uses(Quantity::Late) != limit_ns.is_some() {

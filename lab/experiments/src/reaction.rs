@@ -182,19 +182,25 @@ fn tell_late(ways: &[Way], progress: &mut dyn FnMut(&str)) {
     for way in &late {
         let Scheduled { waited_ns, forced } = way.scheduled;
         progress(&format!(
-            "late: {:.0} us until seen, {:.0} us until decided; from the provider to the answer ({:.0} us) the guest's \
+            "late: {:.0} us until seen, {:.0} us until decided, in which {} interrupts came; from the provider to the answer ({:.0} us) the guest's \
              processor was taken away {forced} times and waited for {:.0} us",
             way.board_to_seen_us(),
             way.seen_to_force_us(),
+            way.change.interrupts,
             way.written_to_heard_us(),
             waited_ns as f64 / 1e3,
         ));
     }
     let all: u64 = ways.iter().map(|way| way.scheduled.forced).sum();
+    let interrupted =
+        |ways: &mut dyn Iterator<Item = &Way>| ways.filter(|way| way.change.interrupts > 0).count();
     progress(&format!(
-        "{} of {} prices took more than {GUEST_MAX_US} us; taken away {:.1} times a price",
+        "{} of {} prices took more than {GUEST_MAX_US} us, {} of them interrupted, as {} of the others were; taken away {:.1} \
+         times a price",
         late.len(),
         ways.len(),
+        interrupted(&mut late.iter().copied()),
+        interrupted(&mut ways.iter().filter(|way| way.board_to_force_us() <= GUEST_MAX_US)),
         all as f64 / ways.len().max(1) as f64
     ));
 }

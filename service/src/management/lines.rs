@@ -165,6 +165,7 @@ record!(KnobChange {
     published_ns,
     seen_ns,
     in_force_ns,
+    interrupts,
     before,
     after,
     why,

@@ -10,7 +10,9 @@ use crate::tuning::Figures;
 use alloc::format;
 use alloc::string::ToString;
 use core::fmt::{self, Display};
+use core::sync::atomic::Ordering::Relaxed;
 use nom_abi::board::{self, RESOURCES, Resource};
+use nom_abi::statistics::Counter;
 use nom_feeds::quote::Limits;
 use nom_ledger::{Reading, Trouble, Window};
 use nom_money::Prices;
@@ -170,6 +172,7 @@ impl<I: Ingress, E: Egress, A: Application> Worker<I, E, A> {
         if self.is_draining() {
             return;
         }
+        let interrupted = priced.is_some().then(|| interrupts(home));
         let (squares, guests) =
             home.others().map_or((0, 0), |others| (others.meter.latency_square_sum(), others.connections));
         let figures = Figures {
@@ -186,7 +189,7 @@ impl<I: Ingress, E: Egress, A: Application> Worker<I, E, A> {
         match self.tuning.look(seen_ns, &figures, quoted, announced, &mut put) {
             Some(Decision { change: Some(setting), why }) => {
                 let at = at.unwrap_or_else(|| in_force(&mut self.engine, &self.configuration, home, setting));
-                self.tell_of(setting, &why, seen_ns, (at, priced.is_some()))
+                self.tell_of(setting, &why, seen_ns, (at, interrupted))
             }
             Some(Decision { change: None, why }) => self.log(seen_ns, Level::Info, why.line()),
             None => {}
@@ -198,31 +201,28 @@ impl<I: Ingress, E: Egress, A: Application> Worker<I, E, A> {
         match decision.change {
             Some(setting) => {
                 let at = in_force(&mut self.engine, &self.configuration, home, setting);
-                self.tell_of(setting, &decision.why, seen_ns, (at, false));
+                self.tell_of(setting, &decision.why, seen_ns, (at, None));
             }
             None => self.log(seen_ns, Level::Info, decision.why.line()),
         }
     }
 
-    /// Tells of a setting that is in force since then, because of a price or not.
-    fn tell_of(
-        &mut self,
-        setting: Setting,
-        why: &Why,
-        seen_ns: u64,
-        ((in_force_ns, in_force_unix_ns), priced): ((u64, u64), bool),
-    ) {
+    /// Tells of a setting that is in force since then; because of a price, with the interrupts until it was seen.
+    fn tell_of(&mut self, setting: Setting, why: &Why, seen_ns: u64, (at, before): (InForce, Option<u64>)) {
+        let priced = before.is_some();
+        let interrupts = at.interrupts.saturating_sub(before.unwrap_or(at.interrupts));
         let before = core::mem::replace(&mut self.setting, setting);
-        self.setting_ns = in_force_ns;
+        self.setting_ns = at.at_ns;
         self.knob_changes += 1;
         self.channel.push(&Message::Knobs(KnobChange {
             number: self.knob_changes,
             price_generation: self.prices.generation,
             provider_unix_ns: if priced { self.prices.provider_unix_ns } else { 0 },
-            in_force_unix_ns,
+            in_force_unix_ns: at.unix_ns,
             published_ns: if priced { self.prices.published_ns } else { 0 },
             seen_ns,
-            in_force_ns,
+            in_force_ns: at.at_ns,
+            interrupts,
             before: before.to_string(),
             after: setting.to_string(),
             why: why.line(),
@@ -230,7 +230,20 @@ impl<I: Ingress, E: Egress, A: Application> Worker<I, E, A> {
     }
 }
 
-/// Puts a setting in force on all cores; since when it is, by both clocks.
+/// A setting is in force: since when, by both clocks, and what the machine had been interrupted by until then.
+pub(super) struct InForce {
+    at_ns: u64,
+    unix_ns: u64,
+    interrupts: u64,
+}
+
+/// Interrupts that the machine has taken so far, where it is the application's own.
+fn interrupts(home: &impl Home) -> u64 {
+    let count = |which: Counter| home.machine().get(which as usize).map_or(0, |word| word.load(Relaxed));
+    count(Counter::Interrupts) + count(Counter::TimerInterrupts)
+}
+
+/// Puts a setting in force on all cores.
 // One body for everybody: what was rehearsed is what is executed later.
 #[inline(never)]
 pub(super) fn in_force<I: Ingress, E: Egress, A: Application>(
@@ -238,9 +251,9 @@ pub(super) fn in_force<I: Ingress, E: Egress, A: Application>(
     configuration: &Configuration,
     home: &mut impl Home,
     setting: Setting,
-) -> (u64, u64) {
+) -> InForce {
     let knobs = setting::knobs(setting, &configuration.knobs);
     engine.set_knobs(knobs, home.now_ns());
     home.lead(&knobs);
-    (home.now_ns(), home.unix_ns())
+    InForce { at_ns: home.now_ns(), unix_ns: home.unix_ns(), interrupts: interrupts(home) }
 }
