@@ -203,3 +203,12 @@ fn arbitrary_bytes() {
         script::fuzz(&data);
     }
 }
+
+#[test]
+fn a_flush_that_is_not_allowed_throws_nothing_away() {
+    let mut script = script::open(Config { may_flush: false, ..config() }, usize::MAX);
+    script.send(b"set a 0 0 1\r\nx\r\nflush_all\r\nflush_all noreply\r\nget a\r\n");
+    script.settle();
+    let text = String::from_utf8_lossy(&script.output).into_owned();
+    assert_eq!(text, "STORED\r\nCLIENT_ERROR flush_all not allowed\r\nVALUE a 0 1\r\nx\r\nEND\r\n");
+}

@@ -312,6 +312,18 @@ mod tests {
     }
 
     #[test]
+    fn one_client_too_many_is_told_to_come_again() {
+        let service = Metadata::start(Ticks).unwrap();
+        let connect = || TcpStream::connect(("127.0.0.1", service.port())).unwrap();
+        // They are accepted in their order, and each keeps its place by saying nothing.
+        let silent: Vec<TcpStream> = (0..CLIENTS_MAX).map(|_| connect()).collect();
+        let mut text = [0; 12];
+        connect().read_exact(&mut text).unwrap();
+        assert_eq!(&text, b"HTTP/1.1 503");
+        drop(silent);
+    }
+
+    #[test]
     fn a_client_waits_for_other_prices_on_one_connection() {
         let service = Metadata::start(Ticks).unwrap();
         let mut stream = TcpStream::connect(("127.0.0.1", service.port())).unwrap();

@@ -397,7 +397,7 @@ fn a_drain_waits_for_nobody_for_ever() {
         simulation.add(Player::new(config, Device::default(), recording(3), (SERVER, 11211), 9));
     simulation.connect(End { node: server_id, port: 0 }, End { node: client_id, port: 0 }, Link::gigabit());
     simulation.run_until(SECOND);
-    server.borrow_mut().command("drain\ndrain\n");
+    server.borrow_mut().command("drain\ndrain\nset batch = 1 ms\n");
     simulation.touch(server_id);
     assert!(
         simulation.run_while(2 * SECOND, || !server.borrow().is_over()),
@@ -405,6 +405,7 @@ fn a_drain_waits_for_nobody_for_ever() {
     );
     assert!(simulation.now_ns() < SECOND + SECOND / 2);
     let messages = server.borrow_mut().messages();
+    assert_eq!(answers(&messages), [(0, String::from("it drains"))]);
     let Some(Message::Bye(bye)) = messages.last() else { panic!("{:?}", messages.last()) };
     assert_eq!(bye.connections_cut, 8);
     let windows: Vec<Window> = messages

@@ -176,6 +176,65 @@ fn guessed_resets_and_openings_are_challenged_and_exact_resets_obeyed() {
     assert_eq!(reasons(&pair, 1), [Ended::Reset]);
 }
 
+/// The last frame that host 0 sent, with another acknowledgement by so much, right where the next one is expected.
+fn acknowledging(pair: &Pair<Talker>, by: u32) -> Vec<u8> {
+    let (_, last) = pair.wires[0].log.last().expect("it talked").clone();
+    let len = u32::from(u16::from_be_bytes([last[16], last[17]])) - 20 - u32::from(last[46] >> 4) * 4;
+    let word = |at: usize| u32::from_be_bytes([last[at], last[at + 1], last[at + 2], last[at + 3]]);
+    let mut changed = last.clone();
+    changed[42..46].copy_from_slice(&word(42).wrapping_add(by).to_be_bytes());
+    forge(&changed, word(38).wrapping_add(len), 16)
+}
+
+#[test]
+fn acknowledgements_of_what_was_never_sent_or_long_ago_are_challenged() {
+    let mut pair = Pair::talkers(1, 1_000);
+    for host in &mut pair.hosts {
+        host.engine.application_mut().close_first = false;
+    }
+    connect(&mut pair, 80);
+    pair.run_until(pair.now_ns + SECOND);
+    for (by, challenges) in [(0, 0), (1, 1), (1 << 30, 2), (0_u32.wrapping_sub(1 << 30), 3)] {
+        let now_ns = pair.now_ns;
+        let frame = acknowledging(&pair, by);
+        pair.hosts[1].give(frame, now_ns);
+        pair.hosts[1].step(now_ns);
+        assert_eq!(pair.hosts[1].engine.counters().challenges, challenges, "{by}");
+    }
+    assert_eq!(pair.hosts[1].engine.open_connections(), 1);
+}
+
+#[test]
+fn whoever_answers_after_a_silence_is_where_the_next_frames_go() {
+    const ELSEWHERE: [u8; 6] = [2, 7, 7, 7, 7, 7];
+    for silent in [false, true] {
+        let mut pair = Pair::talkers(1, 3_000_000);
+        connect(&mut pair, 80);
+        pair.run_until(pair.now_ns + 2_000_000);
+        let mut frame = acknowledging(&pair, 0);
+        frame[6..12].copy_from_slice(&ELSEWHERE);
+        if silent {
+            // Nothing comes through for two seconds, so it is sent again.
+            let end_ns = pair.now_ns + 2 * SECOND;
+            while let Some(at_ns) = pair.hosts[1].deadline_ns.filter(|at_ns| *at_ns < end_ns) {
+                pair.now_ns = pair.now_ns.max(at_ns);
+                pair.hosts[1].step(pair.now_ns);
+                pair.hosts[1].take_shown();
+            }
+            assert!(pair.hosts[1].engine.counters().timeouts > 0);
+        }
+        let now_ns = pair.now_ns;
+        pair.hosts[1].give(frame, now_ns);
+        pair.hosts[1].step(now_ns);
+        pair.hosts[1].take_shown();
+        pair.hosts[1].step(now_ns + 10 * SECOND);
+        let shown = pair.hosts[1].take_shown();
+        assert!(!shown.is_empty());
+        let to = if silent { ELSEWHERE } else { [2, 0, 0, 0, 0, 1] };
+        assert!(shown.iter().all(|frame| frame[..6] == to), "after a silence: {silent}");
+    }
+}
+
 #[test]
 fn a_lingering_connection_makes_room_for_the_same_peer_and_goes_in_the_end() {
     let mut pair = Pair::talkers_with(1, 100, |config| {

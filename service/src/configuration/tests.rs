@@ -248,3 +248,20 @@ fn what_is_refused_is_repeated_without_what_would_steer_a_terminal() {
         assert!(error.message.len() < 200 && !error.message.contains('\x1b'), "{error}");
     }
 }
+
+#[test]
+fn what_several_cores_do_not_have_is_refused_where_it_is_asked_for() {
+    assert_eq!(Configuration::parse("kv.cores = 2\n").unwrap().cores, 2);
+    for (line, key) in [
+        ("network = switch", "network"),
+        ("address = dhcp", "address"),
+        ("address6 = auto", "address6"),
+        ("commands.debugtime = yes", "commands.debugtime"),
+        ("tuner.stop = yes", "tuner.stop"),
+    ] {
+        assert!(Configuration::parse(line).is_ok(), "{line} alone");
+        let error = Configuration::parse(&format!("kv.cores = 2\n{line}\n")).unwrap_err();
+        assert_eq!(error.line, 2, "{error}");
+        assert!(error.message.starts_with(&format!("{key}: several cores")), "{error}");
+    }
+}

@@ -62,6 +62,12 @@ fn what_the_successor_does_not_have_is_not_promised() {
     let len = far.len();
     far[len - 8..].copy_from_slice(&200_001_u64.to_le_bytes());
     assert!(!example(0).take_over(&mut Link::new(0, 4096), &far));
+    // A part that ends before it begins.
+    let mut backwards: Vec<u8> = state.clone();
+    let [from, to] = [1_000_u64, 999].map(u64::to_le_bytes);
+    backwards[len - 16..len - 8].copy_from_slice(&from);
+    backwards[len - 8..].copy_from_slice(&to);
+    assert!(!example(0).take_over(&mut Link::new(0, 4096), &backwards));
     // Who is within a request's content is not moved.
     let mut script = script::open(example(0), 0, 4096);
     script.send(b"GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhe");

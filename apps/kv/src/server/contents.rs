@@ -120,6 +120,7 @@ impl Kv {
 
 #[cfg(test)]
 mod tests {
+    use super::MAGIC;
     use crate::Config;
     use crate::script::{self, Script};
     use std::string::String;
@@ -175,5 +176,47 @@ mod tests {
                 assert!(second.app.store().counts().items <= 2);
             }
         }
+    }
+
+    /// Where an item begins in contents that have one.
+    const ITEM: usize = MAGIC.len() + 16;
+
+    #[test]
+    fn a_key_that_no_client_could_say_is_not_taken() {
+        let mut first = script::open(config(0), usize::MAX);
+        first.send(&[b"set k 0 0 300\r\n", &[b'v'; 300][..], b"\r\n"].concat());
+        let mut bytes = saved(&first);
+        assert_eq!(bytes[ITEM], 1);
+        // Bytes of the value become bytes of the key; all lengths still fit together.
+        for key_len in [250_u8, 251, 255] {
+            bytes[ITEM] = key_len;
+            bytes[ITEM + 10..ITEM + 14].copy_from_slice(&(301 - u32::from(key_len)).to_le_bytes());
+            let mut second = script::open(config(0), usize::MAX);
+            assert_eq!(second.app.load(0, &bytes).is_ok(), key_len == 250, "{key_len}");
+            assert_eq!(second.app.store().counts().items, u64::from(key_len == 250));
+        }
+    }
+
+    #[test]
+    fn what_ends_in_this_very_second_is_left_out() {
+        let mut first = script::open(config(0), usize::MAX);
+        first.send(b"set a 0 10 1\r\nx\r\n");
+        let bytes = saved(&first);
+        for (gone_s, items) in [(9, 1), (10, 0)] {
+            let mut second = script::open(config(gone_s * SECOND), usize::MAX);
+            assert_eq!(second.app.load(gone_s * SECOND, &bytes), Ok(1));
+            assert_eq!(second.app.store().counts().items, items, "after {gone_s} s");
+        }
+    }
+
+    #[test]
+    fn a_number_from_which_no_cache_could_have_counted_is_not_believed() {
+        let mut bytes = saved(&script::open(config(0), usize::MAX));
+        bytes[MAGIC.len() + 8..ITEM].fill(0xff);
+        let mut second = script::open(config(0), usize::MAX);
+        assert_eq!(second.app.load(0, &bytes), Ok(0));
+        second.send(b"set a 0 0 1\r\nx\r\ngets a\r\n");
+        second.settle();
+        assert!(second.output.ends_with(b"VALUE a 0 1 1\r\nx\r\nEND\r\n"));
     }
 }

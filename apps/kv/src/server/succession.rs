@@ -291,6 +291,18 @@ mod tests {
     }
 
     #[test]
+    fn who_waits_for_room_stays_until_it_is_answered() {
+        let mut script = script::open(config(0), 2048);
+        script.send(&[b"set a 0 0 5000\r\n", &[b'v'; 5000][..], b"\r\n"].concat());
+        script.settle();
+        let id = ConnectionId { slot: 0, generation: 1 };
+        script.send(b"get a\r\nget a\r\nget a\r\n");
+        assert_eq!(script.app.hand_over(id), None);
+        script.settle();
+        assert!(script.app.hand_over(id).is_some());
+    }
+
+    #[test]
     fn wrong_bytes_are_refused_and_hold_nothing() {
         for input in [&b"ms b 6 c Oabc\r\n123"[..], b"get a ", b"set a 0 0 99999999\r\nxx", b"get"] {
             let mut script = script::open(config(0), usize::MAX);

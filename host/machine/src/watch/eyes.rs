@@ -196,6 +196,7 @@ mod tests {
         let mut capture = Capture::default();
         capture.heard(&captured(1, 10));
         assert!(capture.asks().is_none(), "nobody looks");
+        assert!(capture.news(0, usize::MAX).0.is_empty(), "nothing is kept for nobody");
         let place = capture.join();
         assert_eq!(capture.asks(), Some(SNAP_MAX));
         assert!(capture.asks().is_none(), "it was asked just now");

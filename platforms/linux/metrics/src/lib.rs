@@ -250,6 +250,9 @@ mod tests {
         assert!(
             get(port, "/health").0 == 503 && get(port, "/ready").1.starts_with("it has said nothing for 1")
         );
+        // One that means to say something every minute is well meanwhile.
+        figures.introduce(Who::default(), Duration::from_secs(60));
+        assert_eq!(get(port, "/health").0, 200);
     }
 
     #[test]

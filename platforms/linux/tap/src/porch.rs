@@ -344,6 +344,24 @@ mod tests {
     }
 
     #[test]
+    fn who_waits_while_no_place_is_free_is_let_in_when_one_ends() {
+        let (mut carrier, _client, _server) = turned();
+        let mut events = Vec::with_capacity(EVENTS_MAX);
+        epoll::add(&carrier.epoll, &carrier.listener, EventData::new_u64(LISTENER), EventFlags::IN).unwrap();
+        carrier.pause_listening();
+        let _next = TcpStream::connect(carrier.listener.local_addr().unwrap()).unwrap();
+        carrier.take_events(&mut events, Some(&Timespec { tv_sec: 0, tv_nsec: 50_000_000 }));
+        assert_eq!(carrier.pairs.iter().flatten().count(), 1, "it waits");
+        let first = carrier.pairs[0].as_ref().unwrap().generation;
+        carrier.turn(name(first, 0, 0), EventFlags::ERR);
+        let turns = (0..60).take_while(|_| {
+            carrier.take_events(&mut events, Some(&Timespec { tv_sec: 1, tv_nsec: 0 }));
+            carrier.pairs[0].is_none()
+        });
+        assert!(turns.count() < 60, "it waits for ever");
+    }
+
+    #[test]
     fn nothing_is_done_while_a_client_does_not_read_what_a_closed_stack_left() {
         use rustix::event::{PollFd, PollFlags, poll};
         use rustix::net::sockopt::{set_socket_recv_buffer_size, set_socket_send_buffer_size};
