@@ -164,7 +164,8 @@ impl Evaluator<'_> {
 pub(crate) fn settled(own: &Expression, mean_s: f64, jitter_s: f64, late: f64) -> f64 {
     let conditions = Conditions::default()
         .with(Quantity::Mean, mean_s)
-        .with(Quantity::Jitter, jitter_s)
+        // Where all answers took the same time, who divides by jitter is paid as for a nanosecond of it.
+        .with(Quantity::Jitter, jitter_s.max(LATENCY_MIN_NS / NANO as f64))
         .with(Quantity::Late, late);
     let value = own.value(&conditions);
     if value.is_finite() { value.max(0.0) } else { 0.0 }

@@ -1,6 +1,6 @@
 //! A contract from the words of a configuration.
 
-use crate::expression::{Expression, Quantity};
+use crate::expression::{Conditions, Expression, Quantity};
 use crate::{Basis, Contract, Kind, TailRule};
 use alloc::string::{String, ToString};
 use core::fmt;
@@ -145,10 +145,7 @@ impl Terms<'_> {
         };
         let alpha_atto = worth("value", &value)?;
         if alpha_atto > most(basis) {
-            return Err(wrong(
-                "value",
-                "beyond belief: at most 1000 $/op or 1000 $/Gbit; is the unit the right one?",
-            ));
+            return Err(wrong("value", BEYOND_BELIEF));
         }
         Ok(Contract { basis, alpha_atto, kind, own: None })
     }
@@ -163,9 +160,20 @@ impl Terms<'_> {
         if expression.uses(Quantity::Late) != limit_ns.is_some() {
             return Err(wrong("latency.limit", "is needed by an expression with late, and by no other"));
         }
-        Contract::own(expression, limit_ns).map_err(|message| wrong("value", message))
+        let contract = Contract::own(expression, limit_ns).map_err(|message| wrong("value", message))?;
+        // By the axiom nothing pays more than what users can hardly notice.
+        let best = Conditions::default().with(Quantity::Mean, NOTICED_S).with(Quantity::Jitter, NOTICED_S);
+        if expression.value(&best) * ATTO as f64 > most(contract.basis) as f64 {
+            return Err(wrong("value", BEYOND_BELIEF));
+        }
+        Ok(contract)
     }
 }
+
+const BEYOND_BELIEF: &str = "beyond belief: at most 1000 $/op or 1000 $/Gbit; is the unit the right one?";
+
+/// A latency that is as good as none, in seconds.
+const NOTICED_S: f64 = 1e-6;
 
 /// Highest value that is believed: with one that somebody mistyped every setting pays, and sums overflow.
 fn most(basis: Basis) -> i128 {

@@ -420,6 +420,18 @@ fn jitter_is_settled_by_the_squares_of_a_window() {
         let flow = Flow { operations_per_s: 7.0, latency_jitter_ns: jitter_ns, ..Flow::default() };
         near(steady.evaluate(&flow, &Prices::NONE).revenue, expected);
     }
+    // Answers that all took the same time are paid best, whoever divides by jitter.
+    let divided = own("0.2 $/Mop * 1 us / jitter", None).unwrap();
+    let even = Served {
+        accepted: 1,
+        measured: 1,
+        latency_sum_ns: 5_000,
+        latency_square_sum: 25_000_000,
+        ..Served::default()
+    };
+    let uneven = Served { latency_square_sum: 26_000_000, ..even };
+    near(divided.revenue(&even).unwrap().0 as f64 / 1e27, 0.2e-3);
+    near(divided.revenue(&uneven).unwrap().0 as f64 / 1e27, 0.2e-6);
     // Sums that leave 128 bits when multiplied, and squares that cannot be: no panic, no more than is paid at best.
     for squares in [0, 1, u128::MAX] {
         let served = Served {
@@ -441,6 +453,9 @@ fn an_own_expression_that_cannot_be_kept_is_refused() {
         ("0.2 $/Mop", Some("1 ms"), "latency.limit", "needed"),
         ("operations * 0.2 $/Mop", None, "value", "$/op"),
         ("if(p99 < 1 ms, 0.2 $/Mop, 0)", None, "value", "can be settled"),
+        ("99999999999999 $/op", None, "value", "beyond belief"),
+        ("1000.1 $/Gbit * (1 - late)", Some("1 ms"), "value", "beyond belief"),
+        ("0.2 $/Mop / (jitter / 1 us) * 10000000000", None, "value", "beyond belief"),
         // Below nothing a further byte would cost its owner money.
         ("1 $/GB - 1 $/GB * mean / 1 s", None, "value", "with bytes"),
         ("0.2 $/Mop *", None, "value", "letter"),
