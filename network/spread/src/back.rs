@@ -1,4 +1,4 @@
-//! A core that has no queue: its frames come from the first core and go there.
+//! Frames that another core hands over. A core without a queue has no others, and hands over what it sends.
 
 use crate::Memory;
 use nom_port::{Bell, Receiver, Sender};
@@ -8,7 +8,7 @@ use nom_stack::port::{Arrival, Egress, Frame, Full, Ingress, Offloads};
 pub(crate) const VOUCHED: [u8; 1] = [1];
 pub(crate) const NOT_VOUCHED: [u8; 1] = [0];
 
-/// What comes to a core without a queue.
+/// What another core hands over, with what the device said of it.
 #[derive(Debug)]
 pub struct BackReceiver<B>(Receiver<Memory, B>);
 

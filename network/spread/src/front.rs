@@ -1,50 +1,36 @@
 //! The core that has the queue: it keeps its own frames, hands the others theirs, and sends what they send.
 
-use crate::Memory;
-use crate::back::{NOT_VOUCHED, VOUCHED};
+use crate::peer::{Peer, give};
 use crate::steering::{Way, way};
 use alloc::collections::VecDeque;
 use alloc::rc::Rc;
 use alloc::vec::Vec;
 use core::cell::RefCell;
-use nom_port::{Bell, Receiver, Sender};
+use nom_port::Bell;
 use nom_stack::port::{Arrival, Egress, Frame, Full, Ingress, Offloads, Patience};
 
 /// Frames of one other core that are sent in one look.
 const TURN_FRAMES: usize = 64;
 
-/// Both ends of the rings that the first core shares with another one.
-#[derive(Debug)]
-pub(crate) struct Peer<B> {
-    hears: Receiver<Memory, B>,
-    says: Sender<Memory, B>,
-}
-
-impl<B: Bell> Peer<B> {
-    pub(crate) fn new(hears: Receiver<Memory, B>, says: Sender<Memory, B>) -> Self {
-        Self { hears, says }
-    }
-
-    /// Gives a frame to the core; false when there is no room for it.
-    fn give(&mut self, frame: &[u8], checksum_good: bool) -> bool {
-        let behind: &[u8] = if checksum_good { &VOUCHED } else { &NOT_VOUCHED };
-        self.says
-            .queue(Frame { headers: frame, payload: &[behind], checksum: None, segment_len: None })
-            .is_ok()
-    }
-}
-
-/// What the first core did for the others.
+/// What a core did for the others.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counters {
     /// Frames that were handed to other cores.
     pub handed: u64,
-    /// Frames that found the ring of their core full.
+    /// Frames that found the ring of their core full, or were longer than it takes.
     pub lost: u64,
     /// Frames that were sent for other cores.
     pub sent: u64,
     /// Times that the device was told again of what it was shown, since it stood still.
     pub reminders: u64,
+}
+
+impl Counters {
+    /// Counts a frame that was handed over, or lost.
+    pub(crate) fn count(&mut self, given: bool) {
+        self.handed += u64::from(given);
+        self.lost += u64::from(!given);
+    }
 }
 
 /// The device's sending half, for the first core's own frames and for those of the others between them.
@@ -138,9 +124,8 @@ impl<I: Ingress, E: Egress, B: Bell> FrontReceiver<I, E, B> {
                 Way::All => (0, cores),
             };
             for core in from.max(1)..to {
-                let given = self.peers[core - 1].give(frame, arrival.checksum_good);
-                self.counters.handed += u64::from(given);
-                self.counters.lost += u64::from(!given);
+                let says = &mut self.peers[core - 1].says;
+                self.counters.count(give(says, frame, arrival.checksum_good));
             }
             if from == 0 {
                 self.mine.push_back(arrival);

@@ -1,4 +1,4 @@
-//! One queue of a network device for several cores that each have a stack, where the device has no queue for each.
+//! Several cores with a stack each, and the queues of one network device: one queue for all of them, or one for each.
 //!
 //! ```text
 //!   device --> first core --+-- its own connections --> its stack
@@ -11,6 +11,10 @@
 //! told to all. The hash is no secret, as a card's is none: who chooses its ports can keep one core busy and slows down
 //! whoever shares that core.
 //!
+//! Where each core has a pair of queues, the device or the host before it chooses the queue by a hash of its own, so a client's
+//! connection stays where its first frame came. What the first core asks for itself (prices, a name) may be answered on any
+//! queue, and so may a question for a neighbour: whoever finds such a frame hands it over by the same rings.
+//!
 //! Frames are copied into a ring and out of it. A core that does not keep up loses what comes to it, and its neighbours
 //! lose nothing; what it sends and finds no room for waits in its own ring. The rings are those of `nom-port`.
 
@@ -22,19 +26,22 @@ extern crate alloc;
 mod back;
 mod either;
 mod front;
+mod own;
+mod peer;
 mod steering;
 
 pub use back::{BackReceiver, BackSender};
 pub use either::{Incoming, Outgoing};
 pub use front::{Counters, FrontReceiver, FrontSender};
+pub use own::{OwnReceiver, Rings, rings};
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::sync::atomic::AtomicU64;
-use front::Peer;
-pub use nom_port::{Bell, Gone};
-use nom_port::{SLOT_WORDS, Side, open};
+use nom_port::SLOT_WORDS;
+pub use nom_port::{Bell, Gone, MTU};
 use nom_stack::port::{Egress, Ingress};
+use peer::Peer;
 
 /// Frames that wait between the first core and another one, in each direction.
 pub const SLOTS: usize = 128;
@@ -61,24 +68,10 @@ pub fn spread<I: Ingress, E: Egress, B: Bell + Clone>(
     bells: &[B],
     port: u16,
 ) -> Halves<I, E, B> {
-    let mtu = egress.mtu().min(nom_port::MTU);
-    let (mut peers, mut backs) = (Vec::new(), Vec::new());
-    let Some((first, others)) = bells.split_first() else {
-        return (front::halves(ingress, egress, peers, port), backs);
-    };
-    for bell in others {
-        let words = CONTROL_WORDS + 2 * SLOTS * SLOT_WORDS;
-        let memory: Memory = (0..words).map(|_| AtomicU64::new(0)).collect();
-        let end = |side, rings: &B, mac| {
-            open(memory.clone(), side, mac, rings.clone(), 0).expect("there is room for the slots")
-        };
-        // Each end rings the other one.
-        let (hears, says) = end(Side::Switch, bell, Some(STATION));
-        peers.push(Peer::new(hears, says));
-        let (hears, says) = end(Side::Port, first, None);
-        backs.push((BackReceiver::new(hears), BackSender::new(says, mtu)));
-    }
-    (front::halves(ingress, egress, peers, port), backs)
+    let mtu = egress.mtu().min(MTU);
+    let (peers, others) = peer::between(bells);
+    let back = |Peer { hears, says }| (BackReceiver::new(hears), BackSender::new(says, mtu));
+    (front::halves(ingress, egress, peers, port), others.into_iter().map(back).collect())
 }
 
 #[cfg(test)]

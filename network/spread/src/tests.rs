@@ -8,18 +8,19 @@ use core::cell::{Cell, RefCell};
 use core::net::Ipv4Addr;
 use nom_stack::port::{Arrival, Frame, Full, Offloads, REMIND_NS};
 use nom_stack::wire::arp::{Arp, Operation};
+use nom_stack::wire::checksum::Sum;
 use nom_stack::wire::ethernet::{Ethernet, TYPE_ARP, TYPE_IPV4};
 use nom_stack::wire::ipv4::{self, PROTOCOL_TCP};
 use steering::{Way, core_of, way};
 
-const PORT: u16 = 11211;
-const CORES: usize = 3;
+pub(crate) const PORT: u16 = 11211;
+pub(crate) const CORES: usize = 3;
 /// Frames that the device takes before it says that it has read some.
 const ROOM: usize = 4;
-const US: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 2);
+pub(crate) const US: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 2);
 
 #[derive(Clone, Default)]
-struct Rung(Rc<Cell<u32>>);
+pub(crate) struct Rung(pub(crate) Rc<Cell<u32>>);
 
 impl Bell for Rung {
     fn ring(&self) -> Result<(), Gone> {
@@ -29,9 +30,9 @@ impl Bell for Rung {
 }
 
 #[derive(Default)]
-struct In {
-    waiting: Rc<RefCell<VecDeque<Vec<u8>>>>,
-    taken: Vec<Option<Vec<u8>>>,
+pub(crate) struct In {
+    pub(crate) waiting: Rc<RefCell<VecDeque<Vec<u8>>>>,
+    pub(crate) taken: Vec<Option<Vec<u8>>>,
 }
 
 impl Ingress for In {
@@ -110,27 +111,32 @@ impl Egress for Outgoing {
     }
 }
 
-/// A segment from a client's port, with so many bytes behind its ports.
-fn segment(client: Ipv4Addr, port: u16, to: u16, len: usize) -> Vec<u8> {
-    let content = 4 + len;
-    let mut frame = vec![0; 14 + ipv4::HEADER + content];
+/// A packet in a frame.
+pub(crate) fn packet(from: Ipv4Addr, to: Ipv4Addr, protocol: u8, content: &[u8]) -> Vec<u8> {
+    let mut frame = vec![0; 14 + ipv4::HEADER];
     frame[12..14].copy_from_slice(&TYPE_IPV4.to_be_bytes());
-    let packet = &mut frame[14..];
-    packet[0] = 0x45;
-    packet[2..4].copy_from_slice(&((ipv4::HEADER + content) as u16).to_be_bytes());
-    packet[8] = 64;
-    packet[9] = PROTOCOL_TCP;
-    packet[12..16].copy_from_slice(&client.octets());
-    packet[16..20].copy_from_slice(&US.octets());
-    let sum: u32 = packet[..20].chunks(2).map(|two| u32::from(two[0]) << 8 | u32::from(two[1])).sum();
-    let sum = !((sum & 0xffff) + (sum >> 16)) as u16;
-    packet[10..12].copy_from_slice(&sum.to_be_bytes());
-    packet[20..22].copy_from_slice(&port.to_be_bytes());
-    packet[22..24].copy_from_slice(&to.to_be_bytes());
+    let header = &mut frame[14..];
+    header[0] = 0x45;
+    header[2..4].copy_from_slice(&((ipv4::HEADER + content.len()) as u16).to_be_bytes());
+    header[8] = 64;
+    header[9] = protocol;
+    header[12..16].copy_from_slice(&from.octets());
+    header[16..20].copy_from_slice(&to.octets());
+    let sum = Sum::of(header).finish();
+    header[10..12].copy_from_slice(&sum);
+    frame.extend_from_slice(content);
     frame
 }
 
-fn arp(operation: Operation) -> Vec<u8> {
+/// A segment from a client's port, with so many bytes behind its ports.
+pub(crate) fn segment(client: Ipv4Addr, port: u16, to: u16, len: usize) -> Vec<u8> {
+    let mut content = vec![0; 4 + len];
+    content[..2].copy_from_slice(&port.to_be_bytes());
+    content[2..4].copy_from_slice(&to.to_be_bytes());
+    packet(client, US, PROTOCOL_TCP, &content)
+}
+
+pub(crate) fn arp(operation: Operation) -> Vec<u8> {
     let mut frame = vec![0; 14 + nom_stack::wire::arp::LEN];
     frame[12..14].copy_from_slice(&TYPE_ARP.to_be_bytes());
     let (sender, target) = (Ipv4Addr::new(10, 0, 0, 1), US);
@@ -154,7 +160,7 @@ fn bench() -> Bench {
     Bench { waiting, sent, bells, front, backs }
 }
 
-fn take(ingress: &mut impl Ingress) -> Option<(Vec<u8>, bool)> {
+pub(crate) fn take(ingress: &mut impl Ingress) -> Option<(Vec<u8>, bool)> {
     let arrival = ingress.take()?;
     let frame = ingress.bytes(&arrival).to_vec();
     assert_eq!(frame.len(), arrival.len as usize);

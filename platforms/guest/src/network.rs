@@ -5,7 +5,7 @@ use alloc::format;
 use alloc::string::String;
 use nom_guest_devices::{Doorbell, PortReceiver, PortSender, open_port};
 use nom_runtime::{log, now_ns, wait};
-use nom_spread::{BackReceiver, BackSender, FrontReceiver, FrontSender};
+use nom_spread::{BackReceiver, BackSender, FrontReceiver, FrontSender, OwnReceiver};
 use nom_stack::port::Ingress;
 use nom_virtio_net::{Receiver, Sender};
 use nom_virtqueue::transport::MappedBell;
@@ -19,6 +19,8 @@ const PATIENCE_NS: u64 = 20_000_000_000;
 #[allow(clippy::large_enum_variant, reason = "there is one of it")]
 pub enum Incoming {
     Card(Receiver<MappedBell>),
+    /// A pair of queues of one's own, where other cores have theirs.
+    Own(OwnReceiver<Receiver<MappedBell>, Bell>),
     /// A card with one pair of queues for several cores, on the one that has it, ...
     Shared(FrontReceiver<Receiver<MappedBell>, Sender<MappedBell>, Bell>),
     /// ... and on the others.
@@ -85,6 +87,7 @@ impl Watch {
 pub fn fault(incoming: &Incoming, outgoing: &Outgoing) -> Option<String> {
     let fault = match (incoming, outgoing) {
         (Incoming::Card(receiver), Outgoing::Card(sender)) => receiver.fault().or(sender.fault()),
+        (Incoming::Own(receiver), Outgoing::Card(sender)) => receiver.device().fault().or(sender.fault()),
         (Incoming::Shared(receiver), Outgoing::Shared(sender)) => {
             receiver.device().fault().or(sender.with_device(Sender::fault))
         }
@@ -93,5 +96,5 @@ pub fn fault(incoming: &Incoming, outgoing: &Outgoing) -> Option<String> {
     Some(format!("the network device broke the contract of its rings: {fault:?}"))
 }
 
-nom_stack::ingress_of_whichever!([] Incoming: Card, Shared, Handed, Port);
+nom_stack::ingress_of_whichever!([] Incoming: Card, Own, Shared, Handed, Port);
 nom_stack::egress_of_whichever!([] Outgoing: Card, Shared, Handed, Port);

@@ -13,12 +13,13 @@ use nom_dma::HeapMemory;
 use nom_guest_devices::{Acquired, Doorbell, NoSource, contribute_entropy, memory};
 use nom_runtime::abi::device::kind;
 use nom_runtime::{heap_region, log};
-use nom_service::configuration::{self, Configuration, Offloads, PriceSource};
+use nom_service::configuration::{self, Configuration, Offloads};
 use nom_service::home::Home;
 use nom_service::worker::{Identity, Worker, seed};
-use nom_spread::{BackReceiver, BackSender, spread};
+use nom_spread::{BackReceiver, BackSender, OwnReceiver, rings, spread};
 use nom_stack::application::Application;
-use nom_virtio_net::{Config, Pair, Spread, Wanted, start_spread};
+use nom_stack::port::Egress;
+use nom_virtio_net::{Config, Pair, Receiver, Sender, Spread, Wanted, start_spread};
 use nom_virtqueue::transport::MappedBell;
 
 /// How long the last lines may take to leave.
@@ -64,7 +65,7 @@ struct Opened {
 #[allow(clippy::large_enum_variant, reason = "there is one of it a core, and only at the start")]
 enum More {
     /// A pair of queues, with the event of its interrupts.
-    Pair(Pair<MappedBell>, nom_runtime::Events),
+    Pair(OwnReceiver<Receiver<MappedBell>, Bell>, Sender<MappedBell>, nom_runtime::Events),
     /// Frames that the first core hands over.
     Handed(BackReceiver<Bell>, BackSender<Bell>),
 }
@@ -72,9 +73,7 @@ enum More {
 impl More {
     fn halves(self) -> (Incoming, Outgoing, nom_runtime::Events) {
         match self {
-            Self::Pair(Pair { receiver, sender }, events) => {
-                (Incoming::Card(receiver), Outgoing::Card(sender), events)
-            }
+            Self::Pair(receiver, sender, events) => (Incoming::Own(receiver), Outgoing::Card(sender), events),
             Self::Handed(receiver, sender) => (Incoming::Handed(receiver), Outgoing::Handed(sender), 0),
         }
     }
@@ -180,39 +179,49 @@ fn open_network(memory: &HeapMemory, configuration: &Configuration, team: &Team)
     let wanted = wanted(configuration.offloads);
     // Frames that the card merged are too long to be handed over.
     let wanted = Wanted { merging: wanted.merging && cores == 1, ..wanted };
-    // Who answers a connection that we open is heard on whatever pair the card's hash says, and a core knows its own
-    // connections only; where one has the queue, it hands each frame to whom it belongs.
-    let opens = matches!(configuration.prices, PriceSource::Feeds(_));
-    let pairs = if has_vectors && !opens { cores } else { 1 };
+    let pairs = if has_vectors { cores } else { 1 };
     let config = Config { vectors, vectors_apart: VECTORS_APART, pairs, wanted, ..Config::default() };
     let Acquired { registers, device, .. } = card;
     let spread_out = start_spread(registers, memory, config);
-    let Spread { device: network, mut pairs } =
+    let Spread { device: network, pairs } =
         spread_out.map_err(|error| format!("the network device does not start: {error}"))?;
     let (mac, features, events) = (network.mac(), network.features(), device.event());
-    let (there, further) = (pairs.len(), pairs.split_off(1));
-    let first = pairs.pop().ok_or("the network device has no queues")?;
+    let there = pairs.len();
     if there > 1 && there != usize::from(cores) {
         return Err(format!(
             "the network device has {there} pairs of queues for {cores} cores; give it one, or {cores}"
         ));
     }
-    let (receiver, sender, more) = if there == 1 && cores > 1 {
-        let bells: Vec<Bell> = (0..team.cores()).map(|core| *team.bell(core)).collect();
-        let ((receiver, sender), backs) = spread(first.receiver, first.sender, &bells, configuration.listen);
+    let mut pairs = pairs.into_iter();
+    let first = pairs.next().ok_or("the network device has no queues")?;
+    let opened =
+        |receiver, sender, more| Opened { mac, features, receiver, sender, events, bell: None, more };
+    if cores == 1 {
+        return Ok(opened(Incoming::Card(first.receiver), Outgoing::Card(first.sender), Vec::new()));
+    }
+    let bells: Vec<Bell> = (0..team.cores()).map(|core| *team.bell(core)).collect();
+    let port = configuration.listen;
+    if there == 1 {
+        let ((receiver, sender), backs) = spread(first.receiver, first.sender, &bells, port);
         let more = backs.into_iter().map(|(receiver, sender)| More::Handed(receiver, sender)).collect();
-        (Incoming::Shared(receiver), Outgoing::Shared(sender), more)
-    } else {
-        let mut more = Vec::new();
-        for (number, pair) in further.into_iter().enumerate() {
-            let vector = (number as u32 + 1) * u32::from(VECTORS_APART);
-            let event = device.own_event(vector);
-            let event = event.map_err(|error| format!("no interrupt for a core of its own: {error:?}"))?;
-            more.push(More::Pair(pair, event));
-        }
-        (Incoming::Card(first.receiver), Outgoing::Card(first.sender), more)
-    };
-    Ok(Opened { mac, features, receiver, sender, events, bell: None, more })
+        return Ok(opened(Incoming::Shared(receiver), Outgoing::Shared(sender), more));
+    }
+    if first.sender.mtu() > nom_spread::MTU {
+        return Err(format!(
+            "the network device takes packets of {} bytes, more than cores hand to each other; give it an MTU of {}, or one pair of queues",
+            first.sender.mtu(),
+            nom_spread::MTU
+        ));
+    }
+    let (of_first, of_others) = rings(&bells);
+    let mut more = Vec::new();
+    for (number, (Pair { receiver, sender }, rings)) in (1..).zip(pairs.zip(of_others)) {
+        let event = device.own_event(number * u32::from(VECTORS_APART));
+        let event = event.map_err(|error| format!("no interrupt for a core of its own: {error:?}"))?;
+        more.push(More::Pair(OwnReceiver::new(receiver, rings, port), sender, event));
+    }
+    let receiver = OwnReceiver::new(first.receiver, of_first, port);
+    Ok(opened(Incoming::Own(receiver), Outgoing::Card(first.sender), more))
 }
 
 /// What the card is asked to do. Left to us, a rule decides and no measurement: at its start a guest has no peer to move

@@ -79,6 +79,7 @@ impl Cores {
 mod tests {
     use super::*;
     use crate::script::lines::{Random, changing_commands, random_commands};
+    use crate::shards::Asked;
     use std::string::String;
     use std::vec;
 
@@ -280,5 +281,35 @@ mod tests {
         cores.scripts[2].send(b"flush_all\r\nget key0 key1 key2 key3 key4 key5\r\n");
         cores.settle();
         assert_eq!(String::from_utf8_lossy(&cores.scripts[2].output), "OK\r\nEND\r\n");
+    }
+
+    /// What one core says when all are asked may be longer than what is granted at first.
+    #[test]
+    fn what_all_are_asked_is_gathered_at_any_length() {
+        let mut cores = Cores::new(2, &config(), usize::MAX);
+        let value = [b'v'; 40_000];
+        for number in 0..16 {
+            let line = alloc::format!("set key{number} 0 0 {}\r\n", value.len());
+            cores.scripts[0].send(&[line.as_bytes(), &value, b"\r\n"].concat());
+        }
+        cores.settle();
+        let client = cores.scripts[0].link.id;
+        let shards = cores.scripts[0].app.shards.as_mut().expect("there are two");
+        let number =
+            (0..16).find(|number| shards.foreign(alloc::format!("key{number}").as_bytes()).is_some());
+        let key = alloc::format!("key{}", number.expect("each core has keys"));
+        let asked = Asked::Key { key: key.as_bytes(), unique: false, expires: None };
+        let away = shards.ask(1, client, asked).expect("there is room");
+        let mut turns = 0;
+        while !cores.scripts[0].app.shards.as_mut().expect("there are two").gather(client, away) {
+            assert!(turns < 100, "it does not come to its end");
+            cores.turn();
+            turns += 1;
+        }
+        let shards = cores.scripts[0].app.shards.as_mut().expect("there are two");
+        let expected = alloc::format!("VALUE {key} 0 {}\r\n\r\n", value.len()).len() + value.len();
+        assert_eq!(shards.gathered(client).len(), expected);
+        cores.settle();
+        assert!(cores.scripts.iter().all(|script| script.app.shards.as_ref().unwrap().is_unused()));
     }
 }

@@ -193,18 +193,15 @@ impl Kv {
     /// Writes what came of the answer of another core.
     pub(super) fn relay(&mut self, connection: &mut Connection, io: &mut impl Io) {
         let (Some(away), Some(shards)) = (connection.away, &mut self.shards) else { return };
+        if connection.touring {
+            if shards.gather(io.connection(), away) {
+                connection.touring = false;
+                connection.away = None;
+                connection.toured += 1;
+            }
+            return;
+        }
         let (inbox, done) = shards.answer(away);
-        if connection.touring && done.is_none() {
-            return;
-        }
-        if core::mem::take(&mut connection.touring) {
-            let said = core::mem::take(inbox);
-            shards.gather(io.connection(), &said);
-            shards.end(away);
-            connection.away = None;
-            connection.toured += 1;
-            return;
-        }
         let len = io.write_some(inbox);
         let is_all = len == inbox.len();
         shards.wrote(away, len);

@@ -152,9 +152,15 @@ impl Shards {
 
     /// So much of it was written: more may come.
     pub(crate) fn wrote(&mut self, away: Away, len: usize) {
+        let exchange = &mut at(&mut self.peers, away).exchanges[usize::from(away.exchange)];
+        exchange.inbox.drain(..len);
+        self.took(away, len);
+    }
+
+    /// So much of it has left the inbox.
+    fn took(&mut self, away: Away, len: usize) {
         let peer = at(&mut self.peers, away);
         let exchange = &mut peer.exchanges[usize::from(away.exchange)];
-        exchange.inbox.drain(..len);
         exchange.written += len;
         if exchange.done.is_none() && exchange.written >= GRANT / 2 {
             let written = core::mem::take(&mut exchange.written);
@@ -192,12 +198,21 @@ impl Shards {
         }
     }
 
-    /// Keeps what another core said to somebody who asked for all of them.
-    pub(crate) fn gather(&mut self, client: ConnectionId, said: &[u8]) {
+    /// Keeps what came of another core's answer for somebody who asks all of them. Whether that was its end, and the exchange is
+    /// over.
+    pub(crate) fn gather(&mut self, client: ConnectionId, away: Away) -> bool {
+        let (inbox, done) = self.answer(away);
+        let (said, is_done) = (core::mem::take(inbox), done.is_some());
         match self.gathered.iter_mut().find(|(other, _)| *other == client) {
-            Some((_, texts)) => texts.extend_from_slice(said),
-            None => self.gathered.push((client, said.to_vec())),
+            Some((_, texts)) => texts.extend_from_slice(&said),
+            None => self.gathered.push((client, said.clone())),
         }
+        if is_done {
+            self.end(away);
+        } else {
+            self.took(away, said.len());
+        }
+        is_done
     }
 
     /// Takes what was gathered.

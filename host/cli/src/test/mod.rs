@@ -113,7 +113,7 @@ const PARTS: &[Part] = &[
     ("netpipe", "a guest and Debian's NPtcp, in both roles", netpipe::netpipe),
     ("end-to-end", "real clients against running services", services::services),
     ("operation", "orders, figures, ledger files and prices, as a person types them", operation::operation),
-    ("shared", "two cores of a guest behind one queue, ten times", tap::shared),
+    ("shared", "two cores of a guest behind one queue, and with one each, ten times", tap::shared),
     ("deaths", "each part is killed while it serves", killed::each),
     (
         "kills",
@@ -127,7 +127,7 @@ const PARTS: &[Part] = &[
 ];
 
 /// Parts that run only when they are named: the laws are among the unit tests, a browser is a large package, killing takes its
-/// time, and so do ten guests that must be started under load.
+/// time, and so do twenty guests that must be started under load.
 const WHEN_NAMED: [&str; 4] = ["laws", "kills", "browser", "shared"];
 
 /// The command.

@@ -18,70 +18,114 @@ const PORT: u16 = 11_211;
 /// How long the first prices may take to be in force.
 const PRICE_PATIENCE: Duration = Duration::from_secs(40);
 
-/// Where a guest on a device that was there is.
-const FOUND: Ipv4Addr = Ipv4Addr::new(10, 88, 1, 253);
 /// Large values that two cores behind a queue are asked for. When what one of them answered the other one could stall, 31 were
 /// enough to see it.
 const LARGE_TIMES: u32 = 60;
-/// How often two cores share a queue.
+/// How often two cores share a queue, and have one each.
 const SHARED_TIMES: u32 = 10;
+/// What a guest says of its queues.
+const SHARED: &str = "2 cores share a pair of queues";
+const PAIRS: &str = "2 cores have a pair of queues each";
+/// What a service says when its connection to the price service was reset.
+const REFUSED: &str = "the connection to the price service failed";
+
+/// One guest on a device.
+#[derive(Debug, Clone, Copy)]
+struct Guest<'a> {
+    address: Ipv4Addr,
+    /// Its device was there before.
+    ready: bool,
+    /// What it is started with besides.
+    more: &'a [&'a str],
+    /// What it says of its queues.
+    says: &'a str,
+    /// Large values that it is asked for.
+    large_times: u32,
+}
+
+/// On a device that the emulator makes, with as many pairs of queues as the guest has cores.
+const MADE: Guest<'static> = Guest {
+    address: Ipv4Addr::new(10, 77, 0, 2),
+    ready: false,
+    more: &[],
+    says: "kv: serving on port",
+    large_times: 0,
+};
+/// On one that was there, with one pair of queues. The host is at the upper end of its network: the guest is before it.
+const FOUND: Guest<'static> = Guest { address: Ipv4Addr::new(10, 88, 1, 253), ready: true, ..MADE };
 
 /// Both kinds of devices.
 pub fn tap(cases: &mut Cases) -> Outcome<()> {
     let two = [&["--machine", "q35"], TWO_CORES].concat();
-    let made = Ipv4Addr::new(10, 77, 0, 2);
-    case(cases, "one that the emulator makes is gone with it", made, false, &[]);
-    case(cases, "one that was there stays, with its address", FOUND, true, &[]);
-    case(cases, "two cores share the one queue that they take of two", made, false, &two);
+    let pairs = Guest { more: &two, says: PAIRS, ..MADE };
+    case(cases, "one that the emulator makes is gone with it", MADE);
+    case(cases, "one that was there stays, with its address", FOUND);
+    case(cases, "two cores with a pair of queues each hear of all prices", pairs);
     Ok(())
 }
 
-/// Two cores behind one queue, again and again. By itself, because it takes minutes, and because on a machine with twice as many
-/// of these guests as processors the load could once not store its keys within its 10 s.
+/// Two cores behind one queue, and with one each, again and again. By itself, because it takes minutes, and because on a machine
+/// with twice as many of these guests as processors the load could once not store its keys within its 10 s.
 pub fn shared(cases: &mut Cases) -> Outcome<()> {
     let two = [&["--machine", "q35"], TWO_CORES].concat();
+    let large_times = LARGE_TIMES;
     for _ in 0..SHARED_TIMES {
-        case(cases, "two cores share the one queue of a device that was there", FOUND, true, &two);
+        let shared = Guest { more: &two, says: SHARED, large_times, ..FOUND };
+        case(cases, "two cores share the one queue of a device that was there", shared);
+        let pairs = Guest { more: &two, says: PAIRS, large_times, ..MADE };
+        case(cases, "two cores with a pair of queues each", pairs);
     }
     Ok(())
 }
 
-fn case(cases: &mut Cases, name: &str, guest: Ipv4Addr, ready: bool, more: &[&str]) {
+fn case(cases: &mut Cases, name: &str, guest: Guest<'_>) {
     // A thread, because there is no way back from a namespace; whatever it starts is there too.
     let verdict = std::thread::scope(|scope| {
         let ran = scope.spawn(|| match namespace::enter() {
             Err(error) => Verdict::Skipped(format!("no network of its own: {error}")),
-            Ok(()) if ready && packages::find("ip").is_none() => {
+            Ok(()) if guest.ready && packages::find("ip").is_none() => {
                 Verdict::Skipped("ip is absent (Debian: iproute2)".into())
             }
-            Ok(()) => one(guest, ready, more).into(),
+            Ok(()) => one(guest).into(),
         });
         ran.join().unwrap_or_else(|_| Verdict::Failed("the test's thread ended in a panic".into()))
     });
     cases.note(&format!("guest on a TAP device: {name}"), verdict);
 }
 
-fn one(guest: Ipv4Addr, ready: bool, more: &[&str]) -> Outcome<()> {
+fn one(guest: Guest<'_>) -> Outcome<()> {
+    let Guest { ready, says, .. } = guest;
     if ready {
-        // A host at the upper end of its network: the guest is before it.
         ip(&["link", "set", "lo", "up"])?;
         ip(&["tuntap", "add", "dev", INTERFACE, "mode", "tap"])?;
         ip(&["addr", "add", "10.88.1.254/23", "dev", INTERFACE])?;
         ip(&["link", "set", INTERFACE, "up"])?;
     }
     let mut started = Started::elsewhere(
-        &[&["--tap", INTERFACE, "--rate", "200", "--set", "value=1 $/Mop"], more].concat(),
+        &[&["--tap", INTERFACE, "--rate", "200", "--set", "value=1 $/Mop"], guest.more].concat(),
     )?;
-    let address = (guest, PORT).into();
-    let times = if ready && !more.is_empty() { LARGE_TIMES } else { 0 };
-    let asked = converse_at(address).and_then(|accepted| Ok(accepted + large_at(address, times)?));
+    let address = (guest.address, PORT).into();
+    let asked =
+        converse_at(address).and_then(|accepted| Ok(accepted + large_at(address, guest.large_times)?));
     let accepted = asked.map_err(|trouble| told(&started, &trouble))?;
-    let priced = |line: &str| line.starts_with("{\"stats\":") && !line.contains("\"price_generation\":0,");
+    // The first price that changes comes when the host has long forgotten where it was asked for.
+    let priced = |line: &str| {
+        line.starts_with("{\"stats\":")
+            && !["0", "1"].iter().any(|few| line.contains(&format!("\"price_generation\":{few},")))
+    };
     let priced = started.json.wait_for(PRICE_PATIENCE, priced).is_some();
+    let log = command(&["log", &started.id().to_string()], |_| {})?;
+    let refused = started.words.lines().into_iter().find(|line| line.text.contains(REFUSED));
     started.signal("TERM")?;
     ended_well(&mut started)?;
     if !priced {
-        return Err(Trouble::new("the guest did not hear of prices"));
+        return Err(Trouble::new("the guest did not hear of two prices"));
+    }
+    if let Some(line) = refused {
+        return Err(Trouble::new(line.text));
+    }
+    if !log.out.contains(says) {
+        return Err(Trouble::new(format!("the guest's log does not say {says:?}: {}{}", log.out, log.words)));
     }
     // A request whose answer the load did not live to see may have been served: it is nobody else's.
     let (others, lost) = (number(&started, "others_accepted")?, number(&started, "load_lost")?);
