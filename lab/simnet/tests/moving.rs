@@ -217,3 +217,21 @@ fn a_changed_value_is_refused_or_whole() {
     }
     assert!(refused > 500 && taken > 100, "{refused} {taken}");
 }
+
+#[test]
+fn a_full_stack_takes_no_connection_of_another() {
+    let mut world = World::new(1);
+    world.simulation.run_until(40_000_000);
+    let now_ns = world.simulation.now_ns();
+    let value = {
+        let mut server = world.servers[0].borrow_mut();
+        let (id, _) = server.engine().application().courses().pop().expect("it is open");
+        server.engine_mut().export(id, now_ns).expect("it can be moved")
+    };
+    let mut to = world.servers[1].borrow_mut();
+    let knobs = *to.engine().knobs();
+    to.engine_mut().set_knobs(Knobs { connections_max: 0, ..knobs }, now_ns);
+    assert_eq!(to.engine_mut().import(&value, now_ns), Err(ImportError::NoRecord));
+    to.engine_mut().set_knobs(knobs, now_ns);
+    assert!(to.engine_mut().import(&value, now_ns).is_ok());
+}

@@ -186,3 +186,51 @@ impl Application for Bridge {
 
     fn released(&mut self, _pin: Pin) {}
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nom_stack::scripted::Link;
+
+    const PORT: u16 = 80;
+
+    fn waiting() -> (Bridge, Link) {
+        let (mut bridge, mut link) = (Bridge::default(), Link::new(0, 4096));
+        bridge.listen(PORT);
+        bridge.opened(&mut link, PORT, false);
+        (bridge, link)
+    }
+
+    #[test]
+    fn who_ended_before_it_was_accepted_is_not_there_to_be_accepted() {
+        let (mut bridge, link) = waiting();
+        assert_eq!(bridge.waiting().collect::<Vec<_>>(), [PORT]);
+        bridge.ended(link.id, Ended::Reset);
+        assert_eq!((bridge.waiting().count(), bridge.accept(PORT, 1)), (0, Ok(None)));
+        assert_eq!(bridge.accept(PORT + 1, 1), Err(()), "nobody listens there");
+        assert!(bridge.news().is_none());
+    }
+
+    #[test]
+    fn who_comes_where_nobody_listens_is_reset() {
+        let (mut bridge, mut link) = (Bridge::default(), Link::new(0, 4096));
+        bridge.opened(&mut link, PORT, false);
+        assert!(link.aborted && bridge.connections.is_empty());
+    }
+
+    #[test]
+    fn bytes_that_are_offered_twice_in_a_call_are_given_once() {
+        let (mut bridge, mut link) = waiting();
+        assert_eq!(bridge.accept(PORT, 7), Ok(Some(link.id)));
+        let mut place = [0; 10];
+        for keep in [true, false] {
+            place.fill(0);
+            bridge.wanted = Some(Wanted { id: link.id, place: place.as_mut_ptr(), room: 10, keep, len: 0 });
+            assert_eq!(bridge.received(&mut link, b"abcd"), if keep { 0 } else { 4 });
+            assert_eq!(bridge.received(&mut link, b"abcd"), 0);
+            assert_eq!(bridge.wanted.take().map(|wanted| wanted.len), Some(4));
+            assert_eq!(&place, b"abcd\0\0\0\0\0\0");
+        }
+        assert_eq!(bridge.connection(link.id).map(|known| known.unread), Some(4));
+    }
+}
