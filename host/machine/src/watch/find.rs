@@ -126,7 +126,7 @@ pub fn choose(mut found: Vec<Found>, word: Option<&str>) -> Outcome<Watched> {
     }
     if found.len() > 1 {
         return Err(Trouble::new(format!(
-            "{} services run: {}; say the port of one",
+            "{} services run: {}; say the port or the process of one",
             found.len(),
             listed(&found)
         )));
