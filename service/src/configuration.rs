@@ -155,8 +155,6 @@ pub struct Configuration {
     pub online_millionths: Option<u32>,
     /// Whether the tuner may choose to serve nothing.
     pub may_stop: bool,
-    /// Whether a change of price is rehearsed.
-    pub rehearsal: bool,
     /// What each setting was measured to give; without it the tuner has nothing to choose from.
     pub points: Option<Points>,
     /// Where prices come from.
@@ -282,7 +280,6 @@ impl Configuration {
                 None => lines.optional("limit.latency", duration(1_000, 60_000_000_000))?,
             },
             may_stop: lines.value("tuner.stop", "no", cache::yes_or_no)?,
-            rehearsal: lines.value("tuner.rehearsal", "yes", cache::yes_or_no)?,
             points: lines.points()?,
             prices: lines.prices()?,
             name_servers: lines.value("dns", "", addresses::name_servers)?,

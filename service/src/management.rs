@@ -198,8 +198,6 @@ pub struct Stats {
     pub setting: String,
     /// Times that the tuner changed it.
     pub setting_changes: u64,
-    /// Times that a change of price was played through without effect.
-    pub rehearsals: u64,
     /// 1 while new connections are served, 0 once it drains.
     pub serving: u32,
     /// Sealed windows so far.

@@ -94,12 +94,6 @@ pub fn page(who: &Who, stats: &Stats) -> String {
         "Times that the tuner changed the setting.",
         stats.setting_changes,
     );
-    page.counter(
-        "nom_rehearsals",
-        "",
-        "Times that a change of price was played through without effect.",
-        stats.rehearsals,
-    );
     page.counter("nom_windows", "", "Sealed windows of the ledger.", stats.windows);
     let money = |picodollars: i128| Scaled(picodollars, 12);
     page.gauge(

@@ -151,19 +151,9 @@ impl Tuning {
         self.tuner.is_some() && now_ns >= self.looked_ns + LOOK_NS
     }
 
-    /// There is something to decide by, and somebody asks.
-    pub fn is_asked(&self) -> bool {
-        self.tuner.is_some() && self.arrival_per_s > 1.0
-    }
-
     /// When to wake for a look: not at all while nothing arrives.
     pub fn wake_ns(&self) -> u64 {
-        if self.is_asked() { self.looked_ns + LOOK_NS } else { u64::MAX }
-    }
-
-    /// Plays a change of price through, without effect. Says whether it came to the knob.
-    pub fn rehearse(&mut self, quoted: &Quoted, turn: u64, put: &mut dyn FnMut(Setting)) -> bool {
-        self.tuner.as_mut().is_some_and(|tuner| tuner.rehearse(quoted, turn, put))
+        if self.tuner.is_some() && self.arrival_per_s > 1.0 { self.looked_ns + LOOK_NS } else { u64::MAX }
     }
 
     /// Looks, and says what to do or to tell. `quoted` is what the board says.

@@ -4,11 +4,10 @@
 //! changed), and chores (management, statistics, settlement, tuning) are done when their time has come; then the
 //! core waits as its knob says. Nothing here is done per request.
 //!
-//! Files: `reprice` (a new price, and what it changes), `rehearse` (the same without effect), `foreseen` (prices that
-//! are announced), `reload` (another configuration, and orders), `chores` (what is due by time), `drain` (the end),
-//! `nap` (sleeping while frames gather), `size` (the price of memory), `press` (what leaves smaller), `succession`
-//! (going on in another process), `eyes` (what a person looks at), `provider` (asking for prices over the
-//! application's own stack), `reading` (cumulative figures).
+//! Files: `reprice` (a new price, and what it changes), `foreseen` (prices that are announced), `reload` (another configuration, and orders), `chores` (what is
+//! due by time), `drain` (the end), `nap` (sleeping while frames gather), `size` (the price of memory), `press` (what leaves smaller), `succession` (going on in
+//! another process), `eyes` (what a person looks at),
+//! `provider` (asking for prices over the application's own stack), `reading` (cumulative figures).
 
 mod chores;
 mod drain;
@@ -20,7 +19,6 @@ mod nap;
 mod press;
 mod provider;
 mod reading;
-mod rehearse;
 mod reload;
 mod reprice;
 mod size;
@@ -159,7 +157,6 @@ pub struct Worker<I: Ingress, E: Egress, A: Application> {
     prices_owed: bool,
     sleeps: u64,
     nap: Nap,
-    rehearsal: rehearse::Rehearsal,
     /// The last time there was work.
     worked_ns: u64,
     chores_ns: u64,
@@ -267,7 +264,6 @@ impl<I: Ingress, E: Egress, A: Application> Worker<I, E, A> {
             prices_owed: false,
             sleeps: 0,
             nap: Nap::default(),
-            rehearsal: rehearse::Rehearsal::default(),
             worked_ns: now_ns,
             chores_ns: now_ns,
             stats_ns: now_ns,
@@ -409,7 +405,6 @@ impl<I: Ingress, E: Egress, A: Application> Worker<I, E, A> {
         if again {
             return Round::Worked;
         }
-        self.keep_fresh(home, now_ns);
         let due_ns = self.due_ns();
         Round::Idle { until_ns: step.deadline_ns.map_or(due_ns, |deadline| deadline.min(due_ns)) }
     }

@@ -3,7 +3,6 @@
 mod announced;
 mod credible;
 mod exploring;
-mod rehearsed;
 mod steadiness;
 
 use crate::{Announced, Decision, Mode, Moment, Quoted, Rules, Tuner, best};

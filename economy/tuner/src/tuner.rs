@@ -1,7 +1,6 @@
 //! The tuner: when to choose, and when to leave things as they are.
 
 mod explore;
-mod rehearse;
 mod watch;
 mod weigh;
 
@@ -225,15 +224,12 @@ impl Tuner {
 
     /// Looks whether another setting should be in force. Cheap enough for every price change and every few
     /// milliseconds; `None` when there is nothing to do and nothing to say.
-    #[inline(always)]
     pub fn decide(&mut self, moment: &Moment) -> Option<Decision> {
         self.decide_and(moment, &mut |_| ())
     }
 
     /// The same, and what earns more is put in force by `put` before it is told why: explaining takes longer than weighing.
     /// A change for another reason, and one that is only told, is not put there.
-    // One body for everybody: what was rehearsed is what is executed later.
-    #[inline(never)]
     pub fn decide_and(&mut self, moment: &Moment, put: &mut dyn FnMut(Setting)) -> Option<Decision> {
         if self.rules.mode == Mode::Off {
             return None;

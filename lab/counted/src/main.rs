@@ -8,7 +8,6 @@
 //! nom-counted PROGRAM CONNECTIONS BATCH ROUNDS [checksum]
 //! nom-counted tuner-CONTRACT POINTS 1 DECISIONS
 //! nom-counted estimators 1 BATCH ROUNDS
-//! nom-counted reaction-WHAT POINTS 1 1
 //! nom-counted switch FRAME_LEN BATCH ROUNDS
 //! ```
 
@@ -20,7 +19,6 @@ mod driver;
 mod httpd;
 mod kv;
 mod ours;
-mod reaction;
 mod smoltcp;
 mod switch;
 mod tuner;
@@ -82,7 +80,7 @@ fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let Some((program, load)) = parse(&words) else {
         eprintln!(
-            "usage: nom-counted stack|smoltcp|kv|httpd|driver|least|tuner-*|estimators|reaction-*|switch CONNECTIONS BATCH ROUNDS [checksum]"
+            "usage: nom-counted stack|smoltcp|kv|httpd|driver|least|tuner-*|estimators|switch CONNECTIONS BATCH ROUNDS [checksum]"
         );
         return ExitCode::FAILURE;
     };
@@ -98,8 +96,6 @@ fn main() -> ExitCode {
         }
         _ if program.strip_prefix("httpd").is_some_and(|variant| httpd::play(&load, variant)) => {}
         "estimators" => tuner::estimate(&load),
-        _ if program.strip_prefix("reaction-").is_some_and(|what| reaction::play(what, load.connections)) => {
-        }
         _ if program.strip_prefix("tuner-").is_some_and(|contract| tuner::play(contract, &load)) => {}
         _ => {
             eprintln!("nom-counted: no program {program:?}");

@@ -6,7 +6,6 @@
 //! lower one, so that it stays.
 
 use crate::instructions::{Counter, Play};
-use crate::reaction::executed;
 use crate::size;
 use nom_machine::artefacts;
 use nom_machine::trouble::Outcome;
@@ -47,10 +46,6 @@ const GUARDS: [Guard; 13] = [
     guard("virtio.instructions_per_packet", Play::new("driver", 1, 32), 436.0, "virtio"),
 ];
 
-/// Of a rehearsal: its instructions, and lines of code that a price executes although none had executed them.
-const REHEARSAL: f64 = 10_000.0;
-const UNREHEARSED_LINES: f64 = 20.0;
-
 /// Of the kernel: its file without symbols in KiB, and its lines.
 const IMAGE_KIB: f64 = 300.0;
 const RING0_LINES: f64 = 8_000.0;
@@ -74,14 +69,6 @@ pub fn cases(progress: &mut dyn FnMut(&str)) -> Outcome<Vec<Case>> {
             progress(&format!("{}: {count:.1}, agreed were {}; write it down", guard.figure, guard.agreed));
         }
         cases.push(judged(guard.figure, count, guard.agreed, SLACK, guard.bench));
-    }
-    let executed = executed::count(&counter)?;
-    let unrehearsed = executed.unrehearsed[0] as f64;
-    for (name, count, agreed) in [
-        ("reaction.rehearsal_instructions", executed.rehearsal[0], REHEARSAL),
-        ("reaction.unrehearsed_lines", unrehearsed, UNREHEARSED_LINES),
-    ] {
-        cases.push(judged(name, count, agreed, 1.0, "reaction"));
     }
     let (rust, assembly) = size::ring0_lines(&artefacts::root()?)?;
     cases.push(judged("size.ring0_lines", (rust + assembly) as f64, RING0_LINES, 1.0, "size"));

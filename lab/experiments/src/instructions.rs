@@ -38,8 +38,7 @@ impl Play {
 pub struct Counter {
     /// Where the tool is.
     pub valgrind: PathBuf,
-    /// The program.
-    pub program: PathBuf,
+    program: PathBuf,
 }
 
 impl Counter {

@@ -8,10 +8,8 @@
 //! emulator's other threads share, and what the host's scheduler did to both is counted.
 //!
 //! Files: `prices` (a provider that writes when told), `terms` (configurations), `load` (arrivals that step between
-//! two rates), `listening` (what the service says), `floor` (the way without us), `executed` (code that a price executes
-//! and that nothing has executed before).
+//! two rates), `listening` (what the service says), `floor` (the way without us).
 
-pub mod executed;
 mod floor;
 mod listening;
 mod load;
@@ -21,7 +19,6 @@ mod terms;
 use crate::emulator_threads::{self, Scheduled};
 use crate::figures::Figure;
 use crate::homes::{Guest, Home, Linux};
-use crate::instructions::Counter;
 use crate::{Settings, quiet};
 use floor::Floor;
 use listening::Listener;
@@ -102,8 +99,7 @@ pub fn measure(settings: &Settings, progress: &mut dyn FnMut(&str)) -> Outcome<V
             busy * 100.0
         ));
     }
-    progress("what a price executes, and what was executed before it");
-    let mut figures = executed::count(&Counter::new(progress)?)?.figures();
+    let mut figures = Vec::new();
     progress(&format!("linux: {prices} prices"));
     let (mut floor, mut bare) = (Floor::new()?, Vec::with_capacity(prices));
     let linux = follow(
@@ -149,15 +145,6 @@ pub fn measure(settings: &Settings, progress: &mut dyn FnMut(&str)) -> Outcome<V
     let times: Vec<f64> = shared.iter().map(Way::board_to_force_us).collect();
     for part in [0.99, 0.5] {
         figures.push(quantile("reaction.guest_shared", "us", part, None, &times).emulated(true));
-    }
-    progress(&format!("guest that rehearses nothing: {prices} prices"));
-    let text = format!("{}tuner.rehearsal = no\n", terms::PRICES);
-    let unrehearsed =
-        follow(prices, Some(Processor::Own), |source| Guest::start(&text, Kind::Microvm, source), || Ok(()))?;
-    tell_late(&unrehearsed, progress);
-    let times: Vec<f64> = unrehearsed.iter().map(Way::board_to_force_us).collect();
-    for part in [0.99, 0.5] {
-        figures.push(quantile("reaction.guest_unrehearsed", "us", part, None, &times).emulated(true));
     }
     let loads = settings.runs.map_or(LOADS, |runs| runs.min(LOADS));
     progress(&format!("linux: {loads} changes of load"));

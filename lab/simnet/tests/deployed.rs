@@ -204,15 +204,10 @@ fn run(link: Link, seed: u64) -> Run {
 }
 
 fn run_at(schedule: Vec<(u64, Prices)>, link: Link, seed: u64) -> Run {
-    run_with("", schedule, link, seed)
-}
-
-/// The same with more lines in the configuration.
-fn run_with(lines: &str, schedule: Vec<(u64, Prices)>, link: Link, seed: u64) -> Run {
     let mut simulation = Simulation::new(seed);
     let recording = recording(3);
     let sent = recording.arrivals.len() as u64;
-    let configuration = Configuration::parse(&(CONFIGURATION.to_owned() + lines)).unwrap();
+    let configuration = Configuration::parse(CONFIGURATION).unwrap();
     let server = serving(configuration, COST, schedule, seed);
     let (server_id, server) = simulation.add(server);
     let client = Config::new([2, 0, 0, 0, 0, 2], Ipv4Addr::new(10, 0, 2, 2), 24);
@@ -348,42 +343,6 @@ fn the_same_seed_is_the_same_run_and_faults_change_no_answer() {
     let contract = Configuration::parse(CONFIGURATION).unwrap().contract;
     let totals = verify(&lossy.windows, contract.as_ref()).unwrap();
     assert_eq!(totals.accepted, lossy.sent);
-}
-
-#[test]
-fn rehearsing_changes_no_decision_no_window_no_word_and_no_frame() {
-    let mut random = nom_load::random::Random::new(11);
-    let mut rehearsals = 0;
-    for seed in 1..=6 {
-        let mut schedule: Vec<(u64, Prices)> = Vec::new();
-        let mut at_ns = SECOND / 4;
-        while at_ns < 5 * SECOND {
-            schedule.push((at_ns, prices([1, 50, 84, 200][random.below(4) as usize])));
-            at_ns += random.below(SECOND);
-        }
-        let (loss, online) =
-            (0.005 * random.below(2) as f64, ["", "tuner.online = yes\n"][seed as usize % 2]);
-        let run = |rehearsal: &str| {
-            let lines = format!("{online}tuner.rehearsal = {rehearsal}\n");
-            run_with(&lines, schedule.clone(), Link { loss, ..Link::gigabit() }, seed)
-        };
-        let (mut with, without) = (run("yes"), run("no"));
-        for message in &mut with.messages {
-            if let Message::Stats(stats) = message {
-                rehearsals = stats.rehearsals.max(rehearsals);
-                stats.rehearsals = 0;
-            }
-        }
-        // All but the hash of the configuration, whose text is another one.
-        let told = |run: &Run| -> Vec<Message> {
-            let told = run.messages.iter().filter(|message| !matches!(message, Message::Hello(_)));
-            told.cloned().collect()
-        };
-        assert_eq!(told(&with), told(&without), "seed {seed}");
-        assert_eq!((with.trace, &with.windows), (without.trace, &without.windows), "seed {seed}");
-        assert_eq!(with.answers.difference(&without.answers), None);
-    }
-    assert!(rehearsals > 5, "{rehearsals}");
 }
 
 #[test]

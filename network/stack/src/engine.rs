@@ -510,16 +510,6 @@ impl<I: Ingress, E: Egress, A: Application> Engine<I, E, A> {
         self.flush_due(now_ns);
     }
 
-    /// Nothing gathers, waits for the device, or for the clock to be seen: the knobs in force could be set once more and
-    /// nothing would come of it.
-    pub fn is_at_rest(&self) -> bool {
-        self.held.is_empty()
-            && self.held_until_ns.is_none()
-            && self.queued_until_ns.is_none()
-            && self.out.queued() == 0
-            && !self.out.departures.wait()
-    }
-
     /// The knobs in force.
     pub fn knobs(&self) -> &Knobs {
         &self.knobs

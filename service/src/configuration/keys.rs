@@ -313,13 +313,6 @@ pub const KEYS: &[Key] = &[
         "Whether the tuner may serve nothing at all (and cut who is connected) when nothing pays.",
     ),
     key(
-        "tuner.rehearsal",
-        "yes",
-        "no",
-        "Whether what a change of price executes is played through, without effect, up to ten times a second while requests \
-         are few: a price is then followed sooner.",
-    ),
-    key(
         "limit.latency",
         "",
         "2 ms",
@@ -335,7 +328,7 @@ pub const KEYS: &[Key] = &[
         "value",
         "",
         "0.2 $/Mop",
-        "What an operation (or a useful byte: 20 $/Gbit) is worth. For own an expression of mean, jitter and late, such as \
+        "What an operation (or a useful byte: 20 $/Gbit) is worth. For own an expression of mean and late, such as \
          0.2 $/Mop * (1 - min(1, 100 * late)); + - * / min max if(a <= b, c, d).",
     ),
     key("latency.limit", "", "750 us", "The promise, for simple and penalty, and for own with late."),

@@ -22,7 +22,6 @@ pub const LIVE: &[&str] = &[
     "tuner.online",
     "tuner.budget",
     "tuner.stop",
-    "tuner.rehearsal",
     "limit.latency",
     "limit.spending",
     "points",

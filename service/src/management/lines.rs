@@ -196,7 +196,6 @@ record!(Stats {
     price_memory,
     setting,
     setting_changes,
-    rehearsals,
     serving,
     windows,
     profit_picodollars,

@@ -158,7 +158,6 @@ impl<I: Ingress, E: Egress, A: Application> Worker<I, E, A> {
             price_memory: text(prices.memory.map(|rate| rate.to_string())),
             setting: self.setting.to_string(),
             setting_changes: self.knob_changes,
-            rehearsals: self.rehearsals(),
             serving: u32::from(!self.is_draining()),
             windows: self.ledger.windows(),
             profit_picodollars: last.map_or(0, |window| window.profit_total().0),

@@ -7,7 +7,7 @@ use nom_money::Prices;
 use nom_tuner::Announced;
 
 /// What was announced.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Default)]
 pub(super) struct Foreseen {
     next: Option<Known>,
 }

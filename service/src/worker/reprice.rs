@@ -1,6 +1,5 @@
 //! A new price: the tuner is asked, the knobs change, and what came before the price is settled at the old one.
 
-use super::foreseen::Foreseen;
 use super::{Worker, reading};
 use crate::configuration::Configuration;
 use crate::home::Home;
@@ -9,7 +8,6 @@ use crate::setting;
 use crate::tuning::Figures;
 use alloc::format;
 use alloc::string::ToString;
-use core::fmt::{self, Display};
 use core::sync::atomic::Ordering::Relaxed;
 use nom_abi::board::{self, RESOURCES, Resource};
 use nom_abi::statistics::Counter;
@@ -49,7 +47,7 @@ pub(super) fn plausible(rates: &[Option<i128>; RESOURCES.len()]) -> bool {
 }
 
 /// The same for the tuner; none when nothing was published yet. What runs out first ends all of it.
-pub(super) fn quoted(prices: &board::Prices) -> Option<Quoted> {
+fn quoted(prices: &board::Prices) -> Option<Quoted> {
     let ends = prices.rates.iter().flatten().map(|rate| rate.valid_until_ns).filter(|until| *until != 0);
     (prices.generation != 0).then(|| Quoted {
         prices: typed(prices),
@@ -58,80 +56,53 @@ pub(super) fn quoted(prices: &board::Prices) -> Option<Quoted> {
     })
 }
 
-/// What the board says.
-pub(super) struct Said {
-    pub prices: board::Prices,
-    foreseen: Foreseen,
-    /// How long before they came the prices were announced.
-    announced_ns: Option<u64>,
-    /// What is announced now can be believed.
-    credible: bool,
-}
-
-/// Why what the board says is not used.
-pub(super) enum Unusable {
-    /// No publisher means such prices.
-    Beyond { generation: u64 },
-    /// It is no board, or torn: the publisher is at it, or dead.
-    Unreadable(board::Unreadable),
-}
-
-impl Display for Unusable {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Beyond { generation } => write!(
-                f,
-                "the bulletin board's prices {generation} are refused: a rate is beyond all measure; look at who publishes \
-                 them"
-            ),
-            Self::Unreadable(error) => write!(f, "the bulletin board cannot be read: {error:?}"),
-        }
-    }
-}
-
 impl<I: Ingress, E: Egress, A: Application> Worker<I, E, A> {
     /// Takes what the board says now. False when it cannot be read or used.
     pub(super) fn reprice(&mut self, home: &mut impl Home) -> bool {
         let seen_ns = home.now_ns();
-        match self.consult(home, seen_ns) {
-            Ok(said) => {
-                (self.foreseen, self.announced_ns, self.prices) =
-                    (said.foreseen, said.announced_ns, said.prices);
+        match board::read(home.board()) {
+            Ok(prices) if !plausible(&rates(&prices)) => {
+                // The prices in force stay, as with a board that cannot be read.
+                if !core::mem::replace(&mut self.board_unreadable, true) {
+                    let generation = prices.generation;
+                    let text = format!(
+                        "the bulletin board's prices {generation} are refused: a rate is beyond all measure; \
+                         look at who publishes them"
+                    );
+                    self.log(seen_ns, Level::Warning, text);
+                }
+                false
+            }
+            Ok(prices) => {
+                let (announced_ns, credible) = self.foreseen.turn(&prices, seen_ns);
+                self.announced_ns = announced_ns;
+                self.prices = prices;
                 self.board_unreadable = false;
                 // What was done until now belongs to the prices before. It is sealed when the knob has moved: that need
                 // not wait for sums and hashes.
                 let reading = reading::reading(&self.engine, home);
                 self.tune(home, seen_ns, Some(reading));
                 self.settle_prices(home, seen_ns, &reading);
-                if !said.credible && !self.announcement_refused {
+                if !credible && !self.announcement_refused {
                     let text = "what the bulletin board announces is refused: it is beyond all measure, or not for later; \
                                 look at who publishes it";
                     self.log(seen_ns, Level::Warning, text);
                 }
-                self.announcement_refused = !said.credible;
+                self.announcement_refused = !credible;
                 true
             }
-            // The prices in force stay, and it is said once. The next turn looks again.
-            Err(unusable) => {
+            Err(error) => {
+                // Torn: the publisher is at it, or dead. The prices in force stay; the next turn looks again.
                 if !core::mem::replace(&mut self.board_unreadable, true) {
-                    self.log(seen_ns, Level::Warning, unusable.to_string());
+                    self.log(
+                        seen_ns,
+                        Level::Warning,
+                        format!("the bulletin board cannot be read: {error:?}"),
+                    );
                 }
                 false
             }
         }
-    }
-
-    /// What the board says now, and what becomes of what is announced; or why it cannot be used.
-    // One body for everybody: what was rehearsed is what is executed later.
-    #[inline(never)]
-    pub(super) fn consult(&self, home: &impl Home, now_ns: u64) -> Result<Said, Unusable> {
-        let prices = board::read(home.board()).map_err(Unusable::Unreadable)?;
-        if !plausible(&rates(&prices)) {
-            return Err(Unusable::Beyond { generation: prices.generation });
-        }
-        let mut foreseen = self.foreseen;
-        let (announced_ns, credible) = foreseen.turn(&prices, now_ns);
-        Ok(Said { prices, foreseen, announced_ns, credible })
     }
 
     /// Settles what came before the prices in force, and tells the ledger of these. What fails is owed.
@@ -231,7 +202,7 @@ impl<I: Ingress, E: Egress, A: Application> Worker<I, E, A> {
 }
 
 /// A setting is in force: since when, by both clocks, and what the machine had been interrupted by until then.
-pub(super) struct InForce {
+struct InForce {
     at_ns: u64,
     unix_ns: u64,
     interrupts: u64,
@@ -244,9 +215,7 @@ fn interrupts(home: &impl Home) -> u64 {
 }
 
 /// Puts a setting in force on all cores.
-// One body for everybody: what was rehearsed is what is executed later.
-#[inline(never)]
-pub(super) fn in_force<I: Ingress, E: Egress, A: Application>(
+fn in_force<I: Ingress, E: Egress, A: Application>(
     engine: &mut Engine<I, E, A>,
     configuration: &Configuration,
     home: &mut impl Home,
