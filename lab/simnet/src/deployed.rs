@@ -156,6 +156,11 @@ impl<A: Application> Deployed<A> {
         self.home.file = Some(text.into());
     }
 
+    /// The meter of core time begins anew, as a careless host's would: less was used than the ledger has seen.
+    pub fn reset_core_meter(&mut self) {
+        self.home.core_ns = 0;
+    }
+
     /// What came through the management channel since the last call.
     ///
     /// # Panics
