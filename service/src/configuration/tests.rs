@@ -265,3 +265,12 @@ fn what_several_cores_do_not_have_is_refused_where_it_is_asked_for() {
         assert!(error.message.starts_with(&format!("{key}: several cores")), "{error}");
     }
 }
+
+#[test]
+fn a_bad_point_is_told_with_its_own_line_whatever_stands_between() {
+    let good = "points = nom-points 2\nlisten = 7\n# Measured.\npoints = application kv\n";
+    let rest = "wait = poll\npoints = capacity_per_s 40000\n";
+    let error = Configuration::parse(&format!("{good}points = nonsense\n{rest}")).unwrap_err();
+    assert_eq!(error.line, 5, "{error}");
+    assert!(error.message.starts_with("points: "), "{error}");
+}
