@@ -195,7 +195,7 @@ fn play_one(cell: &Cell<'_>, homes: &[Fitted; 2], series: &Series, run: usize) -
 }
 
 fn points(text: &str) -> Outcome<Points> {
-    Points::parse(text).map_err(|error| Trouble::new(format!("the example's points: {error}")))
+    Points::parse(text).map_err(|error| Trouble::new(format!("the measured points: {error}")))
 }
 
 /// Figures over all cells.
@@ -234,10 +234,10 @@ pub fn measure(settings: &Settings, progress: &mut dyn FnMut(&str)) -> Outcome<V
 
 /// Measures it; the cells beside the figures.
 pub fn cells(settings: &Settings, progress: &mut dyn FnMut(&str)) -> Outcome<(Vec<Row>, Vec<Figure>)> {
-    let guest = points(include_str!("../../../examples/kv-guest.points"))?;
-    let linux = points(include_str!("../../../examples/kv-linux.points"))?;
+    let guest = points(include_str!("profit/guest.points"))?;
+    let linux = points(include_str!("profit/linux.points"))?;
     let (homes, residual) = surface::fit([&guest, &linux])
-        .ok_or_else(|| Trouble::new("the example's points do not show gathering"))?;
+        .ok_or_else(|| Trouble::new("the measured points do not show gathering"))?;
     progress(&format!(
         "the model is fitted to four measured points (two homes); what it leaves unexplained is at most {:.1}%",
         residual * 100.0
@@ -390,8 +390,8 @@ mod tests {
 
     #[test]
     fn the_oracle_is_never_beaten_and_adapting_earns() {
-        let guest = points(include_str!("../../../examples/kv-guest.points")).unwrap();
-        let linux = points(include_str!("../../../examples/kv-linux.points")).unwrap();
+        let guest = points(include_str!("profit/guest.points")).unwrap();
+        let linux = points(include_str!("profit/linux.points")).unwrap();
         let (homes, residual) = surface::fit([&guest, &linux]).unwrap();
         assert!(residual < 0.06, "{residual}");
         let courses = sources::courses().unwrap();

@@ -4,6 +4,7 @@
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Sample {
     busy: u64,
+    stolen: u64,
     total: u64,
 }
 
@@ -18,13 +19,33 @@ impl Sample {
         let ticks: Vec<u64> = line.split_whitespace().take(8).filter_map(|word| word.parse().ok()).collect();
         let [_, _, _, idle, waiting, ..] = ticks[..] else { return None };
         let total = ticks.iter().sum::<u64>();
-        Some(Self { busy: total - idle - waiting, total })
+        let stolen = ticks.get(7).copied().unwrap_or(0);
+        Some(Self { busy: total - idle - waiting, stolen, total })
     }
 
     /// The share of all processors that was busy since then, from 0 to 1.
     pub fn busy_since(self, before: Sample) -> f64 {
+        self.share(self.busy.saturating_sub(before.busy), before)
+    }
+
+    /// The share of all processors that the hypervisor kept for others since then, from 0 to 1.
+    pub fn stolen_since(self, before: Sample) -> f64 {
+        self.share(self.stolen.saturating_sub(before.stolen), before)
+    }
+
+    fn share(self, ticks: u64, before: Sample) -> f64 {
         let total = self.total.saturating_sub(before.total);
-        if total == 0 { 0.0 } else { self.busy.saturating_sub(before.busy) as f64 / total as f64 }
+        if total == 0 { 0.0 } else { ticks as f64 / total as f64 }
+    }
+}
+
+/// What the hypervisor kept for others while something was done: its share of all processors.
+pub fn stolen_during<T>(work: impl FnOnce() -> T) -> (T, f64) {
+    let before = Sample::now();
+    let done = work();
+    match (before, Sample::now()) {
+        (Some(before), Some(after)) => (done, after.stolen_since(before)),
+        _ => (done, 0.0),
     }
 }
 
@@ -58,8 +79,8 @@ mod tests {
     #[test]
     fn shares_are_of_all_processors() {
         let before = Sample::parse("cpu  100 0 100 700 100 0 0 0 0 0\ncpu0 x").unwrap();
-        let after = Sample::parse("cpu  150 0 150 750 150 0 0 0 0 0\n").unwrap();
-        assert_eq!(after.busy_since(before), 0.5);
+        let after = Sample::parse("cpu  150 0 130 750 150 0 0 20 0 0\n").unwrap();
+        assert_eq!((after.busy_since(before), after.stolen_since(before)), (0.5, 0.1));
         assert_eq!(before.busy_since(before), 0.0);
         assert!(Sample::parse("nonsense").is_none());
     }

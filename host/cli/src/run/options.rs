@@ -14,6 +14,8 @@ use std::time::Duration;
 
 /// The schedule of the demonstration, from the root of the checkout.
 const SCHEDULE: &str = "examples/day.prices";
+/// Connections of the load: enough that frames which gather are answers to many clients.
+const CONNECTIONS: usize = 64;
 /// Memory of a machine, for each application.
 const MEMORY_MIB: u32 = 64;
 /// Most cores that are asked for.
@@ -166,7 +168,7 @@ impl Options {
             picture: typed.text("picture").map(PathBuf::from),
             port: typed.number("port", 0, u16::MAX)?.unwrap_or(usual),
             rate,
-            connections: typed.number("connections", 1, 1_000)?.unwrap_or(4),
+            connections: typed.number("connections", 1, 1_000)?.unwrap_or(CONNECTIONS),
             load_time: None,
             kind: typed.text("machine").map_or(Ok(Kind::Microvm), Kind::parse)?,
             memory_mib: typed.number("memory", 8, 65_536)?.unwrap_or(MEMORY_MIB * apps.unwrap_or(1)),

@@ -367,6 +367,6 @@ mod tests {
         assert_eq!(better, [true, false], "batching pays when cores are dear");
         assert!(seen.headroom().is_some_and(|headroom| headroom > 1.0 && headroom < 2.0));
         let fixed = &seen.snapshot().fixed[0];
-        assert!(fixed.total > 0.0 && fixed.total < 2.0 * 6_000.0 * 0.2e-6, "{fixed:?}");
+        assert!(fixed.total > 0.0 && fixed.total < 2.0 * 6_000.0 * 0.12e-6, "{fixed:?}");
     }
 }

@@ -29,8 +29,8 @@ fn contract(utility: &str, cost: f64) -> Contract {
 
 /// Three applications: two homes, and one that falls off its cache.
 fn applications() -> [Fitted; 3] {
-    let guest = points(include_str!("../../../../examples/kv-guest.points")).unwrap();
-    let linux = points(include_str!("../../../../examples/kv-linux.points")).unwrap();
+    let guest = points(include_str!("guest.points")).unwrap();
+    let linux = points(include_str!("linux.points")).unwrap();
     let (homes, _) = fit([&guest, &linux]).unwrap();
     [homes[0], homes[1], homes[0].formed(Form::Cliff)]
 }
