@@ -3,8 +3,8 @@
 //! The form and its checks are the kernel's own (`kernel/core`: `bundle`, `elf`), so that what would be refused at
 //! boot is refused here, in words, before anything is started.
 
-use crate::file;
-use crate::trouble::{Context, Outcome, Trouble};
+use crate::trouble::{Context, Outcome};
+use crate::{attach, file};
 use nom_kernel_core::bundle::{self, Bundle, Kind, Part};
 use nom_kernel_core::elf;
 use std::fmt::Write;
@@ -41,9 +41,7 @@ fn attached(kernel: &[u8], parts: &[Part<'_>], name: impl FnOnce() -> String) ->
     let mut bundle = vec![0; bundle::encoded_len(parts).min(bundle::LEN_MAX)];
     let len = bundle::write(parts, &mut bundle).context(|| "cannot assemble the image".into())?;
     bundle.truncate(len);
-    let mut image = vec![0; elf::attached_len(kernel, &bundle)];
-    let len = elf::attach(kernel, &bundle, &mut image).context(name)?;
-    image.truncate(len);
+    let image = attach::attach(kernel, &bundle).context(name)?;
     check(&image)?;
     Ok(image)
 }
@@ -51,8 +49,7 @@ fn attached(kernel: &[u8], parts: &[Part<'_>], name: impl FnOnce() -> String) ->
 /// The same image with another configuration.
 pub fn with_configuration(image: &[u8], configuration: &str) -> Outcome<Vec<u8>> {
     let bundle = check(image)?;
-    let kernel =
-        detached(image, bundle.len()).ok_or_else(|| Trouble::new("the image's bundle is not at its end"))?;
+    let kernel = attach::detached(image).context(|| "the image".into())?;
     let parts: Vec<Part<'_>> = bundle
         .parts()
         .map(|part| match part.kind {
@@ -63,26 +60,9 @@ pub fn with_configuration(image: &[u8], configuration: &str) -> Outcome<Vec<u8>>
     attached(&kernel, &parts, || "the image".into())
 }
 
-/// The kernel's file as it was before a bundle was attached: without the last segment, whose program header is free again.
-fn detached(image: &[u8], bundle_len: usize) -> Option<Vec<u8>> {
-    // Of the header of an ELF file for 64 bits: where the program headers begin, and how many there are.
-    const TABLE: usize = 32;
-    const COUNT: usize = 56;
-    const PROGRAM_HEADER_LEN: usize = 56;
-    let long = |bytes: &[u8], at: usize| Some(u64::from_le_bytes(bytes.get(at..at + 8)?.try_into().ok()?));
-    let offset = image.len().checked_sub(bundle_len)?;
-    let table = usize::try_from(long(image, TABLE)?).ok()?;
-    let count = u16::from_le_bytes(image.get(COUNT..COUNT + 2)?.try_into().ok()?);
-    let headers = (0..usize::from(count)).map(|place| table + place * PROGRAM_HEADER_LEN);
-    let ours = headers.into_iter().find(|at| long(image, at + 8) == Some(offset as u64))?;
-    let mut kernel = image[..offset].to_vec();
-    kernel.get_mut(ours..ours + PROGRAM_HEADER_LEN)?.fill(0);
-    Some(kernel)
-}
-
 /// Checks an image completely: the kernel's file, the bundle, and each application in it.
 pub fn check(image: &[u8]) -> Outcome<Bundle<'_>> {
-    let bytes = elf::attached(image).context(|| "this is not an image".into())?;
+    let bytes = attach::attached(image).context(|| "this is not an image".into())?;
     let bundle = bundle::read(bytes).context(|| "this is not a good image".into())?;
     for part in bundle.parts().filter(|part| part.kind == Kind::Application) {
         elf::application(part.bytes).context(|| format!("application {}", part.name))?;
@@ -181,7 +161,10 @@ mod tests {
         for end in [0, 3, 100, image.len() - 1] {
             assert!(check(&image[..end]).is_err());
         }
-        assert!(assemble(&application, "", &[("kv", &application)]).is_err(), "no room for a bundle");
+        let full = assemble(&application, "", &[("kv", &application)]).unwrap_err().to_string();
+        assert!(full.ends_with("it has no free program header for a bundle; it is not our kernel"), "{full}");
+        let kernel_alone = check(&std::fs::read(&kernel).unwrap()).unwrap_err().to_string();
+        assert_eq!(kernel_alone, "this is not an image: it is a file without a bundle");
         assert!(assemble(&kernel, "", &[("kv", &kernel), ("kv", &kernel)]).is_err(), "a name comes twice");
         let absent = assemble(&kernel, "", &[("kv", &scratch.file("absent"))]).unwrap_err().to_string();
         assert!(absent.contains("absent"), "{absent}");

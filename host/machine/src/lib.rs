@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 pub mod artefacts;
+pub mod attach;
 pub mod configuration;
 pub mod content;
 pub mod file;

@@ -1,4 +1,5 @@
-//! ELF files: the applications of a bundle, and the kernel file that a bundle is attached to.
+//! ELF files: the applications of a bundle. Who attaches a bundle to the kernel's file (`host/machine`) reads that one by
+//! the same rules.
 //!
 //! Only what is needed is accepted: 64-bit, little-endian, x86-64, static, at fixed addresses.
 
@@ -12,11 +13,13 @@ pub const APPLICATION_START: u64 = 0x1_0000;
 pub const APPLICATION_END: u64 = 0x1000_0000_0000;
 
 const PAGE: u64 = 4096;
-const LOAD: u32 = 1;
+/// The kind of a program header whose segment is loaded.
+pub const LOAD: u32 = 1;
 const DYNAMIC: u32 = 2;
 const INTERPRETER: u32 = 3;
 const HEADER_LEN: usize = 64;
-const PROGRAM_HEADER_LEN: usize = 56;
+/// Bytes of a program header.
+pub const PROGRAM_HEADER_LEN: usize = 56;
 
 /// Why a file is not accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,8 +38,6 @@ pub enum Refused {
     WritableCode(usize),
     /// The entry point is not in an executable segment.
     Entry,
-    /// A kernel file without a free program header to attach a bundle with.
-    NoRoom,
 }
 
 impl fmt::Display for Refused {
@@ -49,9 +50,6 @@ impl fmt::Display for Refused {
             Refused::Segment(place) => write!(out, "its segment {place} has an impossible place"),
             Refused::WritableCode(place) => write!(out, "its segment {place} is writable and executable"),
             Refused::Entry => out.write_str("its entry point is not in executable memory"),
-            Refused::NoRoom => {
-                out.write_str("it has no free program header for a bundle; it is not our kernel")
-            }
         }
     }
 }
@@ -139,63 +137,8 @@ impl<'a> Application<'a> {
     }
 }
 
-/// How many bytes [`attach`] needs.
-pub fn attached_len(kernel: &[u8], bundle: &[u8]) -> usize {
-    kernel.len().next_multiple_of(PAGE as usize).saturating_add(bundle.len())
-}
-
-/// Attaches a bundle to the kernel's file: the file, then the bundle, loaded to the first page behind the kernel's
-/// memory by a program header that the kernel's linker script left free. Returns the length of the image.
-pub fn attach(kernel: &[u8], bundle: &[u8], into: &mut [u8]) -> Result<usize, Refused> {
-    let free = headers(kernel)?.position(|header| u32_at(header, 0) == 0).ok_or(Refused::NoRoom)?;
-    let mut end = 0;
-    for (place, header) in headers(kernel)?.enumerate() {
-        if u32_at(header, 0) == LOAD {
-            segment(kernel, header).ok_or(Refused::Segment(place))?;
-            let stop = u64_at(header, 24).checked_add(u64_at(header, 40)).ok_or(Refused::Segment(place))?;
-            end = stop.max(end);
-        }
-    }
-    if end == 0 || end > 1 << 30 {
-        return Err(Refused::Headers);
-    }
-    let total = attached_len(kernel, bundle);
-    let into = into.get_mut(..total).ok_or(Refused::NoRoom)?;
-    let offset = total - bundle.len();
-    into[..kernel.len()].copy_from_slice(kernel);
-    into[kernel.len()..offset].fill(0);
-    into[offset..].copy_from_slice(bundle);
-    let address = end.next_multiple_of(PAGE);
-    let table = u64_at(kernel, 32) as usize;
-    let header = &mut into[table + free * PROGRAM_HEADER_LEN..][..PROGRAM_HEADER_LEN];
-    header[..4].copy_from_slice(&LOAD.to_le_bytes());
-    header[4..8].copy_from_slice(&4_u32.to_le_bytes());
-    let len = bundle.len() as u64;
-    for (at, value) in [(8, offset as u64), (16, address), (24, address), (32, len), (40, len), (48, PAGE)] {
-        header[at..at + 8].copy_from_slice(&value.to_le_bytes());
-    }
-    Ok(total)
-}
-
-/// The bundle of an image that [`attach`] made: the last loaded segment of the file.
-pub fn attached(image: &[u8]) -> Result<&[u8], Refused> {
-    let mut last: Option<Segment<'_>> = None;
-    for (place, header) in headers(image)?.enumerate() {
-        if u32_at(header, 0) == LOAD {
-            let found = segment(image, header).ok_or(Refused::Segment(place))?;
-            let physical = u64_at(header, 24);
-            if last.is_none_or(|last| physical >= last.address) {
-                last = Some(Segment { address: physical, ..found });
-            }
-        }
-    }
-    match last {
-        Some(segment) if !segment.write && !segment.execute => Ok(segment.bytes),
-        _ => Err(Refused::NoRoom),
-    }
-}
-
-fn headers(file: &[u8]) -> Result<impl Iterator<Item = &[u8]>, Refused> {
+/// The program headers of a file; each has its kind in front.
+pub fn headers(file: &[u8]) -> Result<impl Iterator<Item = &[u8]>, Refused> {
     let header = file.get(..HEADER_LEN).ok_or(Refused::NotElf)?;
     if header[..4] != *b"\x7fELF" {
         return Err(Refused::NotElf);
@@ -214,7 +157,8 @@ fn headers(file: &[u8]) -> Result<impl Iterator<Item = &[u8]>, Refused> {
     Ok(table.ok_or(Refused::Headers)?.chunks_exact(PROGRAM_HEADER_LEN))
 }
 
-fn segment<'a>(file: &'a [u8], header: &[u8]) -> Option<Segment<'a>> {
+/// What a program header says, where the file has it.
+pub fn segment<'a>(file: &'a [u8], header: &[u8]) -> Option<Segment<'a>> {
     let flags = u32_at(header, 4);
     let offset = usize::try_from(u64_at(header, 8)).ok()?;
     let file_len = usize::try_from(u64_at(header, 32)).ok()?;
@@ -235,11 +179,13 @@ fn u16_at(bytes: &[u8], at: usize) -> u16 {
     bytes.get(at..at + 2).and_then(|two| two.try_into().ok()).map_or(0, u16::from_le_bytes)
 }
 
-fn u32_at(bytes: &[u8], at: usize) -> u32 {
+/// A number of a header.
+pub fn u32_at(bytes: &[u8], at: usize) -> u32 {
     bytes.get(at..at + 4).and_then(|four| four.try_into().ok()).map_or(0, u32::from_le_bytes)
 }
 
-fn u64_at(bytes: &[u8], at: usize) -> u64 {
+/// A long number of a header.
+pub fn u64_at(bytes: &[u8], at: usize) -> u64 {
     bytes.get(at..at + 8).and_then(|eight| eight.try_into().ok()).map_or(0, u64::from_le_bytes)
 }
 
@@ -323,18 +269,5 @@ mod tests {
                 }
             }
         }
-    }
-
-    #[test]
-    fn a_bundle_is_attached_behind_the_kernel() {
-        let kernel = file(0x10_0000, &[CODE, DATA, (0, 0, 0, 0, 0, 0)]);
-        let bundle = [9; 100];
-        let mut image = vec![0; attached_len(&kernel, &bundle)];
-        assert_eq!(attach(&kernel, &bundle, &mut image), Ok(0x1000 + 100));
-        assert_eq!(attached(&image), Ok(&bundle[..]));
-        let header = &image[64 + 2 * PROGRAM_HEADER_LEN..][..PROGRAM_HEADER_LEN];
-        assert_eq!(u64_at(header, 24), 0x40_3000);
-        assert_eq!(attach(&image, &bundle, &mut vec![0; 9000]), Err(Refused::NoRoom));
-        assert_eq!(attached(&kernel), Err(Refused::NoRoom));
     }
 }

@@ -5,6 +5,7 @@ use nom_feeds::http::Response;
 use nom_feeds::metadata::Answer;
 use nom_kernel_core::bundle::{self, Kind, Part};
 use nom_kernel_core::elf;
+use nom_machine::attach;
 use nom_service::management::Message;
 use nom_stack::dhcp;
 use nom_stack::wire::dns;
@@ -28,7 +29,7 @@ pub static TARGETS: &[Target] = &[
     },
     Target {
         name: "elf",
-        what: "ELF files of applications and images (kernel/core)",
+        what: "ELF files of applications (kernel/core) and images (host/machine)",
         seeds: || vec![sample_elf()],
         tokens: &[b"\x7fELF"],
         run: |bytes| {
@@ -36,7 +37,8 @@ pub static TARGETS: &[Target] = &[
                 let pages: u64 = application.segments().map(|part| part.end_page() - part.first_page()).sum();
                 assert!(pages > 0);
             }
-            let _ = elf::attached(bytes).map(bundle::read);
+            let _ = attach::attached(bytes).map(bundle::read);
+            let _ = attach::detached(bytes).map(|kernel| attach::attach(&kernel, &[7; 100]));
         },
     },
     Target {
