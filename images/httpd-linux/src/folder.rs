@@ -6,9 +6,11 @@
 use nom_httpd::Site;
 use nom_httpd::archive::{Loose, gather};
 use nom_httpd::site::{CONTENT_MAX, File, PATHS_MAX};
+use rustix::fs::OFlags;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::os::unix::fs::MetadataExt;
+use std::io::Read;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -59,8 +61,11 @@ impl Folder {
 
     /// Puts everything into a site. Nothing of it may be missing at the start.
     pub fn first(&self, site: &mut Site) -> Result<(), String> {
-        let files =
-            self.seen.iter().map(|(path, (file, _))| loose(path, file)).collect::<Result<Vec<_>, _>>()?;
+        let files = self
+            .seen
+            .iter()
+            .map(|(path, (file, _))| Ok(loose(path, file)?.0))
+            .collect::<Result<Vec<_>, String>>()?;
         for (path, file) in gather(files) {
             site.put(&path, file).map_err(|refused| format!("{}{path}: {refused}", self.root.display()))?;
         }
@@ -174,10 +179,11 @@ fn read(path: &str, now: &Seen) -> Result<Change, String> {
     for ending in ["", ".gz", ".br"] {
         let form = [path, ending].concat();
         if let Some((file, before)) = now.get(&form) {
-            files.push(loose(&form, file)?);
-            if stamp(file)? != *before {
+            let (loose, after) = loose(&form, file)?;
+            if after != *before {
                 return Err(format!("{} changes while it is read", file.display()));
             }
+            files.push(loose);
         }
     }
     match gather(files).into_iter().next() {
@@ -186,15 +192,35 @@ fn read(path: &str, now: &Seen) -> Result<Change, String> {
     }
 }
 
-fn loose(path: &str, file: &Path) -> Result<Loose, String> {
-    let bytes = fs::read(file).map_err(|error| format!("{}: {error}", file.display()))?;
-    let modified = fs::metadata(file).map_err(|error| format!("{}: {error}", file.display()))?.mtime();
-    Ok(Loose { path: path.into(), bytes: bytes.into(), modified_s: u64::try_from(modified).unwrap_or(0) })
+/// Reads a file, and says by what it is told once it was read. Something else may stand there by now: it is looked at what was
+/// opened, and the opening of a pipe that nobody writes into does not wait.
+fn loose(path: &str, file: &Path) -> Result<(Loose, Stamp), String> {
+    let at = |error: std::io::Error| format!("{}: {error}", file.display());
+    let flags = OFlags::NONBLOCK.bits() as i32;
+    let opened = fs::OpenOptions::new().read(true).custom_flags(flags).open(file).map_err(at)?;
+    let before = opened.metadata().map_err(at)?;
+    if !before.is_file() {
+        return Err(format!("{}: no file any more", file.display()));
+    }
+    small_enough(file, &before)?;
+    let mut bytes = Vec::new();
+    bytes.try_reserve_exact(before.len() as usize).map_err(|error| at(error.into()))?;
+    // Of one that grows meanwhile as much as there was: its stamp is another one then.
+    (&opened).take(before.len()).read_to_end(&mut bytes).map_err(at)?;
+    let known = opened.metadata().map_err(at)?;
+    let modified_s = u64::try_from(known.mtime()).unwrap_or(0);
+    Ok((Loose { path: path.into(), bytes: bytes.into(), modified_s }, stamp(&known)))
 }
 
-fn stamp(file: &Path) -> Result<Stamp, String> {
-    let known = fs::metadata(file).map_err(|error| format!("{}: {error}", file.display()))?;
-    Ok((known.len(), known.mtime(), known.mtime_nsec(), known.ino()))
+fn small_enough(file: &Path, known: &fs::Metadata) -> Result<(), String> {
+    match known.len() >= CONTENT_MAX as u64 {
+        true => Err(format!("{}: larger than {CONTENT_MAX} bytes", file.display())),
+        false => Ok(()),
+    }
+}
+
+fn stamp(known: &fs::Metadata) -> Stamp {
+    (known.len(), known.mtime(), known.mtime_nsec(), known.ino())
 }
 
 /// Lists what is in a folder and the folders in it.
@@ -224,14 +250,83 @@ fn look(folder: &Path, path: &str, depth: usize, seen: &mut Seen) -> Result<(), 
         if known.is_dir() {
             look(&entry.path(), &own, depth + 1, seen)?;
         } else if known.is_file() {
-            if known.len() >= CONTENT_MAX as u64 {
-                return Err(format!("{}: larger than {CONTENT_MAX} bytes", entry.path().display()));
-            }
+            small_enough(&entry.path(), &known)?;
             if seen.len() == FILES_MAX {
                 return Err(format!("{}: more than {FILES_MAX} files", folder.display()));
             }
-            seen.insert(own, (entry.path(), (known.len(), known.mtime(), known.mtime_nsec(), known.ino())));
+            seen.insert(own, (entry.path(), stamp(&known)));
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::fs::{CWD, FileType, Mode, mknodat};
+    use std::env::temp_dir;
+    use std::process;
+
+    /// A folder that goes away with it.
+    struct Place(PathBuf);
+
+    impl Place {
+        fn new(name: &str) -> Self {
+            let root = temp_dir().join(format!("nom-httpd-folder-{}-{name}", process::id()));
+            fs::create_dir(&root).unwrap();
+            Self(root)
+        }
+    }
+
+    impl Drop for Place {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+
+    /// Why a path cannot be read. Whoever waits for a pipe's writer is not waited for.
+    fn wrong(path: &'static str, seen: &Seen) -> String {
+        let (tell, told) = sync_channel(1);
+        let seen = seen.clone();
+        thread::spawn(move || tell.send(read(path, &seen).err()));
+        let told = told.recv_timeout(Duration::from_secs(60)).expect("it waits for somebody");
+        told.unwrap_or_else(|| panic!("{path} was read"))
+    }
+
+    /// Whatever stands where a file was when it was looked at.
+    #[test]
+    fn what_is_no_file_any_more_is_said_and_waits_for_nobody() {
+        let place = Place::new("swapped");
+        let file = |name: &str| place.0.join(name);
+        for name in ["pipe", "folder", "gone", "other", "longer", "same"] {
+            fs::write(file(name), name).unwrap();
+        }
+        let folder = Folder::open(place.0.clone()).unwrap();
+        for name in ["pipe", "folder", "gone"] {
+            fs::remove_file(file(name)).unwrap();
+        }
+        mknodat(CWD, file("pipe"), FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+        fs::create_dir(file("folder")).unwrap();
+        fs::write(file("new"), "other").unwrap();
+        fs::rename(file("new"), file("other")).unwrap();
+        fs::write(file("longer"), "longer than it was").unwrap();
+        for (path, why) in [
+            ("/pipe", "no file any more"),
+            ("/folder", "no file any more"),
+            ("/gone", "No such file"),
+            ("/other", "changes while it is read"),
+            ("/longer", "changes while it is read"),
+        ] {
+            let said = wrong(path, &folder.seen);
+            assert!(said.contains(why) && said.contains(&place.0.display().to_string()), "{path}: {said}");
+        }
+        match read("/same", &folder.seen) {
+            Ok(Change::Put(path, _)) => assert_eq!(path, "/same"),
+            _ => panic!("what is as it was is read"),
+        }
+        // At the start nothing may be missing; the folder comes first.
+        let mut site = Site::new(1 << 20, true, true, 1024);
+        let missing = folder.first(&mut site).unwrap_err();
+        assert!(missing.contains("folder: no file any more"), "{missing}");
+    }
 }
