@@ -14,8 +14,8 @@ use nom_linux_provider::{Connection, Event, Trust};
 use nom_machine::metadata::Metadata;
 use nom_machine::trouble::{Context, Outcome, Trouble};
 use nom_money::{Prices, print_duration};
-use std::fs::File;
-use std::io::Write;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -124,11 +124,11 @@ fn record(typed: &Typed, feed: &Feed) -> Outcome<ExitCode> {
     let time = typed.number("seconds", 1, 100_000_000)?.map(Duration::from_secs);
     let most = typed.number("changes", 1, nom_feeds::schedule::STEPS_MAX)?;
     let most = most.unwrap_or(nom_feeds::schedule::STEPS_MAX);
-    let mut file = File::create(out).context(|| format!("cannot write {out}"))?;
+    writable(Path::new(out)).context(|| format!("cannot write {out}"))?;
     let interrupted = interrupts()?;
     let mut asking = Asking::new(feed, typed.text("ca"))?;
     let (started, mut begun, mut last) = (Instant::now(), None, None);
-    let mut count = 0;
+    let (mut file, mut count) = (None, 0);
     while count < most
         && !interrupted.load(Ordering::SeqCst)
         && time.is_none_or(|time| started.elapsed() < time)
@@ -141,14 +141,40 @@ fn record(typed: &Typed, feed: &Feed) -> Outcome<ExitCode> {
         // Whole milliseconds, and never two steps at one time.
         let at_ms = if count == 0 { 0 } else { (at.as_millis() as u64).max(1) };
         let line = format!("at {at_ms} ms: {prices}");
-        writeln!(file, "{line}").and_then(|()| file.flush()).context(|| format!("cannot write {out}"))?;
+        write_line(&mut file, out, &line).context(|| format!("cannot write {out}"))?;
         println!("{line}");
         count += 1;
     }
     match count {
-        0 => Err(Trouble::new(asking.reported.unwrap_or_else(|| "the feed has said no price".into()))),
+        0 => {
+            let why = asking.reported.unwrap_or_else(|| {
+                format!("no answer within {} s; give it longer with --seconds", started.elapsed().as_secs())
+            });
+            Err(Trouble::new(format!("no price came, and {out} is left as it was: {why}")))
+        }
         _ => Ok(ExitCode::SUCCESS),
     }
+}
+
+/// Whether a file can be written, before anything is asked: what it holds stays until there is something to write.
+fn writable(out: &Path) -> io::Result<()> {
+    match File::create_new(out) {
+        Ok(_) => fs::remove_file(out),
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+        // Whoever reads a pipe would see it closed.
+        Err(_) if fs::metadata(out).is_ok_and(|known| !known.is_file() && !known.is_dir()) => Ok(()),
+        Err(_) => OpenOptions::new().append(true).open(out).map(drop),
+    }
+}
+
+/// A line more in a file that is made for the first one.
+fn write_line(file: &mut Option<File>, out: &str, line: &str) -> io::Result<()> {
+    let file = match file {
+        Some(file) => file,
+        None => file.insert(File::create(out)?),
+    };
+    writeln!(file, "{line}")?;
+    file.flush()
 }
 
 /// Serves a schedule as a cloud's metadata service would.
@@ -264,6 +290,8 @@ impl Asking {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use nom_machine::scratch::Scratch;
+    use std::net::TcpListener;
 
     /// A day in 864 s, 100 times faster; here an hour's steps in a few seconds.
     #[test]
@@ -288,12 +316,37 @@ mod tests {
         assert!(told.iter().all(|prices| rest.any(|step| step == prices)), "{told:?}");
     }
 
+    fn typed(words: &[&str]) -> Typed {
+        let (verb, _) = crate::verbs::find("prices").unwrap();
+        crate::arguments::read(verb, words.iter().map(Into::into)).unwrap()
+    }
+
+    /// Whoever takes connections and says nothing, and whoever takes none.
+    #[test]
+    fn a_feed_that_says_no_price_leaves_no_file_and_changes_none() {
+        let scratch = Scratch::new().unwrap();
+        let (absent, kept) = (scratch.file("absent.prices"), scratch.file("kept.prices"));
+        fs::write(&kept, "at 0 ms: core 1 $/core/h\n").unwrap();
+        let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+        let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        for (at, file) in [(silent.local_addr().unwrap(), &absent), (closed, &kept)] {
+            let (feed, out) = (format!("http://{at}/prices"), file.display().to_string());
+            let said = prices(&typed(&["record", &feed, "--out", &out, "--seconds", "1"])).unwrap_err();
+            let said = said.to_string();
+            assert!(said.starts_with(&format!("no price came, and {out} is left as it was: ")), "{said}");
+        }
+        assert!(!absent.exists(), "an empty file is no schedule");
+        assert_eq!(fs::read_to_string(&kept).unwrap(), "at 0 ms: core 1 $/core/h\n");
+        // What cannot be written is said before anybody is asked.
+        for nowhere in [scratch.file("no/such/file"), scratch.file("")] {
+            let nowhere = nowhere.display().to_string();
+            let said = prices(&typed(&["record", "http://127.0.0.1:1/", "--out", &nowhere])).unwrap_err();
+            assert!(said.to_string().starts_with(&format!("cannot write {nowhere}: ")), "{said}");
+        }
+    }
+
     #[test]
     fn feeds_and_files_are_told_apart_and_mistakes_are_named() {
-        let typed = |words: &[&str]| {
-            let (verb, _) = crate::verbs::find("prices").unwrap();
-            crate::arguments::read(verb, words.iter().map(Into::into)).unwrap()
-        };
         for (words, said) in [
             (&["show"][..], "say what to do"),
             (&["shwo", "x"], "did you mean show?"),

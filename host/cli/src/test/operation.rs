@@ -13,7 +13,8 @@ use nom_machine::serial::Serial;
 use nom_machine::trouble::{Context, Outcome, Trouble};
 use serde_json::Value;
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, TcpStream};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -327,9 +328,21 @@ fn prices() -> Outcome<()> {
     let schedule = Schedule::parse(&hours).context(|| "the day".into())?;
     let mut rest = (0..24).map(|hour| schedule.at(hour * 3_600_000_000_000).prices);
     // A machine that stalls misses hours that are over, but hears none twice and none out of order.
-    match recorded.iter().all(|prices| rest.any(|hour| hour == *prices)) {
-        true => Ok(()),
-        false => Err(Trouble::new(format!("{recorded:?} is no part of the day {hours}"))),
+    if !recorded.iter().all(|prices| rest.any(|hour| hour == *prices)) {
+        return Err(Trouble::new(format!("{recorded:?} is no part of the day {hours}")));
+    }
+    silent_feed(&scratch.file("silent.prices"))
+}
+
+/// Of a feed that takes connections and says nothing no file is left.
+fn silent_feed(file: &Path) -> Outcome<()> {
+    let silent = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context(|| "a silent feed".into())?;
+    let port = silent.local_addr().context(|| "a silent feed".into())?.port();
+    let (feed, out) = (format!("http://127.0.0.1:{port}/prices"), file.to_string_lossy());
+    told(&["prices", "record", &feed, "--out", &out, "--seconds", "1"], 1, "no price came")?;
+    match file.exists() {
+        true => Err(Trouble::new(format!("a silent feed left {out} behind"))),
+        false => Ok(()),
     }
 }
 
