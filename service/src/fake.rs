@@ -1,6 +1,7 @@
 //! A home for tests: its clock is set by hand, its channel is two buffers.
 
 use crate::home::{Home, NotMine};
+use crate::share::Share;
 use core::sync::atomic::AtomicU64;
 use nom_abi::board::{self, Prices};
 use std::collections::VecDeque;
@@ -17,6 +18,7 @@ pub(crate) struct FakeHome {
     pub write_room: usize,
     pub peer: u64,
     pub waits: Vec<Option<u64>>,
+    pub others: Option<Share>,
 }
 
 impl FakeHome {
@@ -34,6 +36,7 @@ impl FakeHome {
             write_room: usize::MAX,
             peer: 1,
             waits: Vec::new(),
+            others: None,
         }
     }
 }
@@ -80,6 +83,10 @@ impl Home for FakeHome {
 
     fn core_time_ns(&self) -> u64 {
         self.core_ns
+    }
+
+    fn others(&self) -> Option<Share> {
+        self.others.clone()
     }
 
     fn memory_bytes(&self) -> u64 {

@@ -57,6 +57,7 @@ impl<I: Ingress, E: Egress, A: Application> Follower<I, E, A> {
             bytes_in: counters.bytes_in,
             frames_out: counters.frames_out,
             bytes_out: counters.bytes_out,
+            frames_lost: self.engine.halves().0.lost(),
             kicks: counters.kicks,
             retransmitted_segments: counters.retransmitted_segments,
             sleeps: self.sleeps,
@@ -98,6 +99,11 @@ impl<I: Ingress, E: Egress, A: Application> Follower<I, E, A> {
     /// The application, to look at.
     pub fn application(&self) -> &A {
         self.engine.application().application()
+    }
+
+    /// The halves of the network, to look at.
+    pub fn halves(&self) -> (&I, &E) {
+        self.engine.halves()
     }
 
     /// Asks other cores for nothing any more; true once nothing is under way between this one and them.

@@ -174,6 +174,8 @@ pub struct Stats {
     pub frames_in: u64,
     /// Frames sent.
     pub frames_out: u64,
+    /// Frames that one core handed over to another and that found no room there.
+    pub frames_lost: u64,
     /// Notifications of the device.
     pub kicks: u64,
     /// Sleeps.

@@ -80,6 +80,12 @@ pub fn page(who: &Who, stats: &Stats) -> String {
     for (direction, count) in [("in", stats.frames_in), ("out", stats.frames_out)] {
         page.sample("nom_frames_total", &[("direction", direction)], count);
     }
+    page.counter(
+        "nom_frames_lost",
+        "",
+        "Frames for which there was no room between two cores.",
+        stats.frames_lost,
+    );
     page.counter("nom_device_notifications", "", "Notifications of the network device.", stats.kicks);
     page.counter("nom_sleeps", "", "Times that it slept.", stats.sleeps);
     page.counter("nom_retransmissions", "", "Segments that were sent again.", stats.retransmissions);

@@ -20,6 +20,8 @@ pub struct Share {
     pub frames_out: u64,
     /// The bytes.
     pub bytes_out: u64,
+    /// Frames that another core, or this one, had no room for.
+    pub frames_lost: u64,
     /// Times at which the device was told of frames.
     pub kicks: u64,
     /// Segments that were sent again.
@@ -44,6 +46,7 @@ impl Share {
             (&mut self.bytes_in, other.bytes_in),
             (&mut self.frames_out, other.frames_out),
             (&mut self.bytes_out, other.bytes_out),
+            (&mut self.frames_lost, other.frames_lost),
             (&mut self.kicks, other.kicks),
             (&mut self.retransmitted_segments, other.retransmitted_segments),
             (&mut self.sleeps, other.sleeps),

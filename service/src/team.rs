@@ -5,6 +5,8 @@ use crate::follower::Follower;
 use crate::share::Share;
 use crate::worker::Round;
 use alloc::boxed::Box;
+use alloc::format;
+use alloc::string::String;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use nom_stack::application::Application;
 use nom_stack::knobs::Knobs;
@@ -65,10 +67,14 @@ pub struct Team<M: Means> {
     order: M::Guarded<Order>,
     /// Counts orders.
     orders: AtomicU64,
+    /// Some core cannot go on, ...
+    has_trouble: AtomicBool,
+    /// ... and why: what came first.
+    trouble: M::Guarded<Option<String>>,
 }
 
-/// Where a core that is led runs.
-pub trait Seat {
+/// Where a core that is led runs, with these halves of a network.
+pub trait Seat<I, E> {
     /// The clock of the whole application.
     fn now_ns(&self) -> u64;
 
@@ -77,6 +83,11 @@ pub trait Seat {
 
     /// Sleeps until a frame comes, the core's bell rings, or this time.
     fn sleep(&mut self, until_ns: u64);
+
+    /// Why the network cannot be gone on with, where a device can be found out.
+    fn fault(&self, _ingress: &I, _egress: &E) -> Option<String> {
+        None
+    }
 }
 
 /// Why a core does not serve any more.
@@ -98,7 +109,13 @@ impl<M: Means> Team<M> {
             is_idle: AtomicBool::new(false),
         };
         let members = bells.into_iter().map(member).collect();
-        Self { members, order: Guarded::new(Order::default()), orders: AtomicU64::new(0) }
+        Self {
+            members,
+            order: Guarded::new(Order::default()),
+            orders: AtomicU64::new(0),
+            has_trouble: AtomicBool::new(false),
+            trouble: Guarded::new(None),
+        }
     }
 
     /// How many there are.
@@ -123,6 +140,18 @@ impl<M: Means> Team<M> {
     /// This is what a core has counted.
     pub fn tell(&self, core: usize, share: Share) {
         self.members[core].share.with(|told| *told = share);
+    }
+
+    /// Why a core other than the first one cannot go on: which one, and what is wrong. The application ends by it, as it does
+    /// by the same trouble of the first.
+    pub fn trouble(&self) -> Option<String> {
+        if self.has_trouble.load(Ordering::Acquire) { self.trouble.with(|why| why.clone()) } else { None }
+    }
+
+    fn cannot_go_on(&self, core: usize, why: &str) {
+        self.trouble.with(|trouble| _ = trouble.get_or_insert_with(|| format!("core {core}: {why}")));
+        self.has_trouble.store(true, Ordering::Release);
+        self.members[0].bell.ring();
     }
 
     fn order(&self, change: impl FnOnce(&mut Order)) {
@@ -167,10 +196,11 @@ impl<M: Means> Team<M> {
         &self,
         core: usize,
         follower: &mut Follower<I, E, A>,
-        seat: &mut impl Seat,
+        seat: &mut impl Seat<I, E>,
     ) -> End {
         let member = &self.members[core];
         let (mut orders, mut told_ns, mut untold, mut withdraws) = (0, 0, true, false);
+        let mut faulty = false;
         loop {
             let at_ns = seat.now_ns();
             let said = self.orders.load(Ordering::Acquire);
@@ -192,6 +222,12 @@ impl<M: Means> Team<M> {
                 }
             }
             let round = follower.round(at_ns);
+            let (ingress, egress) = follower.halves();
+            if !faulty && let Some(why) = seat.fault(ingress, egress) {
+                // It is told once, and the first core ends the application.
+                faulty = true;
+                self.cannot_go_on(core, &why);
+            }
             // The end of a drain is to be seen, whether or not there was work.
             untold |= round == Round::Worked || follower.is_draining();
             if withdraws {
@@ -213,3 +249,6 @@ impl<M: Means> Team<M> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

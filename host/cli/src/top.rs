@@ -132,7 +132,7 @@ fn page(now: &Value, before: &Value) -> String {
     }
     if now["service"].is_object() {
         let pace = Pace::new(&now["service"], &before["service"], "at_ns", 1);
-        let counts = ["accepted", "refused", "frames_in", "frames_out", "kicks", "sleeps"];
+        let counts = ["accepted", "refused", "frames_in", "frames_out", "frames_lost", "kicks", "sleeps"];
         let counts = counts.map(|key| pace.count("", key)).join(", ");
         let latency = |key| duration(number(&now["service"], key));
         let _ = writeln!(page, "service    {counts}");

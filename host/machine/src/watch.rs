@@ -477,6 +477,7 @@ fn service(stats: &Stats) -> Value {
         "latency_p99_ns": stats.latency_p99_ns,
         "frames_in": stats.frames_in,
         "frames_out": stats.frames_out,
+        "frames_lost": stats.frames_lost,
         "kicks": stats.kicks,
         "sleeps": stats.sleeps,
         "core_ns": stats.core_ns,

@@ -207,6 +207,10 @@ impl<I: Ingress, E: Egress, B: Bell> Ingress for FrontReceiver<I, E, B> {
         }
         quiet
     }
+
+    fn lost(&self) -> u64 {
+        self.counters.lost
+    }
 }
 
 impl<E: Egress> FrontSender<E> {

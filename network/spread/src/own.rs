@@ -187,6 +187,10 @@ impl<I: Ingress, B: Bell> Ingress for OwnReceiver<I, B> {
         }
         quiet
     }
+
+    fn lost(&self) -> u64 {
+        self.counters.lost
+    }
 }
 
 #[cfg(test)]

@@ -256,6 +256,7 @@ fn a_core_that_does_not_keep_up_loses_its_own_frames_only() {
     }
     let counters = bench.front.0.counters();
     assert_eq!((counters.lost, counters.handed), (10, (2 * SLOTS + 10) as u64));
+    assert_eq!((bench.front.0.lost(), bench.backs[0].0.lost()), (10, 0), "who hands over counts");
 }
 
 #[test]

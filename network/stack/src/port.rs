@@ -40,6 +40,11 @@ pub trait Ingress {
     /// Asks to be woken by the next frame and then looks once more: false when a frame came meanwhile, and the
     /// caller must not sleep. Called before every sleep; `look` after waking disarms again.
     fn arm(&mut self) -> bool;
+
+    /// Frames that were lost here since the start, since there was no room where they were to be handed over.
+    fn lost(&self) -> u64 {
+        0
+    }
 }
 
 /// A checksum that is left to the device: the sum of everything from `start` to the end of the frame goes to

@@ -186,6 +186,10 @@ impl<I: Ingress> Ingress for Tapped<I> {
     fn arm(&mut self) -> bool {
         self.half.arm()
     }
+
+    fn lost(&self) -> u64 {
+        self.half.lost()
+    }
 }
 
 impl<E: Egress> Egress for Tapped<E> {

@@ -38,6 +38,10 @@ macro_rules! ingress_of_whichever {
             fn arm(&mut self) -> bool {
                 match self { $(Self::$variant(half) => $crate::port::Ingress::arm(half),)+ }
             }
+
+            fn lost(&self) -> u64 {
+                match self { $(Self::$variant(half) => $crate::port::Ingress::lost(half),)+ }
+            }
         }
     };
 }

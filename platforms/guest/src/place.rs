@@ -154,6 +154,9 @@ impl Place {
             if let Some(fault) = network::fault(receiver, sender) {
                 return Err(fault);
             }
+            if let Some(trouble) = team.trouble() {
+                return Err(trouble);
+            }
             watch.look(receiver);
             if let Some((address, port)) = turn(worker.application_mut(), &home)
                 && let Err(error) = worker.connect(address, port, home.now_ns())

@@ -1,5 +1,6 @@
 //! The cores of one application in a guest: what wakes one, what guards what they share, how one starts and sleeps.
 
+use crate::network::{self, Incoming, Outgoing};
 use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::String;
@@ -12,7 +13,6 @@ use nom_service::follower::Follower;
 use nom_service::team::{self, Guarded, Means, Ring, Seat};
 use nom_spread::Gone;
 use nom_stack::application::Application;
-use nom_stack::port::{Egress, Ingress};
 
 /// Most cores of an application.
 const CORES_MAX: usize = 8;
@@ -80,12 +80,12 @@ pub(crate) fn team(configuration: &Configuration) -> Result<Arc<Team>, String> {
 }
 
 /// What a core that is led serves with.
-pub(crate) struct Place<I, E> {
+pub(crate) struct Place {
     pub(crate) core: usize,
     pub(crate) team: Arc<Team>,
     pub(crate) mac: [u8; 6],
-    pub(crate) ingress: I,
-    pub(crate) egress: E,
+    pub(crate) ingress: Incoming,
+    pub(crate) egress: Outgoing,
     /// The event of its queue's interrupts; none where the core's bell rings instead.
     pub(crate) events: Events,
     pub(crate) seed: [u8; 32],
@@ -105,9 +105,9 @@ fn run(core: u64) {
 }
 
 /// Starts a core that serves until the leader says that it is over. Its application is made there.
-pub(crate) fn start<I: Ingress, E: Egress, A: Application>(
+pub(crate) fn start<A: Application>(
     configuration: Configuration,
-    place: impl FnOnce() -> Place<I, E> + Send + 'static,
+    place: impl FnOnce() -> Place + Send + 'static,
     core: usize,
     application: impl FnOnce() -> A + Send + 'static,
 ) -> Result<(), String> {
@@ -134,9 +134,13 @@ struct Here {
     waited_ns: u64,
 }
 
-impl Seat for Here {
+impl Seat<Incoming, Outgoing> for Here {
     fn now_ns(&self) -> u64 {
         now_ns()
+    }
+
+    fn fault(&self, incoming: &Incoming, outgoing: &Outgoing) -> Option<String> {
+        network::fault(incoming, outgoing)
     }
 
     fn core_ns(&self) -> u64 {

@@ -184,6 +184,7 @@ record!(Stats {
     wire_out_bytes,
     frames_in,
     frames_out,
+    frames_lost,
     kicks,
     sleeps,
     retransmissions,

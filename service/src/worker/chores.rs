@@ -145,6 +145,7 @@ impl<I: Ingress, E: Egress, A: Application> Worker<I, E, A> {
             wire_out_bytes: counters.bytes_out + others(|all| all.bytes_out),
             frames_in: counters.frames_in + others(|all| all.frames_in),
             frames_out: counters.frames_out + others(|all| all.frames_out),
+            frames_lost: self.engine.halves().0.lost() + others(|all| all.frames_lost),
             kicks: counters.kicks + others(|all| all.kicks),
             sleeps: self.sleeps + others(|all| all.sleeps),
             retransmissions: counters.retransmitted_segments + others(|all| all.retransmitted_segments),

@@ -137,6 +137,7 @@ fn a_first_core_that_does_not_keep_up_loses_what_is_handed_over_and_clients_lose
     }
     let counters = bench.cores[1].counters();
     assert_eq!((counters.lost, counters.handed), (10, SLOTS as u64));
+    assert_eq!((bench.cores[1].lost(), bench.cores[0].lost()), (10, 0), "who hands over counts");
     // What it takes and keeps is still bounded.
     bench.cores[0].look(2);
     let kept: Vec<Arrival> = core::iter::from_fn(|| bench.cores[0].take()).collect();

@@ -114,18 +114,23 @@ fn now_ns() -> u64 {
     clock_ns(ClockId::Monotonic)
 }
 
+/// What this thread took.
+fn core_ns() -> u64 {
+    clock_ns(ClockId::ThreadCPUTime)
+}
+
 struct Thread<'a> {
     wakes: &'a OwnedFd,
     bell: &'a Bell,
 }
 
-impl Seat for Thread<'_> {
+impl<I, E> Seat<I, E> for Thread<'_> {
     fn now_ns(&self) -> u64 {
         now_ns()
     }
 
     fn core_ns(&self) -> u64 {
-        clock_ns(ClockId::ThreadCPUTime)
+        core_ns()
     }
 
     fn sleep(&mut self, until_ns: u64) {
@@ -167,6 +172,6 @@ pub(crate) fn follow<I: Ingress, E: Egress, A: Application>(
     } else if let Some(last) = last {
         last(follower.application(), now_ns())?;
     }
-    team.tell(core, follower.share(seat.core_ns()));
+    team.tell(core, follower.share(core_ns()));
     Ok(left)
 }
