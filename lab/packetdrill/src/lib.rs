@@ -7,9 +7,11 @@
 //! time pass; and the first one goes on only when the second has noted the time at which its call returned.
 //!
 //! ```text
-//!   packetdrill  ->  lib.rs: C types, blocking   ->  world.rs: sockets by number, the time  ->  the stack
+//!   packetdrill  ->  calls.rs: C types  ->  lib.rs: blocking  ->  world.rs: sockets by number, the time  ->  the stack
 //! ```
 
+mod caller;
+mod calls;
 mod device;
 mod interface;
 mod sockets;
