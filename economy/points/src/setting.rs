@@ -166,18 +166,23 @@ mod tests {
 
     #[test]
     fn what_is_no_setting_is_refused() {
-        for text in [
-            "",
-            "wait=halt",
-            "batch=0",
-            "wait=nap batch=0",
-            "wait=halt batch=14",
-            "wait=halt wait=halt batch=0",
-            "wait=halt batch=0 x=1",
-            "nothing wait=halt",
-            "wait=spin batch=0",
+        for (text, why) in [
+            ("", "wait is missing"),
+            ("batch=0", "wait is missing"),
+            ("wait=halt", "batch is missing"),
+            ("wait=nap batch=0", "an unknown way to wait"),
+            ("wait=spin batch=0", "an unknown way to wait"),
+            ("wait=spin:20 batch=0", "20"),
+            ("wait=halt batch=14", "14"),
+            ("wait=halt batch=0 ack=1", "1"),
+            ("wait=halt wait=halt batch=0", "a knob that stands twice"),
+            ("wait=halt batch=0 batch=queued", "a knob that stands twice"),
+            ("wait=halt batch=0 ack=1ms ack=1ms", "a knob that stands twice"),
+            ("wait=halt batch=0 x=1", "an unknown knob"),
+            ("nothing wait=halt", "a word without ="),
         ] {
-            assert!(text.parse::<Setting>().is_err(), "{text}");
+            let error = text.parse::<Setting>().expect_err(text).to_string();
+            assert!(error.contains(why), "{text}: {error}");
         }
     }
 }
