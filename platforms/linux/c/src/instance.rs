@@ -177,6 +177,10 @@ impl Instance {
         let bridge = self.drive.bridge();
         let len = bridge.wanted.take().map_or(0, |wanted| wanted.len);
         let known = bridge.connection(id).ok_or_else(|| gone(connection))?;
+        if len == 0 && known.ended.is_some() {
+            // What was unread when it ended went with it.
+            return Err(gone(connection));
+        }
         if len == 0 {
             // There was no memory to keep them: they come again, as news.
             known.unread = 0;
@@ -411,18 +415,4 @@ fn reason(ended: Ended) -> u32 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_name_is_its_connection_s_alone() {
-        for (slot, generation) in [(0, 0), (0, 1), (1, 0), (9_999, u32::MAX), ((1 << 30) - 1, 7)] {
-            let connection = ConnectionId { slot, generation };
-            assert!(name(connection) > 0);
-            assert_eq!(id(name(connection)), Some(connection));
-        }
-        for wrong in [0, -1, i64::MIN, 1 << SLOT_BITS] {
-            assert_eq!(id(wrong), None, "{wrong}");
-        }
-    }
-}
+mod tests;

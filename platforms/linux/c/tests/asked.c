@@ -8,6 +8,7 @@
 
 static int nom;
 static int prices;
+static int resets;
 
 static void say(int64_t connection, const char *line) {
     nom_write(nom, connection, (const uint8_t *)line, strlen(line));
@@ -67,6 +68,8 @@ static void obey(int64_t connection, char *line) {
         say(connection, "bye\n");
         if (nom_close(nom, connection) != 0) abort();
         return;
+    } else if (strcmp(line, "resets") == 0) {
+        snprintf(text, sizeof text, "%d\n", resets);
     } else if (strcmp(line, "drain") == 0) {
         say(connection, "draining\n");
         nom_drain(nom);
@@ -103,7 +106,7 @@ int main(int argc, char **argv) {
     }
     if (nom_listen(nom, 0) < 0 || nom_listen(nom, 4040) != 4040) return 4;
     struct nom_event event;
-    int count, drains = 0, ended = 0;
+    int count, drains = 0;
     while ((count = nom_wait(nom, &event, 1, 10 * 1000 * 1000)) >= 0) {
         if (count == 0) continue;
         if (event.what & NOM_PRICE) prices++;
@@ -114,7 +117,11 @@ int main(int argc, char **argv) {
             look(connection);
         }
         if (event.what & NOM_ENDED) {
-            ended++;
+            int64_t gone = event.connection;
+            uint8_t byte = 0;
+            resets += event.detail == NOM_RESET;
+            if (nom_read(nom, gone, &byte, 1) != NOM_GONE || nom_write(nom, gone, &byte, 1) != NOM_GONE) return 7;
+            if (nom_shut(nom, gone) != NOM_GONE || nom_close(nom, gone) != NOM_GONE) return 8;
             continue;
         }
         if (event.what & (NOM_READABLE | NOM_WRITABLE)) {
@@ -124,6 +131,5 @@ int main(int argc, char **argv) {
     }
     printf("over=%d drains=%d prices=%d\n", count == NOM_OVER, drains, prices > 0);
     if (nom_stop(nom) != 0 || nom_stop(nom) != NOM_GONE) return 6;
-    (void)ended;
     return 0;
 }

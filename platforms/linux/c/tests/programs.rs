@@ -282,6 +282,13 @@ fn prices_knobs_timers_and_whatever_is_wrong() {
         reset.say("abort\n");
         let error = reset.0.get_mut().read(&mut [0; 1]).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+        // Who leaves with an answer unread resets.
+        let mut rude = Talk::new(7007);
+        rude.say("peer\n");
+        assert_eq!(rude.0.get_mut().peek(&mut [0]).unwrap(), 1);
+        assert_eq!(other.ask("resets"), "0\n");
+        drop(rude);
+        assert!((0..1000).any(|_| other.ask("resets") == "1\n"), "a reset is not told");
         let mut closed = Talk::new(7007);
         assert_eq!((closed.ask("close"), closed.hear()), ("bye\n".into(), String::new()));
         assert_eq!((other.ask("drain"), other.hear()), ("draining\n".into(), String::new()));
