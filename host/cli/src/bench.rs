@@ -9,6 +9,25 @@ use nom_machine::{artefacts, file, packages, qemu};
 use std::path::Path;
 use std::process::ExitCode;
 
+/// Options that only these benches understand: for any other one they would change nothing, and say nothing of it.
+const ABOUT: &[(&str, &[&str])] = &[
+    ("cost", &["kv", "httpd"]),
+    ("cycles", &["kv"]),
+    ("hits", &["kv"]),
+    ("soak", &["kv"]),
+    ("overload", &["kv"]),
+    ("bytes", &["httpd"]),
+    ("peer", &["memcached-suite", "conformance", "packetdrill"]),
+    ("on", &["kv", "httpd", "netpipe", "knobs"]),
+    ("quick", &["paper", "knobs"]),
+    ("claim", &["paper"]),
+    ("resume", &["paper"]),
+    ("out", &["paper"]),
+    ("recording", &["replay"]),
+    ("prices", &["replay"]),
+    ("kvm", &["boot", "kernel", "kv", "httpd", "netpipe", "paper"]),
+];
+
 /// The command.
 pub fn bench(typed: &Typed) -> Outcome<ExitCode> {
     let Some(name) = typed.words.first() else {
@@ -24,7 +43,15 @@ pub fn bench(typed: &Typed) -> Outcome<ExitCode> {
             None => format!("no bench {name:?}; `nom bench` lists them"),
         }));
     };
-    measure(bench, typed)
+    let strange = ABOUT.iter().find(|(option, benches)| typed.has(option) && !benches.contains(&bench.name));
+    match strange {
+        Some((option, benches)) => Err(Trouble::new(format!(
+            "--{option} is for {}: leave it out of `nom bench {}`",
+            benches.join(", "),
+            bench.name
+        ))),
+        None => measure(bench, typed),
+    }
 }
 
 fn measure(bench: &Bench, typed: &Typed) -> Outcome<ExitCode> {

@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod arguments;
+mod attach;
 mod bench;
 mod capture;
 mod connections;

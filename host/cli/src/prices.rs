@@ -182,7 +182,8 @@ fn replay(typed: &Typed, file: &str) -> Outcome<ExitCode> {
     let schedule = schedule(typed, file)?;
     let time = typed.number("seconds", 1, 100_000_000)?.map(Duration::from_secs);
     let interrupted = interrupts()?;
-    let service = Metadata::start(schedules::Schedule::new(schedule))?;
+    let port = typed.number("port", 0, u16::MAX)?.unwrap_or(0);
+    let service = Metadata::on(port, schedules::Schedule::new(schedule))?;
     println!("prices on http://127.0.0.1:{}/prices; Ctrl-C ends", service.port());
     std::io::stdout().flush().context(|| "cannot say where".into())?;
     let started = Instant::now();

@@ -35,10 +35,16 @@ pub fn read_text(path: &Path) -> Outcome<String> {
     file::text(path, TEXT_LEN_MAX)
 }
 
-/// Which application a person named; kv without a name.
+/// Which application a person named, by a word or by an option; kv without a name.
 pub fn application(typed: &Typed) -> Outcome<&'static str> {
-    let word = typed.words.first().map(String::as_str).or(typed.text("application"));
-    match word {
+    let word = typed.words.first().map(String::as_str);
+    let option = typed.text("app").or(typed.text("application"));
+    if let (Some(word), Some(option)) = (word, option)
+        && word != option
+    {
+        return Err(Trouble::new(format!("{word} and {option}: one application is served, leave one out")));
+    }
+    match word.or(option) {
         None => Ok(NAMES[0]),
         Some(word) => NAMES
             .into_iter()

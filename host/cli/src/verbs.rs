@@ -20,6 +20,7 @@ pub static VERBS: &[(Verb, Act)] = &[
             words_max: 1,
             help: "start a service with prices and a small load, and watch it earn",
             choices: &[
+                choice("app", "NAME", "kv (default), httpd or echo, where the word is left out"),
                 choice("seconds", "N", "end after so many seconds (default: until Ctrl-C)"),
                 choice("on", "HOME", "guest (default) or linux"),
                 choice(
@@ -77,6 +78,20 @@ pub static VERBS: &[(Verb, Act)] = &[
             ],
         },
         crate::run::run,
+    ),
+    (
+        Verb {
+            name: "attach",
+            words: "FOLDER",
+            words_max: 1,
+            help: "stand beside a process that was started by hand (--run FOLDER): its log, and top, log, set for it",
+            choices: &[choice(
+                "config",
+                "FILE",
+                "its configuration: the word that it wants to hear, and the port it is known by",
+            )],
+        },
+        crate::attach::attach,
     ),
     (
         Verb {
@@ -184,6 +199,7 @@ pub static VERBS: &[(Verb, Act)] = &[
                 choice("out", "FILE", "record: where to write"),
                 choice("seconds", "N", "record, replay: end after so many seconds"),
                 choice("changes", "N", "record: end after so many prices"),
+                choice("port", "N", "replay: the port on localhost (default: a free one)"),
                 choice("ca", "FILE", "believe these authorities about https:// instead of the system's"),
             ],
         },

@@ -79,8 +79,13 @@ pub struct Metadata {
 impl Metadata {
     /// Starts to serve on a port of the loopback that the system chooses.
     pub fn start(source: impl Source) -> Outcome<Self> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
-            .context(|| "cannot open a port on localhost for the price service".into())?;
+        Self::on(0, source)
+    }
+
+    /// The same on a port that somebody chose; 0 for a free one.
+    pub fn on(port: u16, source: impl Source) -> Outcome<Self> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port))
+            .context(|| format!("cannot open port {port} on localhost for the price service"))?;
         let address = listener.local_addr().context(|| "cannot tell the price service's port".into())?;
         let shared = Arc::new(Shared {
             source: Box::new(source),

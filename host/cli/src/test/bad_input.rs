@@ -4,6 +4,7 @@ use super::guest::free_port;
 use super::started::{Ended, command};
 use super::{Cases, Verdict};
 use crate::image;
+use nom_machine::artefacts;
 use nom_machine::scratch::Scratch;
 use nom_machine::trouble::{Context, Outcome, Trouble};
 use std::fs::File;
@@ -34,6 +35,7 @@ pub fn bad_input(cases: &mut Cases) -> Outcome<()> {
     case("a TAP device and a port of localhost", &["run", "--tap", "nom0", "--port", "4"], "leave one out");
     case("a TAP device for a Linux process", &["run", "--on", "linux", "--tap", "nom0"], "--tap");
     case("a bench beside nobody", &["bench", "kv", "--on", "mars"], "linux, vm or paper");
+    case("an option of another bench", &["bench", "boot", "--claim", "nine"], "--claim is for paper");
     case("a missing configuration", &["run", "--config", "/absent/kv.conf"], "/absent/kv.conf");
     case("a missing schedule", &["run", "--prices", "/absent/day.prices"], "/absent/day.prices");
     case("JSON that cannot be written", &["run", "--json", "/absent/x.json"], "/absent/x.json");
@@ -75,6 +77,10 @@ pub fn bad_input(cases: &mut Cases) -> Outcome<()> {
     case("a missing image", &["run", "--image", "/absent/kv.image", "--port", "0"], "/absent/kv.image");
     case("showing what is no image", &["image", "show", &garbage], "not an ELF file");
     case("an unknown application", &["image", "--application", "vk"], "kv");
+    case("an unknown application to run", &["run", "--app", "vk"], "no application \"vk\"; there are kv");
+    case("two applications", &["run", "kv", "--app", "httpd"], "leave one out");
+    case("a folder without a service", &["attach", "/absent"], "/absent/management.sock is not there");
+    case("no folder", &["attach"], "nom attach FOLDER");
     case("an unknown bench", &["bench", "boto"], "did you mean `nom bench boot`?");
     case("an unknown part of the tests", &["test", "units"], "did you mean unit?");
     case("an unknown fuzz target", &["fuzz", "bundel"], "did you mean bundle?");
@@ -139,6 +145,8 @@ fn unheard() -> Outcome<()> {
 fn busy_port() -> Outcome<()> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context(|| "no free port".into())?;
     let port = listener.local_addr().context(|| "no address".into())?.port().to_string();
+    let day = artefacts::root()?.join("examples/day.prices").display().to_string();
+    refused(&command(&["prices", "replay", &day, "--port", &port], |_| {})?, "cannot open port")?;
     for home in ["guest", "linux"] {
         refused(&command(&["run", "--on", home, "--port", &port], |_| {})?, "busy")?;
     }

@@ -3,6 +3,7 @@
 //! A part is a list of cases. A case passed, failed with a reason, or was skipped because a peer is absent; what was
 //! skipped is counted and never passed.
 
+mod attached;
 mod bad_input;
 mod browser;
 mod client;

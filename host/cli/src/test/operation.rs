@@ -46,6 +46,7 @@ pub fn operation(cases: &mut Cases) -> Outcome<()> {
         let verdict = echoed(arguments, *home == "linux");
         cases.note(&format!("{home}: echo's orders, figures, drain and ledger"), verdict);
     }
+    cases.note("linux: a process that nobody here runs is attached to", super::attached::attached());
     cases.note("prices are shown, played and written down", prices());
     Ok(())
 }
@@ -101,7 +102,7 @@ fn echoed(arguments: &[&str], has_file: bool) -> Outcome<()> {
 }
 
 /// A command of ours must end like this, and say this.
-fn told(words: &[&str], code: i32, said: &str) -> Outcome<Ended> {
+pub fn told(words: &[&str], code: i32, said: &str) -> Outcome<Ended> {
     let ended = command(words, |_| {})?;
     let heard = if code == 0 { &ended.out } else { &ended.words };
     if ended.code != Some(code) || !heard.contains(said) || ended.words.contains("panicked") {
@@ -124,7 +125,7 @@ fn told(words: &[&str], code: i32, said: &str) -> Outcome<Ended> {
 }
 
 /// Freezing and thawing, keys that change, keys that are wrong, and the configuration read again.
-fn orders(port: &str, has_file: bool) -> Outcome<()> {
+pub fn orders(port: &str, has_file: bool) -> Outcome<()> {
     told(&["freeze", port], 0, "frozen at wait=")?;
     told(&["freeze", port], 1, "it is frozen already")?;
     told(&["thaw", port], 0, "thawed: the tuner changes knobs again")?;

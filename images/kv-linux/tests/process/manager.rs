@@ -4,7 +4,9 @@ use crate::started::{CONFIGURATION, Place, Process};
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr};
+use std::os::unix::fs::{MetadataExt, chown};
 use std::os::unix::net::UnixDatagram;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 /// Everybody's nobody.
@@ -14,6 +16,11 @@ const NOBODY: &str = "65534:65534";
 fn start(place: Place, words: &[&str], environment: &[(&str, String)]) -> Option<Process> {
     let mut command = place.command(0);
     command.args(words).envs(environment.iter().map(|(name, value)| (name, value)));
+    started(command, place)
+}
+
+/// The same of a whole command.
+fn started(mut command: Command, place: Place) -> Option<Process> {
     let mut child = command.spawn().unwrap();
     let mut line = String::new();
     BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
@@ -92,4 +99,63 @@ fn signs_of_life_come_while_nobody_asks_and_contents_need_a_place() {
     process.terminate();
     while heard() != "STOPPING=1" {}
     assert!(process.child.wait().unwrap().success());
+}
+
+/// The line of a unit that says this, with the lines that it goes on in.
+fn said(unit: &str, key: &str) -> String {
+    let unit = unit.replace("\\\n", " ");
+    let line = unit.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('='));
+    line.unwrap_or_else(|| panic!("the unit has no {key}")).to_owned()
+}
+
+/// What the example says is what can be done: with its words and no more than its capabilities it starts as another user,
+/// keeps ledger and contents where it was told to, hears that it is to read its configuration again, and ends.
+#[test]
+fn the_example_of_a_unit_starts_it_with_its_rights_alone() {
+    let unit = include_str!("../../../../examples/nom-kv.service");
+    let setpriv = Command::new("setpriv").arg("--version").output();
+    let root = fs::metadata("/proc/self").is_ok_and(|own| own.uid() == 0);
+    if !root || setpriv.is_err() {
+        println!("SKIPPED: it needs root and setpriv");
+        return;
+    }
+    let place = Place::new("unit", CONFIGURATION);
+    let at = |name: &str| place.0.join(name).to_string_lossy().into_owned();
+    let state = at("state");
+    // As StateDirectory and ExecStartPre make them.
+    fs::create_dir_all(place.0.join("state/left")).unwrap();
+    chown(place.0.join("state/left"), Some(65534), Some(65534)).unwrap();
+    let words: Vec<String> = said(unit, "ExecStart")
+        .split_whitespace()
+        .map(|word| match word {
+            "/etc/nom/kv.conf" => at("kv.conf"),
+            "/run/nom-kv" => at(""),
+            "/run/nom/board" => at("board"),
+            "nom" => NOBODY.into(),
+            "11211" => "0".into(),
+            word => word.replace("/var/lib/nom-kv", &state),
+        })
+        .collect();
+    let (program, words) = words.split_first().unwrap();
+    assert!(program.ends_with("/nom-kv-linux"), "{program}");
+    let rights = said(unit, "CapabilityBoundingSet").to_lowercase().replace("cap_", "+");
+    let rights = format!("-all,{}", rights.split_whitespace().collect::<Vec<_>>().join(","));
+    let bound = ["--bounding-set", &rights, "--inh-caps=-all", "--no-new-privs", "--"];
+    let mut command = Command::new("setpriv");
+    command.args(bound).arg(env!("CARGO_BIN_EXE_nom-kv-linux")).args(words);
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let Some(mut process) = started(command, place) else { return };
+    is_served(&process);
+    // The unit's own way to say it: `+` is with all rights, which it takes to reach another user.
+    let reload = said(unit, "ExecReload").replace("$MAINPID", &process.child.id().to_string());
+    let words: Vec<&str> = reload.strip_prefix('+').expect("all rights").split_whitespace().collect();
+    assert!(Command::new(words[0]).args(&words[1..]).status().unwrap().success());
+    let mut heard = BufReader::new(process.child.stderr.take().unwrap()).lines();
+    let told = heard.find(|line| line.as_ref().is_ok_and(|line| line.contains("reload:")));
+    assert!(told.is_some(), "SIGHUP is not heard");
+    process.terminate();
+    assert!(process.child.wait().unwrap().success());
+    for left in ["state/money.ledger", "state/left/contents"] {
+        assert!(fs::metadata(process.place.0.join(left)).unwrap().len() > 0, "{left}");
+    }
 }

@@ -4,9 +4,9 @@
 //! [`READERS_MAX`] of them hold a connection over which one byte comes for every publication, so that nobody
 //! polls. Words and their consistency are `nom_abi::board`'s.
 //!
-//! The directory of the board is the trust boundary: whoever may write there may publish, and may also shorten the
-//! file under its readers, which ends them. Keep it in a directory of mode 0700 or one that only the publisher
-//! writes.
+//! Whoever may read the file may also connect. The directory of the board is the trust boundary: whoever may write
+//! there may publish, and may also shorten the file under its readers, which ends them. Keep it in a directory of mode
+//! 0700 or one that only the publisher writes.
 
 mod error;
 mod mapping;

@@ -5,10 +5,10 @@ use crate::mapping::{LEN, Mapping};
 use crate::{READERS_MAX, socket_path};
 use nom_abi::board::{self, Prices};
 use rustix::fs::{FlockOperation, flock};
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{ErrorKind, Write};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
@@ -57,6 +57,10 @@ impl Publisher {
         let failed = |step| move |error| BoardError::File(step, socket_path(path), error);
         let listener = UnixListener::bind(&socket).map_err(failed("listen on"))?;
         listener.set_nonblocking(true).map_err(failed("listen on"))?;
+        // Whoever may read the board may be told of it. Linux takes the right to write for the right to connect.
+        let readers = file.metadata().map_err(failed("examine"))?.mode() & 0o444;
+        let may = Permissions::from_mode(readers | readers >> 1);
+        fs::set_permissions(&socket, may).map_err(failed("listen on"))?;
         Ok(Self { mapping, listener, readers: Vec::new(), path: path.to_owned(), _file: file })
     }
 

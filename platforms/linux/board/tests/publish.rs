@@ -2,6 +2,8 @@
 
 use nom_abi::board::{Prices, Rate};
 use nom_linux_board::{BoardError, Publisher, READERS_MAX, Reader};
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
 /// A directory that is removed with the test.
@@ -49,6 +51,21 @@ fn readers_see_what_is_published_and_hear_of_it() {
     }
     assert_eq!(publisher.readers(), 1);
     assert!(reader.heard(0));
+}
+
+/// A service that became another user has to hear of prices, too.
+#[test]
+fn whoever_may_read_the_board_may_connect() {
+    let place = Place::new("mode");
+    let socket = place.0.join("board.notify");
+    for (mode, connects) in [(0o644, 0o666), (0o640, 0o660), (0o600, 0o600)] {
+        let publisher = Publisher::create(&place.board()).unwrap();
+        drop(publisher);
+        fs::set_permissions(place.board(), fs::Permissions::from_mode(mode)).unwrap();
+        let _publisher = Publisher::create(&place.board()).unwrap();
+        let seen = fs::metadata(&socket).unwrap().permissions().mode() & 0o777;
+        assert_eq!(seen, connects, "{mode:o}");
+    }
 }
 
 #[test]
