@@ -27,15 +27,23 @@ pub fn added(typed: &Typed, text: String) -> Outcome<String> {
         }
     };
     match file {
-        Some(file) => Ok(text + &lines(&file)?),
+        Some(file) => Ok(text + &lines(&file, application(typed)?)?),
         None => Ok(text),
     }
 }
 
-/// The points of a file as lines of a configuration.
-fn lines(file: &Path) -> Outcome<String> {
+/// The points of a file as lines of a configuration. What was measured of another application says nothing about this one.
+fn lines(file: &Path, application: &str) -> Outcome<String> {
     let text = read_text(file)?;
-    Points::parse(&text).map_err(|error| error.to_string()).context(|| file.display().to_string())?;
+    let points =
+        Points::parse(&text).map_err(|error| error.to_string()).context(|| file.display().to_string())?;
+    if points.application != application {
+        return Err(Trouble::new(format!(
+            "{}: measured of {}, and this is {application}: `nom profile {application}` measures its own",
+            file.display(),
+            points.application
+        )));
+    }
     let mut lines = String::from("\n");
     for line in text.lines().map(|line| line.split('#').next().unwrap_or_default().trim()) {
         if !line.is_empty() {
@@ -61,6 +69,11 @@ mod tests {
             assert!(again.to_string().contains("points of its own"), "{again}");
             assert_eq!(added(&typed, text.clone()).unwrap(), text);
         }
+        let of_kv = artefacts::root().unwrap().join("examples/kv-guest.points");
+        let mut httpd = Typed::default().with("points", of_kv.to_str().unwrap());
+        httpd.words.push("httpd".into());
+        let other = added(&httpd, String::new()).unwrap_err();
+        assert!(other.to_string().contains("measured of kv, and this is httpd"), "{other}");
         let nothing = added(&Typed::default().with("points", "none"), String::new()).unwrap();
         assert_eq!(nothing, "");
     }
@@ -68,14 +81,15 @@ mod tests {
     /// Whoever measures the points again hears here when the demonstrations show nothing any more.
     #[test]
     fn the_prices_of_the_examples_move_a_knob_between_their_points() {
-        for (home, configuration, prices, dear_s, gathering) in [
-            ("guest", "kv.conf", "day.prices", 8..15, "wait=halt batch=2ms"),
-            ("linux", "kv.conf", "day.prices", 8..15, "wait=halt batch=2ms"),
-            ("linux", "patient.conf", "scarce.prices", 6..12, "wait=halt batch=1ms"),
+        for (application, home, configuration, prices, dear_s, gathering) in [
+            ("kv", "guest", "kv.conf", "day.prices", 8..15, "wait=halt batch=2ms"),
+            ("kv", "linux", "kv.conf", "day.prices", 8..15, "wait=halt batch=2ms"),
+            ("httpd", "linux", "httpd.conf", "day.prices", 8..15, "wait=halt batch=2ms"),
+            ("kv", "linux", "patient.conf", "scarce.prices", 6..12, "wait=halt batch=1ms"),
         ] {
             let there_and_back = [(dear_s.start, gathering.into()), (dear_s.end, "wait=halt batch=0".into())];
             assert_eq!(
-                moves(home, configuration, prices),
+                moves(application, home, configuration, prices),
                 there_and_back,
                 "{home}, {configuration}, {prices}"
             );
@@ -83,11 +97,13 @@ mod tests {
     }
 
     /// When the tuner changes what, in the example's first round of prices.
-    fn moves(home: &str, configuration: &str, prices: &str) -> Vec<(u64, String)> {
+    fn moves(application: &str, home: &str, configuration: &str, prices: &str) -> Vec<(u64, String)> {
         let folder = artefacts::root().unwrap().join("examples");
         let schedule = nom_feeds::Schedule::parse(&read_text(&folder.join(prices)).unwrap()).unwrap();
         let text = read_text(&folder.join(configuration)).unwrap();
-        let text = added(&Typed::default().with("on", home), text).unwrap();
+        let mut typed = Typed::default().with("on", home);
+        typed.words.push(application.into());
+        let text = added(&typed, text).unwrap();
         let configuration = nom_service::configuration::Configuration::parse(&text).unwrap();
         let (contract, points) = (configuration.contract.unwrap(), configuration.points.unwrap());
         let mut tuner = Tuner::new(contract, points, Rules::default());

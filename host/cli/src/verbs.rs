@@ -33,7 +33,7 @@ pub static VERBS: &[(Verb, Act)] = &[
                 choice(
                     "points",
                     "FILE",
-                    "measured working points, or none (default examples/kv-HOME.points)",
+                    "measured working points, or none (default examples/kv-HOME.points, or httpd-)",
                 ),
                 choice("prices", "FILE", "price schedule (default examples/day.prices)"),
                 choice(

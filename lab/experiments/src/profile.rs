@@ -27,6 +27,8 @@ const LOOKS: u32 = 8;
 /// What to measure.
 #[derive(Debug, Clone)]
 pub struct Plan {
+    /// What serves, one word.
+    pub application: String,
     /// The settings.
     pub settings: Vec<Setting>,
     /// Rounds: so many blocks of each setting.

@@ -51,6 +51,7 @@ pub fn profile(typed: &Typed) -> Outcome<ExitCode> {
     let contract =
         Configuration::parse(&configuration(&bare, &[])?).context(|| "the configuration".into())?.contract;
     let plan = Plan {
+        application: options.application.into(),
         settings: settings(typed.text("settings").unwrap_or(SETTINGS))?,
         rounds: typed.number("rounds", 1, 1_000)?.unwrap_or(ROUNDS),
         block: Duration::from_secs(typed.number("seconds", 2, 10_000)?.unwrap_or(SECONDS)),

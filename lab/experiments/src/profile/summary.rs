@@ -149,7 +149,7 @@ impl Profile {
             points,
         };
         let points = Points {
-            application: "kv".into(),
+            application: plan.application.clone(),
             noise: noise.of_points(),
             capacity_per_s: most.round(),
             classes: vec![class],
@@ -326,6 +326,7 @@ mod tests {
 
     fn plan() -> Plan {
         Plan {
+            application: "httpd".into(),
             settings: vec!["wait=halt batch=0".parse().unwrap(), "wait=poll batch=0".parse().unwrap()],
             rounds: 6,
             block: Duration::from_secs(1),
