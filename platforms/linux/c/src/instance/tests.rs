@@ -308,6 +308,11 @@ fn a_half_that_was_shut_says_nothing_more_and_still_hears() {
     assert_eq!(place.read(near, 99), Ok(b"heard".into()));
     assert_eq!(place.read(near, 99), Err(Code::Again), "the other half is open");
     place.far(far, |io| io.close());
+    assert_eq!(
+        place.read(near, 99),
+        Ok(vec![]),
+        "everything was read, though it is gone and nobody was told"
+    );
     assert_eq!(place.told(8), [event(READABLE | ENDED, CLOSED, near, 3)]);
     assert!(place.seen(far, |seen| seen.got == b"all" && seen.ended == Some(Ended::Closed)));
     place.is_gone(near);
