@@ -22,6 +22,7 @@ mod wire;
 use crate::arguments::Typed;
 use crate::interrupted::interrupts;
 use crate::service;
+use nom_machine::file::try_writing;
 use nom_machine::management::Management;
 use nom_machine::metadata::Metadata;
 use nom_machine::trouble::{Context, Outcome, Trouble};
@@ -73,6 +74,9 @@ pub fn run(typed: &Typed) -> Outcome<ExitCode> {
         if let Some(file) = file {
             std::fs::File::create(file).context(|| format!("--{name}: cannot write {}", file.display()))?;
         }
+    }
+    if let Some(file) = &options.ledger {
+        try_writing(file).context(|| "--ledger".into())?;
     }
     let mut teller = Teller::new(options.json.as_deref(), options.plain)?;
     let settled = serve(typed, &options, &mut teller, &interrupted)?;

@@ -172,7 +172,7 @@ fn write_down(file: &Path, report: &Report, teller: &mut Teller) -> Outcome<()> 
 
 /// The file in which sealed windows are kept.
 fn export(path: &Path, teller: &mut Teller) -> Outcome<Export> {
-    let (export, earlier) = Export::create(path).context(|| "--ledger".into())?;
+    let (export, earlier) = Export::create(path).map_err(|error| Trouble::new(error.to_string()))?;
     if let Some(earlier) = earlier {
         teller.say(&format!("the ledger of an earlier run is now {}", earlier.display()));
     }

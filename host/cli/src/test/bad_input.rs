@@ -39,6 +39,11 @@ pub fn bad_input(cases: &mut Cases) -> Outcome<()> {
     case("a missing configuration", &["run", "--config", "/absent/kv.conf"], "/absent/kv.conf");
     case("a missing schedule", &["run", "--prices", "/absent/day.prices"], "/absent/day.prices");
     case("JSON that cannot be written", &["run", "--json", "/absent/x.json"], "/absent/x.json");
+    case(
+        "a ledger that cannot be written",
+        &["run", "--ledger", "/absent/x"],
+        "--ledger: cannot write /absent/x",
+    );
     case("a picture that cannot be written", &["run", "--picture", "/absent/x.svg"], "/absent/x.svg");
     case("a recording that cannot be written", &["run", "--record", "/absent/x.load"], "/absent/x.load");
     case("a recording of no load", &["run", "--rate", "0", "--record", "x.load"], "leave out --rate 0");
