@@ -35,7 +35,13 @@ pub fn read_text(path: &Path) -> Outcome<String> {
     file::text(path, TEXT_LEN_MAX)
 }
 
-/// Which application a person named, by a word or by an option; kv without a name.
+/// What a person named as the application, by a word or by an option.
+pub fn named(typed: &Typed) -> Option<&str> {
+    let word = typed.words.first().map(String::as_str);
+    word.or(typed.text("app")).or(typed.text("application"))
+}
+
+/// Which application a person named; kv without a name.
 pub fn application(typed: &Typed) -> Outcome<&'static str> {
     let word = typed.words.first().map(String::as_str);
     let option = typed.text("app").or(typed.text("application"));
@@ -44,7 +50,7 @@ pub fn application(typed: &Typed) -> Outcome<&'static str> {
     {
         return Err(Trouble::new(format!("{word} and {option}: one application is served, leave one out")));
     }
-    match word.or(option) {
+    match named(typed) {
         None => Ok(NAMES[0]),
         Some(word) => NAMES
             .into_iter()

@@ -216,8 +216,7 @@ fn held(typed: &Typed, file: &Path) -> Outcome<&'static str> {
             service::NAMES.join(", ")
         )));
     };
-    let named = typed.words.first().map(String::as_str).or(typed.text("application"));
-    match named {
+    match service::named(typed) {
         Some(named) if named != held => Err(Trouble::new(format!("{image} holds {held}: leave out {named}"))),
         _ => Ok(held),
     }
