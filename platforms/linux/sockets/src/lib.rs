@@ -16,7 +16,8 @@
 //! An application that calls the stack itself is several times cheaper: here each byte is copied twice each way, threads
 //! wake each other, and readiness goes through the kernel. Limits: TCP over IPv4, accepted connections only; a process
 //! that forks cannot go on with its sockets in the child; what the C library reads by itself (`fdopen`) is not seen; no
-//! out-of-band bytes; the other side's port is not known and told as 0. Each connection takes three descriptors.
+//! out-of-band bytes; the other side's port is not known and told as 0; a program that is killed, or ends by `_exit`, takes
+//! along what it wrote and what was not sent yet (one that ends otherwise waits for that, five seconds at most). Each connection takes three descriptors.
 
 // Tests of this crate call the C library's own functions.
 #![cfg_attr(test, allow(dead_code))]
@@ -42,6 +43,8 @@ static PRIVATE: OnceLock<Private> = OnceLock::new();
 pub(crate) struct Private {
     pub(crate) settings: Settings,
     pub(crate) stack: Arc<Stack>,
+    /// The process that the stack's thread is in: a child that was forked has none.
+    pub(crate) process: u32,
 }
 
 pub(crate) fn private() -> Option<&'static Private> {
@@ -66,9 +69,23 @@ extern "C" fn begin() {
     }
     match Stack::start(&settings) {
         Ok(stack) => {
-            let _ = PRIVATE.set(Private { settings, stack });
+            let _ = PRIVATE.set(Private { settings, stack, process: std::process::id() });
         }
         Err(what) => give_up(&what),
+    }
+}
+
+/// Runs when the program ends, behind everything of its own.
+#[used]
+// SAFETY: what stands in this section is a function of this type, which is called once, at the end.
+#[unsafe(link_section = ".fini_array")]
+static END: extern "C" fn() = end;
+
+extern "C" fn end() {
+    if let Some(private) = private()
+        && private.process == std::process::id()
+    {
+        private.stack.end();
     }
 }
 

@@ -13,11 +13,16 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, mpsc};
-use std::time::Instant;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, TryLockError, mpsc};
+use std::time::{Duration, Instant};
 
 /// Longest sleep, which nothing needs: whatever happens wakes the thread.
 const SLEEP_MAX_NS: u64 = 1_000_000_000;
+
+/// What a program that ends still owes to others is waited for so long.
+const LAST_WORDS: Duration = Duration::from_secs(5);
+/// States of connections that still owe something: bytes, or the word that no more come.
+const OWING: [&str; 5] = ["established", "close-wait", "fin-wait-1", "closing", "last-ack"];
 
 /// What a thread of the program wants of the stack.
 enum Wish {
@@ -27,6 +32,8 @@ enum Wish {
     Unlisten(Arc<Listener>),
     /// There is something to send, to take or to close.
     Look(ConnectionId),
+    /// The program ends: all is closed, and who waits is told when nothing is owed any more.
+    End(mpsc::Sender<()>),
 }
 
 /// The way to the stack's thread.
@@ -76,8 +83,35 @@ impl Stack {
         self.wish(Wish::Look(connection));
     }
 
+    /// The program ends: sends what it wrote, as a kernel does that outlives it, but does not wait for ever.
+    pub fn end(&self) {
+        let (say, heard) = mpsc::channel();
+        let until = Instant::now() + LAST_WORDS;
+        // A program may end within a handler of a signal that came while it wished for something.
+        let mut wishes = loop {
+            match self.wishes.try_lock() {
+                Ok(wishes) => break wishes,
+                Err(TryLockError::Poisoned(poisoned)) => break poisoned.into_inner(),
+                Err(TryLockError::WouldBlock) if Instant::now() < until => {
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+                Err(TryLockError::WouldBlock) => return,
+            }
+        };
+        wishes.push(Wish::End(say));
+        drop(wishes);
+        self.ring();
+        // Nothing comes when the time is over: others are told by what they miss.
+        let _ = heard.recv_timeout(LAST_WORDS);
+    }
+
     fn wish(&self, wish: Wish) {
         self.wishes.lock().unwrap_or_else(PoisonError::into_inner).push(wish);
+        self.ring();
+    }
+
+    /// Wakes the stack's thread.
+    fn ring(&self) {
         if self.sleeps.swap(false, Ordering::SeqCst) {
             // An eventfd takes eight bytes or is full, and then the thread wakes as well.
             let _ = (&self.bell).write(&1u64.to_ne_bytes());
@@ -88,14 +122,24 @@ impl Stack {
         engine.set_knobs(Knobs { wait, ..Knobs::default() }, now_ns());
         let mut worked_ns = now_ns();
         let mut wishes = Vec::new();
+        let mut ending = None;
         loop {
             std::mem::swap(&mut *self.wishes.lock().unwrap_or_else(PoisonError::into_inner), &mut wishes);
             let at_ns = now_ns();
             let asked = !wishes.is_empty();
             for wish in wishes.drain(..) {
-                grant(&mut engine, wish, at_ns);
+                match wish {
+                    Wish::End(say) => {
+                        close_all(&mut engine, at_ns);
+                        ending = Some(say);
+                    }
+                    wish => grant(&mut engine, wish, at_ns),
+                }
             }
             let step = engine.step(at_ns);
+            if let Some(say) = ending.take_if(|_| !owes(&engine)) {
+                let _ = say.send(());
+            }
             if asked || step.worked {
                 worked_ns = at_ns;
                 continue;
@@ -181,7 +225,28 @@ fn grant(engine: &mut PrivateEngine, wish: Wish, now_ns: u64) {
         Wish::Look(connection) => {
             engine.with_connection(connection, now_ns, |bridge, io| bridge.writable(io));
         }
+        Wish::End(_) => unreachable!("the thread's own"),
     }
+}
+
+/// Closes what a kernel would close for a program that ends.
+fn close_all(engine: &mut PrivateEngine, now_ns: u64) {
+    let bridge = engine.application_mut();
+    let ports: Vec<u16> = bridge.listeners.drain().map(|(port, _)| port).collect();
+    let open: Vec<ConnectionId> = bridge.sockets.keys().copied().collect();
+    bridge.sockets.values().for_each(|socket| {
+        socket.release();
+    });
+    ports.into_iter().for_each(|port| engine.unlisten(port));
+    for connection in open {
+        engine.with_connection(connection, now_ns, |bridge, io| bridge.writable(io));
+    }
+}
+
+/// Whether some connection has something to send that nobody has acknowledged.
+fn owes(engine: &PrivateEngine) -> bool {
+    let mut views = std::iter::successors(engine.view(0), |last| engine.view(last.id.slot + 1));
+    views.any(|view| OWING.contains(&view.state))
 }
 
 /// The application: hands bytes to and fro.

@@ -333,6 +333,28 @@ fn a_program_without_a_free_number_accepts_the_same_client_later() {
     });
 }
 
+/// Ends without closing anything, as soon as all is written: as much as waits for the stack's thread without anybody waiting.
+const LAST_WORDS: &str = "
+import socket
+stream = socket.create_server(('0.0.0.0', 4200)).accept()[0]
+stream.sendall(bytes(250000))
+";
+
+#[test]
+fn what_a_program_wrote_before_it_ended_arrives() {
+    let Some(cable) = Cable::try_lay() else { return };
+    let Some(mut server) = start(&cable, 4200, "/usr/bin/python3", &["-c", LAST_WORDS]) else { return };
+    cable.clients(1, || {
+        let mut stream = connect(4200);
+        // More than there is room for on the way; the program is at its end before the rest goes.
+        thread::sleep(Duration::from_millis(500));
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).unwrap();
+        assert!(answer == vec![0; 250_000], "{} bytes", answer.len());
+    });
+    assert!(server.0.wait().unwrap().success());
+}
+
 #[test]
 fn the_web_server_of_python_serves_on_the_private_stack() {
     let Some(cable) = Cable::try_lay() else { return };
