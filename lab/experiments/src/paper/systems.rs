@@ -1,6 +1,6 @@
 //! Figures 2 to 4, tables 1 and 2: a guest of ours beside one of Linux.
 
-use super::cells::{APPLICATIONS, Cell, SCENARIOS, cell, ours};
+use super::cells::{APPLICATIONS, Cell, SCENARIOS, cell, ours_beside};
 use super::chart::{bars, short};
 use super::claims::{Found, rows};
 use super::kept::Measured;
@@ -147,8 +147,8 @@ fn shown(mut figures: Vec<Figure>, absent: &[String], emulated: bool) -> Outcome
              beside memcached. httpd: wrk, a file of 175 bytes, beside nginx with one worker. netpipe: messages of 1,024 bytes that \
              are sent back, beside NPtcp, by a transmitter that notes how long each took. Many: {PAPER_MANY} connections (which is \
              what the paper's 402 us at 39,800 answers a second come to); NetPIPE has {PAPER_MANY} messages on their way on one \
-             connection, so that both directions are busy. Single: one. Of ours that way of waiting counts in each scenario that \
-             serves more: halting, or polling with the guest's processor at nice 19. Jitter is the standard deviation of latency as \
+             connection, so that both directions are busy. Single: one. Of ours one way of waiting counts in each scenario, the one \
+             whose least advantage of the three is the larger: halting, or polling with the guest's processor at nice 19. Jitter is the standard deviation of latency as \
              the client sees it; on the wire, that between the frames of request and answer on the TAP device; without a machine, \
              what the same client sees of a server of this host's own (kv: memcached; httpd: a thread that has its answer ready). \
              wrk adds to its answers those that it would have had while one was late, so that a stall of the host's weighs the same \
@@ -176,7 +176,7 @@ fn shown(mut figures: Vec<Figure>, absent: &[String], emulated: bool) -> Outcome
         let (mut names, mut here, mut theirs) = (Vec::new(), Vec::new(), Vec::new());
         for scenario in SCENARIOS {
             let Some(linux) = cell(&measured, application, "linux", scenario) else { continue };
-            let Some((way, best)) = ours(&measured, application, scenario) else { continue };
+            let Some((way, best)) = ours_beside(&measured, application, scenario, &linux) else { continue };
             cases += 1;
             let mut line = vec![application.to_string(), scenario.to_string()];
             let mut better = [false; METRICS.len()];
