@@ -11,10 +11,11 @@ use nom_feeds::board::from_board;
 use nom_feeds::priced::{Action, Settings};
 use nom_feeds::{Feed, Priced, Schedule, trace};
 use nom_linux_provider::{Connection, Event, Trust};
+use nom_machine::file::try_writing;
 use nom_machine::metadata::Metadata;
 use nom_machine::trouble::{Context, Outcome, Trouble};
 use nom_money::{Prices, print_duration};
-use std::fs::{self, File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
@@ -124,7 +125,7 @@ fn record(typed: &Typed, feed: &Feed) -> Outcome<ExitCode> {
     let time = typed.number("seconds", 1, 100_000_000)?.map(Duration::from_secs);
     let most = typed.number("changes", 1, nom_feeds::schedule::STEPS_MAX)?;
     let most = most.unwrap_or(nom_feeds::schedule::STEPS_MAX);
-    writable(Path::new(out)).context(|| format!("cannot write {out}"))?;
+    try_writing(Path::new(out))?;
     let interrupted = interrupts()?;
     let mut asking = Asking::new(feed, typed.text("ca"))?;
     let (started, mut begun, mut last) = (Instant::now(), None, None);
@@ -153,17 +154,6 @@ fn record(typed: &Typed, feed: &Feed) -> Outcome<ExitCode> {
             Err(Trouble::new(format!("no price came, and {out} is left as it was: {why}")))
         }
         _ => Ok(ExitCode::SUCCESS),
-    }
-}
-
-/// Whether a file can be written, before anything is asked: what it holds stays until there is something to write.
-fn writable(out: &Path) -> io::Result<()> {
-    match File::create_new(out) {
-        Ok(_) => fs::remove_file(out),
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
-        // Whoever reads a pipe would see it closed.
-        Err(_) if fs::metadata(out).is_ok_and(|known| !known.is_file() && !known.is_dir()) => Ok(()),
-        Err(_) => OpenOptions::new().append(true).open(out).map(drop),
     }
 }
 
@@ -292,6 +282,7 @@ impl Asking {
 mod tests {
     use super::*;
     use nom_machine::scratch::Scratch;
+    use std::fs;
     use std::net::TcpListener;
 
     /// A day in 864 s, 100 times faster; here an hour's steps in a few seconds.

@@ -2,7 +2,7 @@
 
 use crate::trouble::{Context, Outcome, Trouble};
 use std::fs::File;
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::path::Path;
 
 /// The bytes of a file, when they are not more than so many.
@@ -27,14 +27,15 @@ pub fn text(path: &Path, len_max: u64) -> Outcome<String> {
 
 /// Whether it could be written, tried before hours of work are to go into it; what is in it stays.
 pub fn try_writing(path: &Path) -> Outcome<()> {
-    let is_new = !path.exists();
-    let opened = File::options().append(true).create(true).open(path);
-    opened.context(|| format!("cannot write {}", path.display()))?;
-    if is_new {
+    let tried = match File::create_new(path) {
         // Should the work fail, nothing is left of it.
-        let _ = std::fs::remove_file(path);
-    }
-    Ok(())
+        Ok(_) => std::fs::remove_file(path),
+        Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(error),
+        // Whoever reads a pipe would see it closed, and without a reader it would be waited for.
+        Err(_) if path.metadata().is_ok_and(|known| !known.is_file() && !known.is_dir()) => Ok(()),
+        Err(_) => File::options().append(true).open(path).map(drop),
+    };
+    tried.context(|| format!("cannot write {}", path.display()))
 }
 
 #[cfg(test)]
@@ -51,6 +52,9 @@ mod tests {
         std::fs::write(&file, "12").unwrap();
         try_writing(&file).unwrap();
         assert_eq!(text(&file, 2).unwrap(), "12");
+        let pipe = scratch.file("pipe");
+        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        try_writing(&pipe).unwrap();
         assert!(try_writing(scratch.path()).is_err() && try_writing(Path::new("/absent/x")).is_err());
     }
 

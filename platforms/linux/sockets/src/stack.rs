@@ -128,13 +128,7 @@ impl Stack {
             let at_ns = now_ns();
             let asked = !wishes.is_empty();
             for wish in wishes.drain(..) {
-                match wish {
-                    Wish::End(say) => {
-                        close_all(&mut engine, at_ns);
-                        ending = Some(say);
-                    }
-                    wish => grant(&mut engine, wish, at_ns),
-                }
+                grant(&mut engine, wish, &mut ending, at_ns);
             }
             let step = engine.step(at_ns);
             if let Some(say) = ending.take_if(|_| !owes(&engine)) {
@@ -209,7 +203,7 @@ fn bell() -> std::io::Result<File> {
     Ok(File::from(unsafe { OwnedFd::from_raw_fd(fd) }))
 }
 
-fn grant(engine: &mut PrivateEngine, wish: Wish, now_ns: u64) {
+fn grant(engine: &mut PrivateEngine, wish: Wish, ending: &mut Option<mpsc::Sender<()>>, now_ns: u64) {
     match wish {
         Wish::Listen(listener) => {
             engine.listen(listener.port);
@@ -225,7 +219,10 @@ fn grant(engine: &mut PrivateEngine, wish: Wish, now_ns: u64) {
         Wish::Look(connection) => {
             engine.with_connection(connection, now_ns, |bridge, io| bridge.writable(io));
         }
-        Wish::End(_) => unreachable!("the thread's own"),
+        Wish::End(say) => {
+            close_all(engine, now_ns);
+            *ending = Some(say);
+        }
     }
 }
 
